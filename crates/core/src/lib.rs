@@ -1,0 +1,23 @@
+//! The promises of consign, without I/O.
+//!
+//! This crate knows nothing of tokio, sockets or clocks. Time is an argument, randomness a seed,
+//! the network and the disk are events in and effects out; `clippy.toml` bans the rest by name.
+//!
+//! * [`ids`], [`spec`], [`record`], [`ranges`], [`limits`]: the nouns.
+//! * [`view`], [`placement`]: who the members are, and which of them get a file.
+//! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
+//! * [`wire`]: what nodes say to each other.
+//! * [`disk`], [`log`]: the storage seam, and the intent log over it.
+
+pub mod disk;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod name;
+pub mod placement;
+pub mod ranges;
+pub mod record;
+pub mod spec;
+pub mod tree;
+pub mod view;
+pub mod wire;

@@ -1,0 +1,133 @@
+//! Every bound of the system, with its unit and its reason.
+//!
+//! A full queue pushes back; it never grows past its limit and never drops what it accepted.
+
+/// Largest file whose bytes travel in the intent logs, in bytes. Above it a file costs its own
+/// staging file and sync, below it a share of a batch; the two cost about the same here.
+pub const SMALL_FILE_BYTES_MAX: u64 = 256 << 10;
+
+/// Largest file that is accepted, in bytes: the largest that ext4 can hold.
+pub const FILE_BYTES_MAX: u64 = 16 << 40;
+
+/// Smallest unit that is hashed, sent and verified as one, in bytes.
+pub const CHUNK_BYTES_MIN: u64 = 1 << 20;
+
+/// Largest such unit, in bytes: one must fit in the memory set aside for a transfer.
+pub const CHUNK_BYTES_MAX: u64 = 16 << 20;
+
+/// Chunks of a file up to which the smallest chunk size is kept. Beyond, chunks grow, so that the
+/// chunk hashes of one transfer (32 bytes each) stay near 2 MiB.
+pub const CHUNKS_PER_FILE_AIM: u64 = 64 << 10;
+
+/// How far a synced watermark may lie behind the bytes written, in bytes: what a crash can cost
+/// one transfer on the wire (promise 5).
+pub const WATERMARK_LAG_BYTES_MAX: u64 = 64 << 20;
+
+/// Distance at which a receiving consumer syncs its staging file and logs a watermark, in bytes.
+/// Half the permitted lag, so that one sync may be under way while the next stretch arrives.
+pub const WATERMARK_EVERY_BYTES: u64 = 32 << 20;
+
+/// Bytes of one transfer that may be under way on one link without having been verified and
+/// written by the receiver. Covers a bandwidth-delay product of 640 Mbit/s at 100 ms.
+pub const CREDIT_WINDOW_BYTES: u64 = 8 << 20;
+
+/// Bytes of small files that a producer may have under way to one consumer, not yet `saved`.
+pub const SMALL_WINDOW_BYTES: u64 = 8 << 20;
+
+/// Small files that a producer may have under way to one consumer, not yet `saved`.
+pub const SMALL_WINDOW_FILES: usize = 4096;
+
+/// Files in one frame of small files: past this the frame header no longer matters.
+pub const SMALL_FRAME_FILES_MAX: usize = 256;
+
+/// Payload bytes in one frame of small files, unless a single file is larger.
+pub const SMALL_FRAME_BYTES_AIM: u64 = 512 << 10;
+
+/// Large transfers that a producer keeps open at once.
+pub const LARGE_ACTIVE_MAX: usize = 32;
+
+/// Large transfers that a producer keeps open at once towards one consumer, so that one slow
+/// consumer cannot take all of [`LARGE_ACTIVE_MAX`].
+pub const LARGE_ACTIVE_PER_NODE_MAX: usize = 16;
+
+/// Small transfers that a producer keeps in memory at once.
+pub const SMALL_ACTIVE_MAX: usize = 16 << 10;
+
+/// Small files that a consumer has `saved` and not yet published, above which it holds back
+/// further commits: the producer's window then fills and pushes back.
+pub const UNPUBLISHED_FILES_MAX: usize = 64 << 10;
+
+/// Longest node name, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Longest feed name, in bytes.
+pub const FEED_NAME_BYTES_MAX: usize = 64;
+/// Longest component of a file's name, in bytes: what Linux filesystems accept.
+pub const NAME_COMPONENT_BYTES_MAX: usize = 255;
+/// Longest relative name of a file, with its sub-directories, in bytes.
+pub const NAME_BYTES_MAX: usize = 2048;
+/// Deepest sub-directory of a file's name.
+pub const NAME_COMPONENTS_MAX: usize = 64;
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// Most entries of a file's metadata.
+pub const META_ENTRIES_MAX: usize = 64;
+/// Longest metadata, names and values together, in bytes.
+pub const META_BYTES_MAX: usize = 16 << 10;
+
+/// Members of a cluster view.
+pub const MEMBERS_MAX: usize = 16 << 10;
+/// Consumers of one placement.
+pub const REPLICAS_MAX: usize = 1024;
+
+/// Largest control message or frame header, in bytes.
+pub const FRAME_HEADER_BYTES_MAX: usize = 4 << 20;
+/// Largest payload of one frame, in bytes: a chunk, or a frame of small files.
+pub const FRAME_PAYLOAD_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize;
+/// Ranges of slots in one message; more are sent in further messages.
+pub const RANGES_PER_MESSAGE_MAX: usize = 4096;
+
+/// How long an `Open` may stay unanswered before the consumer is left out of the chain, in ms.
+pub const OPEN_DEADLINE_MS: u64 = 5_000;
+/// How long a member of a chain may make no progress before it is bypassed, in ms.
+pub const PROGRESS_DEADLINE_MS: u64 = 30_000;
+/// How long a `Commit` may stay unanswered, in ms. Long: a slow disk may need it for its sync.
+pub const COMMIT_DEADLINE_MS: u64 = 120_000;
+/// First delay before something is tried again, in ms.
+pub const RETRY_DELAY_MIN_MS: u64 = 200;
+/// Longest delay before something is tried again, in ms.
+pub const RETRY_DELAY_MAX_MS: u64 = 30_000;
+/// How long a consumer without space asks producers to stay away, in ms.
+pub const NO_SPACE_RETRY_MS: u64 = 5_000;
+/// How often the low watermarks of closed slots are told to consumers, in ms.
+pub const SETTLE_EVERY_MS: u64 = 1_000;
+
+/// Size to which log segments are preallocated, in bytes.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Largest batch of the log, in bytes; bounds what recovery holds in memory.
+pub const BATCH_BYTES_MAX: u64 = 16 << 20;
+/// Largest encoded record, without its payload, in bytes.
+pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// The chunk size for a file of `size` bytes: the smallest power of two that keeps the number of
+/// chunks near [`CHUNKS_PER_FILE_AIM`].
+#[must_use]
+pub fn chunk_bytes_for(size: u64) -> u64 {
+    let mut chunk = CHUNK_BYTES_MIN;
+    while chunk < CHUNK_BYTES_MAX && size.div_ceil(chunk) > CHUNKS_PER_FILE_AIM {
+        chunk *= 2;
+    }
+    chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_stay_in_bounds() {
+        assert_eq!(chunk_bytes_for(0), 1 << 20);
+        assert_eq!(chunk_bytes_for(64 << 30), 1 << 20);
+        assert_eq!(chunk_bytes_for((64 << 30) + 1), 2 << 20);
+        assert_eq!(chunk_bytes_for(FILE_BYTES_MAX), CHUNK_BYTES_MAX);
+    }
+}

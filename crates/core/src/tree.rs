@@ -1,0 +1,1 @@
+//! The BLAKE3 tree over the chunks of a file.
