@@ -665,7 +665,9 @@ pub const RECORD_VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
     /// A type that this version does not know.
-    #[error("record type {kind} is unknown; hint: a newer version of consign wrote it, run that one")]
+    #[error(
+        "record type {kind} is unknown; hint: a newer version of consign wrote it, run that one"
+    )]
     Kind {
         /// The type byte.
         kind: u8,
