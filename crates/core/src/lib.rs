@@ -9,12 +9,15 @@
 //! * [`wire`]: what nodes say to each other.
 //! * [`disk`], [`log`]: the storage seam, and the intent log over it.
 
+pub mod consumer;
 pub mod disk;
 pub mod ids;
+pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod name;
 pub mod placement;
+pub mod producer;
 pub mod ranges;
 pub mod record;
 pub mod spec;

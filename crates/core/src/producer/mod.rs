@@ -1,0 +1,3 @@
+//! The producer.
+mod event;
+pub use event::*;
