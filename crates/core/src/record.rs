@@ -198,6 +198,9 @@ pub struct Placed {
     /// Whether too few members were there, so that the rest is owed to whoever comes.
     #[prost(bool, tag = "9")]
     pub short: bool,
+    /// The whole file's BLAKE3, 32 bytes, once it is known; empty before.
+    #[prost(bytes = "vec", tag = "10")]
+    pub digest: Vec<u8>,
 }
 
 /// Producer: a chain is about to be opened.

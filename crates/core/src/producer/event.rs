@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::ids::{
-    Attempt, Digest, FeedName, Incarnation, Millis, NodeName, Slot, Start, TransferKey,
+    Attempt, Digest, FeedName, Incarnation, NodeName, Slot, Start, TransferKey,
 };
 use crate::journal::Ticket;
 use crate::log::{Payload, Position};
@@ -159,6 +159,11 @@ pub enum Event {
         token: Token,
         /// The consumer.
         node: NodeName,
+    },
+    /// Carry what is live in the segments up to `through` forward, so that they can be dropped.
+    Carry {
+        /// The newest segment that is to be emptied.
+        through: u32,
     },
     /// Time has passed.
     Tick,
@@ -400,6 +405,4 @@ pub enum Effect {
         /// The lowest segment that is needed.
         segment: u32,
     },
-    /// Tell the driver when it should be woken at the latest.
-    Wake(Millis),
 }

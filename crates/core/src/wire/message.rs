@@ -363,9 +363,15 @@ pub struct Closed {
     /// Slots above it that were closed since the last such message of this session.
     #[prost(message, repeated, tag = "3")]
     pub slots: Vec<SlotRange>,
-    /// Whether this start will never be used again.
-    #[prost(bool, tag = "4")]
-    pub gone: bool,
+}
+
+/// Producer, first on a new connection: the starts in which it has slots open at this consumer, or
+/// may still draw some. Every slot of any other start is closed for ever.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct OpenStarts {
+    /// The starts.
+    #[prost(fixed64, repeated, tag = "1")]
+    pub starts: Vec<u64>,
 }
 
 /// Either side: are you there? Answered by [`Message::Pong`] with the same number.
@@ -582,6 +588,7 @@ messages! {
     30 SmallCommit(SmallCommit),
     31 SmallLinkLost(SmallLinkLost),
     32 Closed(Closed),
+    33 OpenStarts(OpenStarts),
     64 Begin(Begin),
     65 Chunk(Chunk),
     66 Credit(Credit),
