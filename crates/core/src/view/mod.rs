@@ -11,6 +11,8 @@
 //! is a member. Whether a member that its source no longer names has left or is only unheard of
 //! is for the source to say: a view holds whom it is given.
 
+mod record;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -20,7 +22,6 @@ use crate::ids::{BadName, FeedName, NodeName};
 use crate::limits::{
     ADDR_BYTES_MAX, FEEDS_PER_MEMBER_MAX, MEMBERS_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
 };
-use crate::record::{MemberRecord, ViewSeen};
 
 /// How far a member takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -272,71 +273,10 @@ impl View {
     }
 }
 
-impl From<&Member> for MemberRecord {
-    fn from(member: &Member) -> Self {
-        Self {
-            node: member.name.to_string(),
-            addr: member.addr.clone(),
-            zone: member.zone.clone().unwrap_or_default(),
-            weight: member.weight,
-            feeds: member.feeds.iter().map(ToString::to_string).collect(),
-            state: member.state.number(),
-        }
-    }
-}
-
-impl TryFrom<&MemberRecord> for Member {
-    type Error = BadView;
-
-    /// Reads a member from a log or a peer. Its limits are checked as for any other.
-    fn try_from(record: &MemberRecord) -> Result<Self, BadView> {
-        let name = NodeName::new(&record.node)?;
-        let feeds = record.feeds.iter().map(|feed| FeedName::new(feed));
-        let Some(state) = MemberState::from_number(record.state) else {
-            return Err(BadView::State {
-                name,
-                number: record.state,
-            });
-        };
-        let member = Self {
-            addr: record.addr.clone(),
-            zone: Some(record.zone.clone()).filter(|zone| !zone.is_empty()),
-            weight: record.weight,
-            feeds: feeds.collect::<Result<_, _>>()?,
-            state,
-            name,
-        };
-        member.check()?;
-        Ok(member)
-    }
-}
-
-impl From<&View> for ViewSeen {
-    fn from(view: &View) -> Self {
-        Self {
-            epoch: view.epoch,
-            members: view.members.iter().map(MemberRecord::from).collect(),
-        }
-    }
-}
-
-impl TryFrom<&ViewSeen> for View {
-    type Error = BadView;
-
-    fn try_from(seen: &ViewSeen) -> Result<Self, BadView> {
-        if seen.members.len() > MEMBERS_MAX {
-            return Err(BadView::TooMany {
-                members: seen.members.len(),
-            });
-        }
-        let members = seen.members.iter().map(Member::try_from);
-        Self::new(seen.epoch, members.collect::<Result<_, _>>()?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{MemberRecord, ViewSeen};
 
     fn feed(name: &str) -> FeedName {
         FeedName::new(name).unwrap()
