@@ -36,25 +36,20 @@ impl<T> Journal<T> {
         self.last
     }
 
-    /// The ticket of the newest record: waiting for it is waiting for all before it.
-    pub(crate) fn last(&self) -> Ticket {
-        self.last
-    }
-
-    /// Whether the newest record is synced.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.synced == self.last
-    }
-
     /// Leaves `then` until everything appended so far is synced.
     pub(crate) fn when_synced(&mut self, then: T) {
         self.waiting.push_back((self.last, then));
     }
 
-    /// The log is synced through `ticket`: what waited for it, in the order in which it was left.
-    pub(crate) fn synced(&mut self, ticket: Ticket) -> Vec<T> {
+    /// The log is synced through `ticket`.
+    pub(crate) fn synced(&mut self, ticket: Ticket) {
         assert!(ticket <= self.last, "{ticket:?} was never drawn");
         self.synced = self.synced.max(ticket);
+    }
+
+    /// What need not wait any longer, in the order in which it was left. Asked for after every
+    /// event, since what is left when nothing is unsynced waits for nothing.
+    pub(crate) fn ready(&mut self) -> Vec<T> {
         let ready = self
             .waiting
             .iter()
@@ -72,15 +67,16 @@ mod tests {
     fn nothing_is_released_before_its_record_is_synced() {
         let mut journal = Journal::default();
         journal.when_synced('0');
+        assert_eq!(journal.ready(), ['0']);
         let one = journal.ticket();
         journal.when_synced('1');
         journal.when_synced('2');
         let two = journal.ticket();
         journal.when_synced('3');
-        assert_eq!(journal.synced(Ticket(0)), ['0']);
-        assert_eq!(journal.synced(one), ['1', '2']);
-        assert!(!journal.is_synced());
-        assert_eq!(journal.synced(two), ['3']);
-        assert!(journal.is_synced());
+        assert!(journal.ready().is_empty());
+        journal.synced(one);
+        assert_eq!(journal.ready(), ['1', '2']);
+        journal.synced(two);
+        assert_eq!(journal.ready(), ['3']);
     }
 }

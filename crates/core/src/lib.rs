@@ -7,13 +7,15 @@
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
-//! * [`disk`], [`log`]: the storage seam, and the intent log over it.
+//! * [`disk`], [`log`], [`journal`]: the storage seam, the intent log over it, and the way to it.
+//! * [`producer`], [`consumer`]: the two state machines.
 
 pub mod consumer;
 pub mod disk;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+mod live;
 pub mod log;
 pub mod name;
 pub mod placement;

@@ -529,6 +529,9 @@ pub struct SlotCarried {
     /// Set when it was abandoned.
     #[prost(message, optional, tag = "8")]
     pub abandoned: Option<SlotAbandoned>,
+    /// BLAKE3 of the whole file, 32 bytes, once all of it was received; empty before.
+    #[prost(bytes = "vec", tag = "9")]
+    pub digest: Vec<u8>,
 }
 
 /// Consumer: an inbox and the marker found in its staging directory. If the marker is not there
@@ -547,6 +550,7 @@ macro_rules! records {
     ($($(#[$doc:meta])* $kind:literal $variant:ident($body:ty),)*) => {
         /// A record of the intent log.
         #[derive(Debug, Clone, PartialEq, Eq)]
+        #[expect(clippy::large_enum_variant, reason = "records are encoded soon, and the largest are rare")]
         pub enum Record {
             $($(#[$doc])* $variant($body),)*
         }

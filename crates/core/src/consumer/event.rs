@@ -132,6 +132,8 @@ pub enum Event {
         /// Whether the wished path is free; or why the staging file could not be sealed.
         outcome: Result<bool, InflowFault>,
     },
+    /// What came of [`Effect::Look`]: whether each file's wished path is free.
+    Looked(Vec<(SlotId, bool)>),
     /// What came of [`Effect::Stage`]: which staging files are there and synced.
     Staged {
         /// The files, each with whether its wished path is free.
@@ -161,6 +163,11 @@ pub enum Event {
     LogRoom(bool),
     /// A person declares a producer gone for good.
     Forget(NodeName),
+    /// Carry what is live in the segments up to `through` forward, so that they can be dropped.
+    Carry {
+        /// The newest segment that is to be emptied.
+        through: u32,
+    },
     /// Time has passed.
     Tick,
 }
@@ -244,6 +251,10 @@ pub struct PublishOrder {
 
 /// Something that the consumer wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an effect is moved once, and most of them append a record"
+)]
 pub enum Effect {
     /// Append a record to the log; [`Event::Synced`] reports it. Records are appended in order.
     Append(Ticket, Record, Payload),
@@ -276,7 +287,8 @@ pub enum Effect {
     /// chunks of it. Answered by [`Event::InflowReady`] or [`Event::InflowFailed`]. Chunks and
     /// forwards of a lower fence stop before it is answered.
     OpenInflow(InflowOrder),
-    /// Take no more chunks of it, and stop forwarding it.
+    /// Take no more chunks of it, and stop forwarding it; what is verified and written stays known
+    /// for the next opening.
     CloseInflow(SlotId),
     /// Forward what is there and what arrives to the next in the chain.
     Forward {
@@ -307,13 +319,17 @@ pub enum Effect {
         /// What is set on it.
         attributes: Attributes,
     },
+    /// Look whether these paths are free. Answered by [`Event::Looked`].
+    Look(Vec<(SlotId, FeedName, String)>),
     /// Write small files into staging and sync them all. Answered by [`Event::Staged`].
     Stage(Vec<StageOrder>),
     /// Rename files into their inboxes and sync the directories. Answered by [`Event::Published`].
     Publish(Vec<PublishOrder>),
-    /// Remove a staging file; not answered, and a failure only leaves an orphan that the next
-    /// start removes.
+    /// Close the inflow, forget what is known of it, and remove the staging file. Not answered, and
+    /// a failure only leaves an orphan that the next start removes.
     Discard {
+        /// Which.
+        slot: SlotId,
         /// Its feed.
         feed: FeedName,
         /// Name in the staging directory.

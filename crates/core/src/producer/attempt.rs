@@ -9,7 +9,9 @@ use crate::limits;
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Effect, Producer, StreamFault, StreamOrder, StreamTarget, Then};
 use crate::record::{AttemptStarted, ChainMember, DigestKnown, Hashed, Record};
-use crate::wire::{self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received};
+use crate::wire::{
+    self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
+};
 
 /// Transfers that may wait in memory for one consumer's window; more leave memory again.
 const BLOCKED_MAX: usize = 2048;
@@ -35,7 +37,11 @@ impl Producer {
             let node = &transfer.legs[at].node;
             let destination = self.destinations.get_mut(node).expect("it is ready");
             if !destination.has_room(small) {
-                let blocked = if small { &mut destination.blocked } else { &mut destination.blocked_large };
+                let blocked = if small {
+                    &mut destination.blocked
+                } else {
+                    &mut destination.blocked_large
+                };
                 if blocked.len() >= BLOCKED_MAX {
                     return self.park(key);
                 }
@@ -58,7 +64,9 @@ impl Producer {
             transfer.attempt = Attempt(transfer.attempt.0 + 1);
         }
         transfer.chain.clear();
-        transfer.become_(Stage::Opening { deadline: now.plus(limits::OPEN_DEADLINE_MS) });
+        transfer.become_(Stage::Opening {
+            deadline: now.plus(limits::OPEN_DEADLINE_MS),
+        });
         let stream = std::mem::take(&mut transfer.streaming);
         let (attempt, spec) = (transfer.attempt, transfer.spec.clone());
         let mut opens = Vec::new();
@@ -77,26 +85,42 @@ impl Producer {
         for (node, leg) in opens {
             self.destinations.at(&node, now).take_off(key, false, bytes);
             let chunk_bytes = limits::chunk_bytes_for(spec.size);
-            self.send(&node, Message::Open(Open { leg, spec: spec.clone(), chunk_bytes }));
+            self.send(
+                &node,
+                Message::Open(Open {
+                    leg,
+                    spec: spec.clone(),
+                    chunk_bytes,
+                }),
+            );
         }
     }
 
     /// The leg that a message of the current attempt is about.
     fn current_leg(&self, from: &NodeName, leg: &wire::Leg) -> Option<(TransferKey, usize)> {
-        let (key, at) = self.leg_of_slot(from, crate::ids::Start(leg.slot_start), crate::ids::Slot(leg.slot))?;
+        let (key, at) = self.leg_of_slot(
+            from,
+            crate::ids::Start(leg.slot_start),
+            crate::ids::Slot(leg.slot),
+        )?;
         let transfer = &self.active[&key];
-        let same = leg.attempt == transfer.attempt.0 && leg.seq == key.seq.0 && leg.start == key.start.0;
+        let same =
+            leg.attempt == transfer.attempt.0 && leg.seq == key.seq.0 && leg.start == key.start.0;
         same.then_some((key, at))
     }
 
     pub(super) fn on_open_answer(&mut self, from: &NodeName, answer: OpenAnswer) {
-        let Some((key, at)) = self.current_leg(from, &answer.leg) else { return };
+        let Some((key, at)) = self.current_leg(from, &answer.leg) else {
+            return;
+        };
         let now = self.now;
         let transfer = self.active.get_mut(&key).expect("current_leg found it");
         if transfer.legs[at].state != LegState::Opening {
             return;
         }
-        let Ok(holding) = Holding::try_from(answer.holding) else { return };
+        let Ok(holding) = Holding::try_from(answer.holding) else {
+            return;
+        };
         match holding {
             Holding::Part => {
                 let bytes = answer.from.min(transfer.spec.size);
@@ -118,9 +142,16 @@ impl Producer {
     }
 
     pub(super) fn chain_if_all_answered(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get(&key) else { return };
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
         let opening = matches!(transfer.stage, Stage::Opening { .. });
-        if opening && transfer.legs.iter().all(|leg| leg.state != LegState::Opening) {
+        if opening
+            && transfer
+                .legs
+                .iter()
+                .all(|leg| leg.state != LegState::Opening)
+        {
             self.form_chain(key);
         }
     }
@@ -134,8 +165,12 @@ impl Producer {
         let held = |state: &LegState| match state {
             LegState::Receiving { bytes, .. } => Some(*bytes),
             LegState::Received => Some(size),
-            LegState::Owed | LegState::Opening | LegState::Committing | LegState::Saved
-            | LegState::Refused { .. } | LegState::Dropped => None,
+            LegState::Owed
+            | LegState::Opening
+            | LegState::Committing
+            | LegState::Saved
+            | LegState::Refused { .. }
+            | LegState::Dropped => None,
         };
         let mut chain: Vec<(usize, u64)> = transfer
             .legs
@@ -152,7 +187,10 @@ impl Producer {
         let attempt = transfer.attempt;
         let members = chain
             .iter()
-            .map(|&(at, from)| ChainMember { node: transfer.legs[at].node.as_str().to_owned(), from })
+            .map(|&(at, from)| ChainMember {
+                node: transfer.legs[at].node.as_str().to_owned(),
+                from,
+            })
             .collect();
         let record = AttemptStarted {
             start: key.start.0,
@@ -167,7 +205,12 @@ impl Producer {
             .filter(|pair| pair[1].1 < size)
             .map(|pair| {
                 let (upper, lower) = (&transfer.legs[pair[0].0], &transfer.legs[pair[1].0]);
-                let forward = (upper.named(key, attempt), lower.node.clone(), pair[1].1, lower.named(key, attempt));
+                let forward = (
+                    upper.named(key, attempt),
+                    lower.node.clone(),
+                    pair[1].1,
+                    lower.named(key, attempt),
+                );
                 (upper.node.clone(), forward)
             })
             .collect();
@@ -182,14 +225,26 @@ impl Producer {
         for (node, (leg, to, from, to_leg)) in links {
             let addr = self.address_of(&to);
             let to = to.as_str().to_owned();
-            self.send(&node, Message::Forward(Forward { leg, to, addr, from, to_leg }));
+            self.send(
+                &node,
+                Message::Forward(Forward {
+                    leg,
+                    to,
+                    addr,
+                    from,
+                    to_leg,
+                }),
+            );
         }
         self.stream(key, target);
         self.commit_if_received(key);
     }
 
     fn stream(&mut self, key: TransferKey, target: Option<(NodeName, wire::Leg, u64)>) {
-        let addr = target.as_ref().map(|(node, _, _)| self.address_of(node)).unwrap_or_default();
+        let addr = target
+            .as_ref()
+            .map(|(node, _, _)| self.address_of(node))
+            .unwrap_or_default();
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
         if target.is_none() && transfer.digest.is_some() {
             return;
@@ -201,13 +256,20 @@ impl Producer {
             size: transfer.spec.size,
             chunk_bytes: limits::chunk_bytes_for(transfer.spec.size),
             hashes: transfer.hashes.clone(),
-            to: target.map(|(node, leg, from)| StreamTarget { node, addr, leg, from }),
+            to: target.map(|(node, leg, from)| StreamTarget {
+                node,
+                addr,
+                leg,
+                from,
+            }),
             attempt: transfer.attempt,
         }));
     }
 
     pub(super) fn on_progress(&mut self, from: &NodeName, progress: Progress) {
-        let Some((key, at)) = self.current_leg(from, &progress.leg) else { return };
+        let Some((key, at)) = self.current_leg(from, &progress.leg) else {
+            return;
+        };
         let now = self.now;
         let transfer = self.active.get_mut(&key).expect("current_leg found it");
         let leg = &mut transfer.legs[at];
@@ -220,7 +282,9 @@ impl Producer {
     }
 
     pub(super) fn on_received(&mut self, from: &NodeName, received: Received) {
-        let Some((key, at)) = self.current_leg(from, &received.leg) else { return };
+        let Some((key, at)) = self.current_leg(from, &received.leg) else {
+            return;
+        };
         let transfer = self.active.get_mut(&key).expect("current_leg found it");
         if matches!(transfer.legs[at].state, LegState::Receiving { .. }) {
             transfer.legs[at].become_(LegState::Received);
@@ -231,7 +295,9 @@ impl Producer {
     /// The second phase: when every member has received and the digest is synced, all publish.
     pub(super) fn commit_if_received(&mut self, key: TransferKey) {
         let now = self.now;
-        let Some(transfer) = self.active.get_mut(&key) else { return };
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
         let received = transfer.stage == Stage::Streaming
             && transfer
                 .legs
@@ -244,16 +310,30 @@ impl Producer {
         if !transfer.any_in_flight() {
             return self.conclude(key);
         }
-        transfer.become_(Stage::Committing { deadline: now.plus(limits::COMMIT_DEADLINE_MS) });
+        transfer.become_(Stage::Committing {
+            deadline: now.plus(limits::COMMIT_DEADLINE_MS),
+        });
         let (attempt, small) = (transfer.attempt, transfer.is_small());
         let mut told = Vec::new();
-        for leg in transfer.legs.iter_mut().filter(|leg| leg.state == LegState::Received) {
+        for leg in transfer
+            .legs
+            .iter_mut()
+            .filter(|leg| leg.state == LegState::Received)
+        {
             leg.become_(LegState::Committing);
-            told.push((leg.node.clone(), leg.start, leg.slot, leg.named(key, attempt)));
+            told.push((
+                leg.node.clone(),
+                leg.start,
+                leg.slot,
+                leg.named(key, attempt),
+            ));
         }
         for (node, start, slot, leg) in told {
             if small {
-                self.commits.entry((node, start)).or_default().insert(slot.0);
+                self.commits
+                    .entry((node, start))
+                    .or_default()
+                    .insert(slot.0);
             } else {
                 let digest = digest.0.to_vec();
                 self.send(&node, Message::Commit(Commit { leg, digest }));
@@ -262,18 +342,29 @@ impl Producer {
     }
 
     pub(super) fn on_hashed(&mut self, key: TransferKey, first_chunk: u64, hashes: Vec<u8>) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
-        let at = usize::try_from(first_chunk).unwrap_or(usize::MAX).saturating_mul(32);
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let at = usize::try_from(first_chunk)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(32);
         if at <= transfer.hashes.len() {
             transfer.hashes.truncate(at);
             transfer.hashes.extend_from_slice(&hashes);
         }
         // A hint for a restart; nothing waits for it.
-        self.append(Record::Hashed(Hashed { start: key.start.0, seq: key.seq.0, first_chunk, hashes }));
+        self.append(Record::Hashed(Hashed {
+            start: key.start.0,
+            seq: key.seq.0,
+            first_chunk,
+            hashes,
+        }));
     }
 
     pub(super) fn on_digest(&mut self, key: TransferKey, digest: Digest) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
         match transfer.digest {
             Some(known) if known != digest => {
                 self.fail(key, "the source no longer has the bytes that were sent before; hint: submit it as a new file".to_owned());
@@ -300,8 +391,15 @@ impl Producer {
         }
     }
 
-    pub(super) fn on_stream_failed(&mut self, key: TransferKey, attempt: Attempt, fault: StreamFault) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
+    pub(super) fn on_stream_failed(
+        &mut self,
+        key: TransferKey,
+        attempt: Attempt,
+        fault: StreamFault,
+    ) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
         if transfer.attempt != attempt || !transfer.streaming {
             return;
         }
@@ -309,7 +407,10 @@ impl Producer {
         match fault {
             StreamFault::Source(why) => self.fail(key, why),
             StreamFault::Link(_) => {
-                let first = transfer.chain.first().map(|&at| transfer.legs[at].node.clone());
+                let first = transfer
+                    .chain
+                    .first()
+                    .map(|&at| transfer.legs[at].node.clone());
                 if let Some(node) = first {
                     self.back_off(&node, 0);
                     self.lose_leg(key, &node);
@@ -319,8 +420,12 @@ impl Producer {
     }
 
     pub(super) fn on_link_lost(&mut self, from: &NodeName, lost: LinkLost) {
-        let Some((key, _)) = self.current_leg(from, &lost.leg) else { return };
-        let Ok(to) = NodeName::new(&lost.to) else { return };
+        let Some((key, _)) = self.current_leg(from, &lost.leg) else {
+            return;
+        };
+        let Ok(to) = NodeName::new(&lost.to) else {
+            return;
+        };
         self.back_off(&to, 0);
         self.lose_leg(key, &to);
     }
@@ -328,8 +433,12 @@ impl Producer {
     /// Something went wrong between a transfer and one of its consumers: that one is owed, and the
     /// others go on without it.
     pub(super) fn lose_leg(&mut self, key: TransferKey, node: &NodeName) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
-        let Some(at) = transfer.leg_at(node) else { return };
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let Some(at) = transfer.leg_at(node) else {
+            return;
+        };
         if !transfer.legs[at].state.in_flight() {
             return;
         }
@@ -347,7 +456,9 @@ impl Producer {
 
     /// A member of a large transfer's chain is gone.
     fn chain_without(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get(&key) else { return };
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
         if !transfer.any_in_flight() {
             return self.conclude(key);
         }
@@ -357,7 +468,10 @@ impl Producer {
                 let legs: Vec<usize> = (0..transfer.legs.len())
                     .filter(|&at| transfer.legs[at].state.in_flight())
                     .collect();
-                if legs.iter().all(|&at| transfer.legs[at].state == LegState::Received) {
+                if legs
+                    .iter()
+                    .all(|&at| transfer.legs[at].state == LegState::Received)
+                {
                     self.commit_if_received(key);
                 } else {
                     self.open(key, &legs, "a member of the chain was lost");
@@ -365,14 +479,21 @@ impl Producer {
             }
             // Who was told to publish goes on; the lost one will be asked.
             Stage::Committing { .. } => {}
-            Stage::Claiming | Stage::Queued | Stage::Placing | Stage::Parking | Stage::Done
-            | Stage::Failed { .. } | Stage::Cancelled => {}
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Parking
+            | Stage::Done
+            | Stage::Failed { .. }
+            | Stage::Cancelled => {}
         }
     }
 
     /// Nothing is under way any more: the transfer is finished, or goes on with who is left.
     pub(super) fn conclude(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
         if transfer.any_in_flight() {
             return;
         }
@@ -386,8 +507,13 @@ impl Producer {
         let waiting = transfer.kept().any(|leg| leg.state == LegState::Owed);
         let refused = transfer.kept().find_map(|leg| match &leg.state {
             LegState::Refused { reason } => Some(format!("{}: {reason}", leg.node)),
-            LegState::Owed | LegState::Opening | LegState::Receiving { .. } | LegState::Received
-            | LegState::Committing | LegState::Saved | LegState::Dropped => None,
+            LegState::Owed
+            | LegState::Opening
+            | LegState::Receiving { .. }
+            | LegState::Received
+            | LegState::Committing
+            | LegState::Saved
+            | LegState::Dropped => None,
         });
         match refused {
             Some(reason) if !waiting => self.fail(key, reason),
@@ -402,7 +528,9 @@ impl Producer {
 
     /// A consumer says that it threw its copy away because it does not have the digest.
     pub(super) fn on_mismatch(&mut self, key: TransferKey, node: &NodeName) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
         transfer.mismatches += 1;
         let often = transfer.mismatches >= MISMATCHES_MAX;
         self.back_off(node, 0);

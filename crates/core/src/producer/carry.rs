@@ -15,45 +15,6 @@ use crate::record::{Claiming, Placed, Record, Submitted, Transfers};
 /// Transfers that are read back at the same time in order to be carried.
 const CARRIED_AT_ONCE: usize = 64;
 
-/// How much in each segment is live.
-#[derive(Debug, Default)]
-pub(super) struct LiveSegments {
-    /// Segment → live records, and the bytes of their payloads.
-    segments: BTreeMap<u32, (u64, u64)>,
-    told: Option<u32>,
-}
-
-impl LiveSegments {
-    pub(super) fn add(&mut self, position: Position, bytes: u64) {
-        let live = self.segments.entry(position.segment).or_default();
-        live.0 += 1;
-        live.1 += bytes;
-    }
-
-    pub(super) fn remove(&mut self, position: Position, bytes: u64) {
-        let Some(live) = self.segments.get_mut(&position.segment) else {
-            panic!("segment {} has nothing live", position.segment);
-        };
-        live.0 -= 1;
-        live.1 -= bytes;
-        if live.0 == 0 {
-            assert_eq!(live.1, 0, "no record, no payload");
-            self.segments.remove(&position.segment);
-        }
-    }
-
-    /// Bytes of live payloads.
-    pub(super) fn bytes(&self) -> u64 {
-        self.segments.values().map(|(_, bytes)| bytes).sum()
-    }
-
-    /// The lowest segment with anything live, when it has changed since it was last told.
-    fn news(&mut self) -> Option<u32> {
-        let first = self.segments.keys().next().copied().unwrap_or(u32::MAX);
-        (self.told.replace(first) != Some(first)).then_some(first)
-    }
-}
-
 impl Producer {
     /// Tells the driver from where on the log is needed, when that has changed.
     pub(super) fn tell_needed(&mut self) {
@@ -86,10 +47,18 @@ impl Producer {
 
     fn carry_more(&mut self) {
         while self.carrying.len() < CARRIED_AT_ONCE {
-            let Some(key) = self.carry_queue.pop_front() else { return };
-            let Some(dormant) = self.queue.dormant.get(&key) else { continue };
+            let Some(key) = self.carry_queue.pop_front() else {
+                return;
+            };
+            let Some(dormant) = self.queue.dormant.get(&key) else {
+                continue;
+            };
             self.carrying.insert(key, ());
-            self.out.push(Effect::Fetch { key, submitted: dormant.submitted, placed: dormant.placed });
+            self.out.push(Effect::Fetch {
+                key,
+                submitted: dormant.submitted,
+                placed: dormant.placed,
+            });
         }
     }
 
@@ -97,16 +66,29 @@ impl Producer {
         let transfer = &self.active[&key];
         let (spec, source) = (transfer.spec.clone(), transfer.source.clone());
         if transfer.stage == Stage::Claiming {
-            let claim = Claiming { start: key.start.0, seq: key.seq.0, spec, source };
+            let claim = Claiming {
+                start: key.start.0,
+                seq: key.seq.0,
+                spec,
+                source,
+            };
             return self.append_with(Record::Claiming(claim), Payload::None, Wanted::Claimed(key));
         }
         // One that is not synced yet is not old either.
-        let Some(position) = transfer.submitted else { return };
+        let Some(position) = transfer.submitted else {
+            return;
+        };
         let digest = match transfer.is_small() {
             true => transfer.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
             false => Vec::new(),
         };
-        let submitted = Submitted { start: key.start.0, seq: key.seq.0, spec, source, digest };
+        let submitted = Submitted {
+            start: key.start.0,
+            seq: key.seq.0,
+            spec,
+            source,
+            digest,
+        };
         let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
         let stage = transfer.stage.clone();
         self.carry_records(key, submitted, placed, position);
@@ -114,31 +96,51 @@ impl Producer {
     }
 
     /// One that is not in memory has been read. Whether that was all it was read for.
-    pub(super) fn carry_fetched(&mut self, key: TransferKey, submitted: &Submitted, placed: Option<&Placed>) -> bool {
+    pub(super) fn carry_fetched(
+        &mut self,
+        key: TransferKey,
+        submitted: &Submitted,
+        placed: Option<&Placed>,
+    ) -> bool {
         self.carry_more();
-        let Some(dormant) = self.queue.dormant.get(&key).copied() else { return true };
+        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+            return true;
+        };
         if dormant.rest == Rest::Fetching {
             return false;
         }
         // What a replay found beyond its placement is written with it.
         let placed = placed.map(|placed| match self.replayed_placement(key) {
             Some(current) => current,
-            None => Placed { carried: true, ..placed.clone() },
+            None => Placed {
+                carried: true,
+                ..placed.clone()
+            },
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
         if dormant.rest == Rest::Failed {
-            let reason = self.failure_of(key);
+            let reason = self.failures.get(&key).cloned().unwrap_or_default();
             self.carry_fate(key, &Stage::Failed { reason });
         }
         true
     }
 
-    fn carry_records(&mut self, key: TransferKey, submitted: Submitted, placed: Option<Placed>, at: Position) {
+    fn carry_records(
+        &mut self,
+        key: TransferKey,
+        submitted: Submitted,
+        placed: Option<Placed>,
+        at: Position,
+    ) {
         let payload = match payload_bytes(submitted.spec.size) {
             0 => Payload::None,
             _ => Payload::CopyOf(at),
         };
-        self.append_with(Record::Submitted(submitted), payload, Wanted::Submitted(key));
+        self.append_with(
+            Record::Submitted(submitted),
+            payload,
+            Wanted::Submitted(key),
+        );
         if let Some(placed) = placed {
             self.append_with(Record::Placed(placed), Payload::None, Wanted::Placed(key));
         }
@@ -155,8 +157,13 @@ impl Producer {
             Stage::Done => Record::Done(list("")),
             Stage::Cancelled => Record::Cancelled(list("")),
             Stage::Failed { reason } => Record::Failed(list(reason)),
-            Stage::Claiming | Stage::Queued | Stage::Placing | Stage::Opening { .. }
-            | Stage::Streaming | Stage::Committing { .. } | Stage::Parking => return,
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking => return,
         };
         self.append(record);
     }
@@ -195,7 +202,9 @@ impl Producer {
 
     /// The new place of a carried submission.
     pub(super) fn note_carried(&mut self, key: TransferKey, position: Position) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else { return };
+        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+            return;
+        };
         let bytes = payload_bytes(dormant.bytes);
         let old = std::mem::replace(&mut dormant.submitted, position);
         self.live.remove(old, bytes);
@@ -204,7 +213,9 @@ impl Producer {
 
     /// The new place of a carried placement.
     pub(super) fn note_carried_placement(&mut self, key: TransferKey, position: Position) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else { return };
+        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+            return;
+        };
         if let Some(old) = dormant.placed.replace(position) {
             self.live.remove(old, 0);
         }

@@ -50,10 +50,18 @@ impl Producer {
         };
         match &transfer.stage {
             Stage::Opening { deadline } if *deadline <= self.now => in_state(&LegState::Opening),
-            Stage::Committing { deadline } if *deadline <= self.now => in_state(&LegState::Committing),
+            Stage::Committing { deadline } if *deadline <= self.now => {
+                in_state(&LegState::Committing)
+            }
             Stage::Streaming => self.straggler(transfer).into_iter().collect(),
-            Stage::Opening { .. } | Stage::Committing { .. } | Stage::Claiming | Stage::Queued
-            | Stage::Placing | Stage::Parking | Stage::Done | Stage::Failed { .. }
+            Stage::Opening { .. }
+            | Stage::Committing { .. }
+            | Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Parking
+            | Stage::Done
+            | Stage::Failed { .. }
             | Stage::Cancelled => Vec::new(),
         }
     }
@@ -73,7 +81,10 @@ impl Producer {
                     *bytes
                 }
                 LegState::Received | LegState::Saved | LegState::Committing => transfer.spec.size,
-                LegState::Owed | LegState::Opening | LegState::Refused { .. } | LegState::Dropped => upstream,
+                LegState::Owed
+                | LegState::Opening
+                | LegState::Refused { .. }
+                | LegState::Dropped => upstream,
             };
             upstream = upstream.min(held);
         }
@@ -87,7 +98,11 @@ impl Producer {
             .queue
             .feeds
             .iter()
-            .map(|feed| feed.rules.as_ref().and_then(|rules| rules.policy.replace_after_ms))
+            .map(|feed| {
+                feed.rules
+                    .as_ref()
+                    .and_then(|rules| rules.policy.replace_after_ms)
+            })
             .collect();
         let mut overdue = Vec::new();
         for destination in self.destinations.0.values_mut() {
@@ -97,7 +112,9 @@ impl Producer {
             // Where nobody else can take them they stay where they are; the next look begins
             // behind them, so that they do not hide the others.
             let turns: Vec<_> = match destination.replace_cursor {
-                Some(after) => destination.parked.range((Bound::Excluded(after), Bound::Unbounded)),
+                Some(after) => destination
+                    .parked
+                    .range((Bound::Excluded(after), Bound::Unbounded)),
                 None => destination.parked.range(..),
             }
             .take(REPLACED_PER_TICK)
@@ -106,7 +123,9 @@ impl Producer {
             destination.replace_cursor = turns.last().copied();
             for turn in &turns {
                 let key = self.queue.key(*turn);
-                let Some(dormant) = self.queue.dormant.get(&key) else { continue };
+                let Some(dormant) = self.queue.dormant.get(&key) else {
+                    continue;
+                };
                 let patience = patience[usize::from(dormant.feed)];
                 if destination.gone_longer_than(patience, self.now) {
                     overdue.push(key);

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{
-    Attempt, Digest, FeedName, Incarnation, NodeName, Slot, Start, TransferKey,
-};
+use crate::ids::{Attempt, Digest, FeedName, Incarnation, NodeName, Slot, Start, TransferKey};
 use crate::journal::Ticket;
 use crate::log::{Payload, Position};
 use crate::record::{Placed, Record, Submitted};
@@ -352,6 +350,10 @@ pub enum Refusal {
 
 /// Something that the producer wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an effect is moved once, and most of them append a record"
+)]
 pub enum Effect {
     /// Append a record to the log; [`Event::Synced`] reports it. Records are appended in order.
     Append(Ticket, Record, Payload),

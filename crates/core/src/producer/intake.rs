@@ -44,7 +44,12 @@ impl Producer {
         transfer.asker = Some(token);
         transfer.stage = Stage::Claiming;
         self.activate(transfer);
-        let claim = Claiming { start: key.start.0, seq: key.seq.0, spec, source };
+        let claim = Claiming {
+            start: key.start.0,
+            seq: key.seq.0,
+            spec,
+            source,
+        };
         self.append_with(Record::Claiming(claim), Payload::None, Wanted::Claimed(key));
         self.journal.when_synced(Then::Take(key));
     }
@@ -114,7 +119,11 @@ impl Producer {
         let transfer = self.active.get_mut(&key).expect("its caller put it there");
         let (digest, payload) = match small {
             Some((digest, bytes)) => {
-                assert_eq!(bytes.len() as u64, transfer.spec.size, "the bytes are the file");
+                assert_eq!(
+                    bytes.len() as u64,
+                    transfer.spec.size,
+                    "the bytes are the file"
+                );
                 assert!(transfer.is_small(), "only small files travel in the log");
                 transfer.digest = Some(digest);
                 // The digest is synced with the submission, and so before any commit.
@@ -133,7 +142,11 @@ impl Producer {
             source: transfer.source.clone(),
             digest,
         });
-        let (feed, bytes, small) = (transfer.feed.clone(), transfer.spec.size, transfer.is_small());
+        let (feed, bytes, small) = (
+            transfer.feed.clone(),
+            transfer.spec.size,
+            transfer.is_small(),
+        );
         let asker = transfer.asker.take();
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes += bytes;
@@ -215,13 +228,18 @@ impl Producer {
 
     /// Whether a file may be taken in at all.
     fn admit(&self, spec: &FileSpec) -> Result<FeedName, Refusal> {
-        let unknown = || Refusal::NoSuchFeed { feed: spec.feed.clone() };
+        let unknown = || Refusal::NoSuchFeed {
+            feed: spec.feed.clone(),
+        };
         let name = FeedName::new(&spec.feed).map_err(|_| unknown())?;
         let feed = self.queue.feed(&name).ok_or_else(unknown)?;
         let rules = feed.rules.as_ref().ok_or_else(unknown)?;
         FileName::new(&spec.name).map_err(|why| Refusal::BadName(why.to_string()))?;
         if spec.size > limits::FILE_BYTES_MAX {
-            return Err(Refusal::TooLarge { size: spec.size, max: limits::FILE_BYTES_MAX });
+            return Err(Refusal::TooLarge {
+                size: spec.size,
+                max: limits::FILE_BYTES_MAX,
+            });
         }
         if feed.queued_bytes.saturating_add(spec.size) > rules.max_queue_bytes {
             return Err(Refusal::QueueFull {
@@ -237,12 +255,16 @@ impl Producer {
     }
 
     fn draw_key(&mut self) -> TransferKey {
-        let key = TransferKey { start: self.me.start, seq: Sequence(self.next_seq) };
+        let key = TransferKey {
+            start: self.me.start,
+            seq: Sequence(self.next_seq),
+        };
         self.next_seq += 1;
         key
     }
 
     fn refuse(&mut self, token: Token, refusal: Refusal) {
-        self.out.push(Effect::Answer(token, Answer::Refused(refusal)));
+        self.out
+            .push(Effect::Answer(token, Answer::Refused(refusal)));
     }
 }

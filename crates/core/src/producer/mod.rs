@@ -38,12 +38,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::ids::{Incarnation, Millis, NodeName, Slot, Start, TransferKey};
 use crate::journal::{Journal, Ticket};
+use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
 use crate::ranges::RangeSet;
 use crate::record::Record;
 use crate::view::View;
 use crate::wire::Message;
-use carry::LiveSegments;
 use destination::Destinations;
 use queue::Queue;
 use state::{Stage, Transfer};
@@ -100,6 +100,8 @@ pub struct Producer {
     forgotten: BTreeSet<NodeName>,
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
+    /// Why transfers failed; as many as wait for a person.
+    failures: BTreeMap<TransferKey, String>,
     log_room: bool,
     live: LiveSegments,
     /// Positions up to this one were written by an earlier life.
@@ -139,6 +141,7 @@ impl Producer {
             view,
             forgotten: BTreeSet::new(),
             short: BTreeSet::new(),
+            failures: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),
             replayed_to: None,
@@ -161,17 +164,46 @@ impl Producer {
         self.now = now;
         match event {
             Event::Synced { through, positions } => self.on_synced(through, &positions),
-            Event::Submit { token, spec, source, small } => self.on_submit(token, spec, source, small),
-            Event::Claim { token, spec, source } => self.on_claim(token, spec, source),
+            Event::Submit {
+                token,
+                spec,
+                source,
+                small,
+            } => self.on_submit(token, spec, source, small),
+            Event::Claim {
+                token,
+                spec,
+                source,
+            } => self.on_claim(token, spec, source),
             Event::Taken { key, outcome } => self.on_taken(key, outcome),
-            Event::PeerUp { node, session, incarnation } => self.on_peer_up(&node, session, incarnation),
+            Event::PeerUp {
+                node,
+                session,
+                incarnation,
+            } => self.on_peer_up(&node, session, incarnation),
             Event::PeerDown { node, session } => self.on_peer_down(&node, session),
-            Event::Message { from, session, message } => self.on_message(&from, session, message),
-            Event::Hashed { key, first_chunk, hashes } => self.on_hashed(key, first_chunk, hashes),
+            Event::Message {
+                from,
+                session,
+                message,
+            } => self.on_message(&from, session, message),
+            Event::Hashed {
+                key,
+                first_chunk,
+                hashes,
+            } => self.on_hashed(key, first_chunk, hashes),
             Event::DigestKnown { key, digest } => self.on_digest(key, digest),
-            Event::StreamFailed { key, attempt, fault } => self.on_stream_failed(key, attempt, fault),
+            Event::StreamFailed {
+                key,
+                attempt,
+                fault,
+            } => self.on_stream_failed(key, attempt, fault),
             Event::SmallsNotSent { to, slots, .. } => self.on_smalls_not_sent(&to, &slots),
-            Event::Fetched { key, submitted, placed } => self.on_fetched(key, submitted, placed),
+            Event::Fetched {
+                key,
+                submitted,
+                placed,
+            } => self.on_fetched(key, submitted, placed),
             Event::SourcesReleased { keys, failed } => self.on_released(keys, failed),
             Event::View(view) => self.on_view(view),
             Event::Policies(rules) => self.on_policies(rules),
@@ -182,6 +214,7 @@ impl Producer {
             Event::Carry { through } => self.on_carry(through),
             Event::Tick => self.on_tick(),
         }
+        self.run_ready();
         self.pump();
         self.flush();
         self.tell_needed();
@@ -205,17 +238,33 @@ impl Producer {
             Message::SmallLinkLost(lost) => self.on_small_link_lost(lost),
             // The rest is for consumers, or for the connection itself; hearing it here is a peer's
             // mistake that changes nothing.
-            Message::Hello(_) | Message::Welcome(_) | Message::Rejected(_) | Message::Ping(_)
-            | Message::Pong(_) | Message::Open(_) | Message::Forward(_) | Message::Commit(_)
-            | Message::Abandon(_) | Message::SmallQuery(_) | Message::SmallCommit(_)
-            | Message::Closed(_) | Message::OpenStarts(_) | Message::Begin(_) | Message::Chunk(_)
-            | Message::Credit(_) | Message::Stop(_) | Message::SmallFrame(_) => {}
+            Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Rejected(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Open(_)
+            | Message::Forward(_)
+            | Message::Commit(_)
+            | Message::Abandon(_)
+            | Message::SmallQuery(_)
+            | Message::SmallCommit(_)
+            | Message::Closed(_)
+            | Message::OpenStarts(_)
+            | Message::Begin(_)
+            | Message::Chunk(_)
+            | Message::Credit(_)
+            | Message::Stop(_)
+            | Message::SmallFrame(_) => {}
         }
     }
 
     fn on_synced(&mut self, through: Ticket, positions: &[Position]) {
         for &position in positions {
-            let wanted = self.wanted.pop_front().expect("one position for each record");
+            let wanted = self
+                .wanted
+                .pop_front()
+                .expect("one position for each record");
             match wanted {
                 Wanted::Nothing => {}
                 Wanted::Claimed(key) => self.note_claimed(key, position),
@@ -223,7 +272,12 @@ impl Producer {
                 Wanted::Placed(key) => self.note_placed(key, position),
             }
         }
-        for then in self.journal.synced(through) {
+        self.journal.synced(through);
+    }
+
+    /// Does what waited for the log and need not wait any longer.
+    fn run_ready(&mut self) {
+        for then in self.journal.ready() {
             match then {
                 Then::Answer(token, answer) => self.out.push(Effect::Answer(token, answer)),
                 Then::Take(key) => self.take(key),
@@ -248,7 +302,11 @@ impl Producer {
 
     fn send(&mut self, to: &NodeName, message: Message) {
         if let Some((session, _)) = self.destinations.get(to).and_then(|d| d.session) {
-            self.out.push(Effect::Send { to: to.clone(), session, message });
+            self.out.push(Effect::Send {
+                to: to.clone(),
+                session,
+                message,
+            });
         }
     }
 
@@ -270,7 +328,12 @@ impl Producer {
     }
 
     /// The transfer that an open slot of `node` belongs to, if it is in memory, and its leg.
-    fn leg_of_slot(&self, node: &NodeName, start: Start, slot: Slot) -> Option<(TransferKey, usize)> {
+    fn leg_of_slot(
+        &self,
+        node: &NodeName,
+        start: Start,
+        slot: Slot,
+    ) -> Option<(TransferKey, usize)> {
         let key = *self.destinations.get(node)?.duties.get(&(start, slot))?;
         let transfer = self.active.get(&key)?;
         let leg = transfer.leg_at(node)?;

@@ -17,7 +17,8 @@ impl Producer {
                 Some(dormant) if failed(dormant.rest) => vec![key],
                 Some(_) | None => {
                     let refusal = Refusal::NoSuchTransfer { key };
-                    self.out.push(Effect::Answer(token, Answer::Refused(refusal)));
+                    self.out
+                        .push(Effect::Answer(token, Answer::Refused(refusal)));
                     return;
                 }
             },
@@ -30,12 +31,18 @@ impl Producer {
                 .collect(),
         };
         for &key in &keys {
+            self.failures.remove(&key);
             let feed = usize::from(self.queue.dormant[&key].feed);
             self.queue.feeds[feed].failed = self.queue.feeds[feed].failed.saturating_sub(1);
             self.queue.make_fresh(key);
         }
         for (start, seqs) in super::pump::by_start(&keys) {
-            self.append(Record::Retried(Transfers { start: start.0, seqs, at: self.now.0, reason: String::new() }));
+            self.append(Record::Retried(Transfers {
+                start: start.0,
+                seqs,
+                at: self.now.0,
+                reason: String::new(),
+            }));
         }
         let answer = Answer::Retried(keys.len() as u64);
         self.journal.when_synced(Then::Answer(token, answer));
@@ -51,7 +58,10 @@ impl Producer {
                 for destination in self.destinations.0.values_mut() {
                     destination.parked.remove(&turn);
                 }
-                self.queue.feeds[usize::from(dormant.feed)].fresh.remove(&turn);
+                self.queue.feeds[usize::from(dormant.feed)]
+                    .fresh
+                    .remove(&turn);
+                self.failures.remove(&key);
                 if dormant.rest == Rest::Failed {
                     let feed = &mut self.queue.feeds[usize::from(dormant.feed)];
                     feed.failed = feed.failed.saturating_sub(1);
@@ -63,8 +73,14 @@ impl Producer {
         let refusal = match self.active.get(&key) {
             None => Some(Refusal::NoSuchTransfer { key }),
             Some(transfer) => {
-                let saved = transfer.kept().filter(|leg| leg.state == LegState::Saved || leg.state == LegState::Committing).count();
-                let finished = matches!(transfer.stage, Stage::Done | Stage::Cancelled | Stage::Claiming | Stage::Failed { .. });
+                let saved = transfer
+                    .kept()
+                    .filter(|leg| leg.state == LegState::Saved || leg.state == LegState::Committing)
+                    .count();
+                let finished = matches!(
+                    transfer.stage,
+                    Stage::Done | Stage::Cancelled | Stage::Claiming | Stage::Failed { .. }
+                );
                 if finished || transfer.submitted.is_none() {
                     Some(Refusal::NoSuchTransfer { key })
                 } else if saved > 0 {
@@ -75,7 +91,9 @@ impl Producer {
             }
         };
         match refusal {
-            Some(refusal) => self.out.push(Effect::Answer(token, Answer::Refused(refusal))),
+            Some(refusal) => self
+                .out
+                .push(Effect::Answer(token, Answer::Refused(refusal))),
             None => self.cancel(key, token),
         }
     }
@@ -83,11 +101,19 @@ impl Producer {
     fn cancel(&mut self, key: TransferKey, token: Token) {
         let now = self.now;
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
-        let (small, bytes, feed) = (transfer.is_small(), transfer.spec.size, transfer.feed.clone());
+        let (small, bytes, feed) = (
+            transfer.is_small(),
+            transfer.spec.size,
+            transfer.feed.clone(),
+        );
         let attempt = crate::ids::Attempt(transfer.attempt.0 + 1);
         transfer.attempt = attempt;
         let mut told = Vec::new();
-        for leg in transfer.legs.iter_mut().filter(|leg| leg.state != LegState::Dropped) {
+        for leg in transfer
+            .legs
+            .iter_mut()
+            .filter(|leg| leg.state != LegState::Dropped)
+        {
             if leg.state != LegState::Owed {
                 leg.become_(LegState::Owed);
             }
@@ -104,7 +130,14 @@ impl Producer {
             let destination = self.destinations.at(&node, now);
             destination.land(key, small, bytes);
             destination.duties.remove(&(start, slot));
-            destination.abandons.insert((start, slot), Abandonment { key, attempt, decided: None });
+            destination.abandons.insert(
+                (start, slot),
+                Abandonment {
+                    key,
+                    attempt,
+                    decided: None,
+                },
+            );
         }
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes = feed.queued_bytes.saturating_sub(bytes);
@@ -123,7 +156,8 @@ impl Producer {
         }));
         self.journal.when_synced(Then::Abandon(key));
         self.journal.when_synced(Then::Release(vec![key]));
-        self.journal.when_synced(Then::Answer(token, Answer::Cancelled));
+        self.journal
+            .when_synced(Then::Answer(token, Answer::Cancelled));
     }
 
     /// A consumer is gone for good: what is owed to it is placed elsewhere, and its slots close
@@ -132,10 +166,14 @@ impl Producer {
         let known = self.view.member(&node).is_some() || self.destinations.get(&node).is_some();
         if !known {
             let refusal = Refusal::NoSuchNode { node };
-            self.out.push(Effect::Answer(token, Answer::Refused(refusal)));
+            self.out
+                .push(Effect::Answer(token, Answer::Refused(refusal)));
             return;
         }
-        self.append(Record::Forgotten(Forgotten { node: node.as_str().to_owned(), at: self.now.0 }));
+        self.append(Record::Forgotten(Forgotten {
+            node: node.as_str().to_owned(),
+            at: self.now.0,
+        }));
         self.forgotten.insert(node.clone());
         self.close_abandoned(&node);
         let in_flight: Vec<TransferKey> = self
@@ -147,14 +185,20 @@ impl Producer {
             self.lose_leg(key, &node);
         }
         self.place_anew(&node, usize::MAX);
-        self.journal.when_synced(Then::Answer(token, Answer::Forgotten));
+        self.journal
+            .when_synced(Then::Answer(token, Answer::Forgotten));
     }
 
     fn close_abandoned(&mut self, node: &NodeName) {
-        let Some(destination) = self.destinations.get(node) else { return };
+        let Some(destination) = self.destinations.get(node) else {
+            return;
+        };
         let mut by_start = std::collections::BTreeMap::new();
         for (start, slot) in destination.abandons.keys() {
-            by_start.entry(*start).or_insert_with(RangeSet::new).insert(slot.0);
+            by_start
+                .entry(*start)
+                .or_insert_with(RangeSet::new)
+                .insert(slot.0);
         }
         for (start, slots) in by_start {
             self.append(Record::LegsSettled(LegsSettled {
@@ -166,7 +210,8 @@ impl Producer {
                 refusal: String::new(),
                 at: self.now.0,
             }));
-            self.journal.when_synced(Then::Close(node.clone(), start, slots));
+            self.journal
+                .when_synced(Then::Close(node.clone(), start, slots));
         }
     }
 }

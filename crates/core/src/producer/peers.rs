@@ -8,7 +8,12 @@ use crate::view::View;
 use crate::wire::{Closed, Message, OpenStarts};
 
 impl Producer {
-    pub(super) fn on_peer_up(&mut self, node: &NodeName, session: Session, incarnation: Incarnation) {
+    pub(super) fn on_peer_up(
+        &mut self,
+        node: &NodeName,
+        session: Session,
+        incarnation: Incarnation,
+    ) {
         let now = self.now;
         let old = self.destinations.at(node, now).session;
         if old.is_some_and(|(old, known)| session <= old || incarnation < known) {
@@ -21,7 +26,11 @@ impl Producer {
         destination.hold_off = now;
         destination.did_well();
         destination.forget_told();
-        let starts = destination.starts(self.me.start).iter().map(|start| start.0).collect();
+        let starts = destination
+            .starts(self.me.start)
+            .iter()
+            .map(|start| start.0)
+            .collect();
         self.send(node, Message::OpenStarts(OpenStarts { starts }));
         self.send_closed(node);
         self.send_abandons(node, None);
@@ -40,7 +49,9 @@ impl Producer {
 
     /// Whatever was under way with a consumer is owed to it again.
     fn lose_all_legs(&mut self, node: &NodeName) {
-        let Some(destination) = self.destinations.get(node) else { return };
+        let Some(destination) = self.destinations.get(node) else {
+            return;
+        };
         let keys: Vec<TransferKey> = destination.in_flight.iter().copied().collect();
         for key in keys {
             self.lose_leg(key, node);
@@ -49,7 +60,9 @@ impl Producer {
 
     /// What waited for a consumer's window goes on without it.
     fn unblock(&mut self, node: &NodeName) {
-        let Some(destination) = self.destinations.get_mut(node) else { return };
+        let Some(destination) = self.destinations.get_mut(node) else {
+            return;
+        };
         let mut keys: Vec<TransferKey> = destination.blocked.drain(..).collect();
         keys.extend(destination.blocked_large.drain(..));
         for key in keys {
@@ -62,19 +75,28 @@ impl Producer {
     /// Tells a consumer which slots are closed, if there is news.
     pub(super) fn send_closed(&mut self, node: &NodeName) {
         let current = self.me.start;
-        let Some(destination) = self.destinations.get_mut(node) else { return };
+        let Some(destination) = self.destinations.get_mut(node) else {
+            return;
+        };
         if !destination.connected() {
             return;
         }
         for (start, low, slots) in destination.closed_news(current) {
-            self.send(node, Message::Closed(Closed { slot_start: start.0, low, slots }));
+            self.send(
+                node,
+                Message::Closed(Closed {
+                    slot_start: start.0,
+                    low,
+                    slots,
+                }),
+            );
         }
     }
 
     pub(super) fn on_view(&mut self, view: View) {
         let now = self.now;
         self.view = view;
-        let members: Vec<NodeName> = self.view.members().map(|m| m.name.clone()).collect();
+        let members: Vec<NodeName> = self.view.members().iter().map(|m| m.name.clone()).collect();
         for node in members {
             self.destinations.at(&node, now);
         }
@@ -106,7 +128,9 @@ impl Producer {
 
     /// Moves up to `limit` of what is owed to a consumer back into the queues, to be placed anew.
     pub(super) fn place_anew(&mut self, node: &NodeName, limit: usize) {
-        let Some(destination) = self.destinations.get_mut(node) else { return };
+        let Some(destination) = self.destinations.get_mut(node) else {
+            return;
+        };
         let turns: Vec<_> = destination.parked.iter().take(limit).copied().collect();
         for turn in turns {
             let key = self.queue.key(turn);
@@ -116,7 +140,9 @@ impl Producer {
 
     /// Puts a parked transfer back in its feed's queue: its consumers are considered again.
     pub(super) fn wake(&mut self, key: TransferKey) {
-        let Some(dormant) = self.queue.dormant.get(&key) else { return };
+        let Some(dormant) = self.queue.dormant.get(&key) else {
+            return;
+        };
         if dormant.rest != Rest::Parked {
             return;
         }

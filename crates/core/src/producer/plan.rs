@@ -28,7 +28,9 @@ struct Plan {
 impl Producer {
     /// Takes a queued transfer a step further: places it, or starts an attempt.
     pub(super) fn consider(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get(&key) else { return };
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
         if transfer.is_delivered() {
             return self.finish(key);
         }
@@ -50,7 +52,10 @@ impl Producer {
 
     /// What should change about a transfer's consumers; `None` when nothing.
     fn plan(&self, transfer: &Transfer) -> Option<Plan> {
-        let rules = self.queue.feed(&transfer.feed).and_then(|f| f.rules.as_ref());
+        let rules = self
+            .queue
+            .feed(&transfer.feed)
+            .and_then(|f| f.rules.as_ref());
         let patience = rules.and_then(|r| r.policy.replace_after_ms);
         let first = transfer.legs.is_empty();
         let unsettled = |leg: &&TransferLeg| leg.state == LegState::Owed;
@@ -92,7 +97,12 @@ impl Producer {
             return None;
         }
         let reason = reason_of(first, &drop);
-        Some(Plan { add: found, drop, short, reason })
+        Some(Plan {
+            add: found,
+            drop,
+            short,
+            reason,
+        })
     }
 
     fn candidates(
@@ -115,19 +125,19 @@ impl Producer {
                 .map(|member| member.name.clone());
             exclude.extend(gone);
         }
-        let used_zones: BTreeSet<String> = transfer
+        let kept: BTreeSet<NodeName> = transfer
             .kept()
             .filter(|leg| !lost.contains(&leg.node) && !overdue.contains(&leg.node))
-            .filter_map(|leg| self.view.member(&leg.node)?.zone.clone())
+            .map(|leg| leg.node.clone())
             .collect();
-        let placed = placement::place(
-            transfer.spec.key.as_bytes(),
-            &transfer.feed,
-            &self.view,
-            count,
-            &exclude,
-            &used_zones,
-        );
+        let ask = placement::Ask {
+            key: &transfer.spec.key,
+            feed: &transfer.feed,
+            replicas: Replicas::Count(kept.len() + count),
+            kept: &kept,
+            excluded: &exclude,
+        };
+        let placed = placement::place(&ask, &self.view);
         placement::chain_order(&placed.members, &self.view, self.me.zone.as_deref())
     }
 
@@ -151,7 +161,9 @@ impl Producer {
         let mut transfer = self.active.remove(&key).expect("its caller looked it up");
         let mut close_at_once = Vec::new();
         for node in &plan.drop {
-            let at = transfer.leg_at(node).expect("the plan is about this transfer");
+            let at = transfer
+                .leg_at(node)
+                .expect("the plan is about this transfer");
             let leg = &mut transfer.legs[at];
             leg.become_(LegState::Dropped);
             let slot = (leg.start, leg.slot);
@@ -162,7 +174,11 @@ impl Producer {
                 let destination = self.destinations.at(node, now);
                 destination.duties.remove(&slot);
                 let attempt = Attempt(transfer.attempt.0 + 1);
-                let abandonment = Abandonment { key, attempt, decided: None };
+                let abandonment = Abandonment {
+                    key,
+                    attempt,
+                    decided: None,
+                };
                 destination.abandons.insert(slot, abandonment);
             }
         }
@@ -220,7 +236,9 @@ impl Producer {
 
     /// Tells a consumer what was placed elsewhere: one transfer, or all of them.
     pub(super) fn send_abandons(&mut self, node: &NodeName, only: Option<TransferKey>) {
-        let Some(destination) = self.destinations.get(node) else { return };
+        let Some(destination) = self.destinations.get(node) else {
+            return;
+        };
         let legs: Vec<Leg> = destination
             .abandons
             .iter()
@@ -250,9 +268,13 @@ impl Producer {
             start: key.start.0,
             seq: key.seq.0,
             attempt: transfer.attempt.0,
-            epoch: self.view.epoch,
+            epoch: self.view.epoch(),
             reason: reason.to_owned(),
-            legs: transfer.legs.iter().map(|leg| leg.record(abandoning(leg))).collect(),
+            legs: transfer
+                .legs
+                .iter()
+                .map(|leg| leg.record(abandoning(leg)))
+                .collect(),
             at: self.now.0,
             carried,
             short: transfer.short,
@@ -288,8 +310,14 @@ impl Producer {
         match transfer.stage {
             Stage::Parking if transfer.submitted.is_some() => self.put_to_rest(key, Rest::Parked),
             Stage::Failed { .. } => self.rest_failed(key),
-            Stage::Parking | Stage::Claiming | Stage::Queued | Stage::Placing
-            | Stage::Opening { .. } | Stage::Streaming | Stage::Committing { .. } | Stage::Done
+            Stage::Parking
+            | Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Done
             | Stage::Cancelled => {}
         }
     }

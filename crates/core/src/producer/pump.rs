@@ -37,11 +37,17 @@ impl Producer {
     fn pump_blocked(&mut self, node: &NodeName) {
         for small in [true, false] {
             loop {
-                let Some(destination) = self.destinations.get_mut(node) else { return };
+                let Some(destination) = self.destinations.get_mut(node) else {
+                    return;
+                };
                 if !destination.has_room(small) {
                     break;
                 }
-                let queue = if small { &mut destination.blocked } else { &mut destination.blocked_large };
+                let queue = if small {
+                    &mut destination.blocked
+                } else {
+                    &mut destination.blocked_large
+                };
                 let Some(key) = queue.pop_front() else { break };
                 if self.stage_of(key) == Some(&Stage::Queued) {
                     self.consider(key);
@@ -55,11 +61,15 @@ impl Producer {
             // Those that are fetched now take their room only later; do not fetch more than fits.
             let mut fetched = 0;
             while fetched < limits::SMALL_FRAME_FILES_MAX && self.window_has_room(small) {
-                let Some(destination) = self.destinations.get_mut(node) else { return };
+                let Some(destination) = self.destinations.get_mut(node) else {
+                    return;
+                };
                 if !destination.has_room(small) {
                     break;
                 }
-                let Some(turn) = first_turn(&destination.parked, small) else { break };
+                let Some(turn) = first_turn(&destination.parked, small) else {
+                    break;
+                };
                 destination.parked.remove(&turn);
                 let key = self.queue.key(turn);
                 fetched += 1;
@@ -84,7 +94,9 @@ impl Producer {
                 continue;
             }
             while self.window_has_room(small) {
-                let Some(turn) = self.queue.feeds[at].first_fresh(small) else { break };
+                let Some(turn) = self.queue.feeds[at].first_fresh(small) else {
+                    break;
+                };
                 self.queue.feeds[at].fresh.remove(&turn);
                 let key = self.queue.key(turn);
                 self.fetch(key);
@@ -102,7 +114,9 @@ impl Producer {
 
     /// Asks for a transfer's records. From here on it counts as active.
     pub(super) fn fetch(&mut self, key: TransferKey) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else { return };
+        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+            return;
+        };
         if dormant.rest == Rest::Fetching {
             return;
         }
@@ -127,12 +141,24 @@ impl Producer {
         }
         for ((node, start), slots) in std::mem::take(&mut self.queries) {
             for slots in messages_of(&slots) {
-                self.send(&node, Message::SmallQuery(SmallQuery { slot_start: start.0, slots }));
+                self.send(
+                    &node,
+                    Message::SmallQuery(SmallQuery {
+                        slot_start: start.0,
+                        slots,
+                    }),
+                );
             }
         }
         for ((node, start), slots) in std::mem::take(&mut self.commits) {
             for slots in messages_of(&slots) {
-                self.send(&node, Message::SmallCommit(SmallCommit { slot_start: start.0, slots }));
+                self.send(
+                    &node,
+                    Message::SmallCommit(SmallCommit {
+                        slot_start: start.0,
+                        slots,
+                    }),
+                );
             }
         }
         let done = std::mem::take(&mut self.done);
@@ -150,18 +176,27 @@ impl Producer {
     }
 
     pub(super) fn hop(&self, node: &NodeName) -> Hop {
-        Hop { node: node.as_str().to_owned(), addr: self.address_of(node) }
+        Hop {
+            node: node.as_str().to_owned(),
+            addr: self.address_of(node),
+        }
     }
 
     pub(super) fn address_of(&self, node: &NodeName) -> String {
-        self.view.member(node).map(|m| m.addr.clone()).unwrap_or_default()
+        self.view
+            .member(node)
+            .map(|m| m.addr.clone())
+            .unwrap_or_default()
     }
 }
 
 /// The ranges of a set, in parts that fit in a message.
 fn messages_of(slots: &RangeSet) -> Vec<Vec<SlotRange>> {
     let ranges: Vec<_> = slots.ranges().collect();
-    ranges.chunks(limits::RANGES_PER_MESSAGE_MAX).map(<[_]>::to_vec).collect()
+    ranges
+        .chunks(limits::RANGES_PER_MESSAGE_MAX)
+        .map(<[_]>::to_vec)
+        .collect()
 }
 
 /// Transfers by their start, as ranges of sequences.
@@ -170,5 +205,7 @@ pub(super) fn by_start(keys: &[TransferKey]) -> Vec<(crate::ids::Start, Vec<Slot
     for key in keys {
         sets.entry(key.start).or_default().insert(key.seq.0);
     }
-    sets.into_iter().map(|(start, set)| (start, set.ranges().collect())).collect()
+    sets.into_iter()
+        .map(|(start, set)| (start, set.ranges().collect()))
+        .collect()
 }

@@ -65,7 +65,9 @@ impl Producer {
             }
             Record::Hashed(hashed) => {
                 if let Some(transfer) = self.replayed.get_mut(&key_of(hashed.start, hashed.seq)) {
-                    let at = usize::try_from(hashed.first_chunk).unwrap_or(usize::MAX).saturating_mul(32);
+                    let at = usize::try_from(hashed.first_chunk)
+                        .unwrap_or(usize::MAX)
+                        .saturating_mul(32);
                     if at <= transfer.hashes.len() {
                         transfer.hashes.truncate(at);
                         transfer.hashes.extend_from_slice(&hashed.hashes);
@@ -91,14 +93,26 @@ impl Producer {
                 }
             }
             // The consumer's, and the node's own.
-            Record::PeerSeen(_) | Record::ViewSeen(_) | Record::Opened(_) | Record::Watermark(_)
-            | Record::SmallReceived(_) | Record::SmallSaved(_) | Record::Publishing(_)
-            | Record::Published(_) | Record::SlotAbandoned(_) | Record::SlotsClosed(_)
-            | Record::SlotCarried(_) | Record::InboxMarked(_) => {}
+            Record::PeerSeen(_)
+            | Record::ViewSeen(_)
+            | Record::Opened(_)
+            | Record::Watermark(_)
+            | Record::SmallReceived(_)
+            | Record::SmallSaved(_)
+            | Record::Publishing(_)
+            | Record::Published(_)
+            | Record::SlotAbandoned(_)
+            | Record::SlotsClosed(_)
+            | Record::SlotCarried(_)
+            | Record::InboxMarked(_) => {}
         }
     }
 
-    fn replay_entry(&mut self, key: TransferKey, spec: &crate::spec::FileSpec) -> Option<&mut Replayed> {
+    fn replay_entry(
+        &mut self,
+        key: TransferKey,
+        spec: &crate::spec::FileSpec,
+    ) -> Option<&mut Replayed> {
         let feed = FeedName::new(&spec.feed).ok()?;
         self.queue.note_start(key.start);
         Some(self.replayed.entry(key).or_insert_with(|| Replayed {
@@ -130,7 +144,9 @@ impl Producer {
     fn replay_submitted(&mut self, position: Position, submitted: &Submitted) {
         let key = key_of(submitted.start, submitted.seq);
         let payload = payload_bytes(submitted.spec.size);
-        let Some(entry) = self.replay_entry(key, &submitted.spec) else { return };
+        let Some(entry) = self.replay_entry(key, &submitted.spec) else {
+            return;
+        };
         entry.claim = None;
         entry.bytes = submitted.spec.size;
         if let Some(digest) = Digest::from_slice(&submitted.digest) {
@@ -159,18 +175,26 @@ impl Producer {
             if record.rung() != LegRung::Abandoning {
                 continue;
             }
-            let Ok(node) = NodeName::new(&record.node) else { continue };
+            let Ok(node) = NodeName::new(&record.node) else {
+                continue;
+            };
             let attempt = Attempt(placed.attempt);
             let at = (Start(record.start), Slot(record.slot));
             let destination = self.destinations.at(&node, Millis(0));
             destination.duties.remove(&at);
-            let new = Abandonment { key, attempt, decided: Some(position) };
+            let new = Abandonment {
+                key,
+                attempt,
+                decided: Some(position),
+            };
             if let Some(old) = destination.abandons.insert(at, new).and_then(|a| a.decided) {
                 self.live.remove(old, 0);
             }
             self.live.add(position, 0);
         }
-        let Some(entry) = self.replayed.get_mut(&key) else { return };
+        let Some(entry) = self.replayed.get_mut(&key) else {
+            return;
+        };
         let before = std::mem::replace(&mut entry.legs, legs.clone());
         let old = entry.placed.replace(position);
         entry.short = placed.short;
@@ -184,17 +208,25 @@ impl Producer {
         }
         self.live.add(position, 0);
         for leg in before {
-            self.destinations.at(&leg.node, Millis(0)).duties.remove(&(leg.start, leg.slot));
+            self.destinations
+                .at(&leg.node, Millis(0))
+                .duties
+                .remove(&(leg.start, leg.slot));
         }
         for leg in legs {
             if matches!(leg.state, LegState::Owed | LegState::Refused { .. }) {
-                self.destinations.at(&leg.node, Millis(0)).duties.insert((leg.start, leg.slot), key);
+                self.destinations
+                    .at(&leg.node, Millis(0))
+                    .duties
+                    .insert((leg.start, leg.slot), key);
             }
         }
     }
 
     fn replay_settled(&mut self, settled: &LegsSettled) {
-        let Ok(node) = NodeName::new(&settled.node) else { return };
+        let Ok(node) = NodeName::new(&settled.node) else {
+            return;
+        };
         let start = Start(settled.start);
         for slot in seqs_of(&settled.slots).map(Slot) {
             let destination = self.destinations.at(&node, Millis(0));
@@ -204,16 +236,26 @@ impl Producer {
                 }
                 continue;
             }
-            let Some(&key) = destination.duties.get(&(start, slot)) else { continue };
+            let Some(&key) = destination.duties.get(&(start, slot)) else {
+                continue;
+            };
             if settled.rung() != LegRung::Refused {
                 destination.duties.remove(&(start, slot));
             }
-            let Some(entry) = self.replayed.get_mut(&key) else { continue };
+            let Some(entry) = self.replayed.get_mut(&key) else {
+                continue;
+            };
             entry.dirty = true;
-            if let Some(leg) = entry.legs.iter_mut().find(|l| l.node == node && l.start == start && l.slot == slot) {
+            if let Some(leg) = entry
+                .legs
+                .iter_mut()
+                .find(|l| l.node == node && l.start == start && l.slot == slot)
+            {
                 leg.state = match settled.rung() {
                     LegRung::Saved => LegState::Saved,
-                    LegRung::Refused => LegState::Refused { reason: settled.refusal.clone() },
+                    LegRung::Refused => LegState::Refused {
+                        reason: settled.refusal.clone(),
+                    },
                     LegRung::Abandoned | LegRung::Abandoning => LegState::Dropped,
                     LegRung::Owed => LegState::Owed,
                 };
@@ -223,7 +265,9 @@ impl Producer {
 
     fn replay_fate(&mut self, start: u64, seqs: &[SlotRange], fate: &Fate) {
         for seq in seqs_of(seqs) {
-            let Some(entry) = self.replayed.get_mut(&key_of(start, seq)) else { continue };
+            let Some(entry) = self.replayed.get_mut(&key_of(start, seq)) else {
+                continue;
+            };
             if *fate == Fate::Live {
                 for leg in &mut entry.legs {
                     if matches!(leg.state, LegState::Refused { .. }) {
@@ -237,7 +281,9 @@ impl Producer {
     }
 
     fn replay_released(&mut self, key: TransferKey) {
-        let Some(entry) = self.replayed.remove(&key) else { return };
+        let Some(entry) = self.replayed.remove(&key) else {
+            return;
+        };
         if let Some(position) = entry.submitted {
             self.live.remove(position, payload_bytes(entry.bytes));
         }
@@ -245,7 +291,10 @@ impl Producer {
             self.live.remove(position, 0);
         }
         for leg in entry.legs {
-            self.destinations.at(&leg.node, Millis(0)).duties.remove(&(leg.start, leg.slot));
+            self.destinations
+                .at(&leg.node, Millis(0))
+                .duties
+                .remove(&(leg.start, leg.slot));
         }
     }
 
@@ -256,7 +305,7 @@ impl Producer {
         for destination in self.destinations.0.values_mut() {
             destination.down_since = Some(now);
         }
-        let members: Vec<NodeName> = self.view.members().map(|m| m.name.clone()).collect();
+        let members: Vec<NodeName> = self.view.members().iter().map(|m| m.name.clone()).collect();
         for node in members {
             self.destinations.at(&node, now);
         }
@@ -271,7 +320,13 @@ impl Producer {
         std::mem::take(&mut self.out)
     }
 
-    fn begin_claim(&mut self, key: TransferKey, feed: FeedName, claim: Claiming, position: Position) {
+    fn begin_claim(
+        &mut self,
+        key: TransferKey,
+        feed: FeedName,
+        claim: Claiming,
+        position: Position,
+    ) {
         self.queue.feed_index(&feed);
         let mut transfer = Transfer::new(key, feed, claim.spec, claim.source);
         transfer.stage = Stage::Claiming;
@@ -304,7 +359,8 @@ impl Producer {
                 self.replayed.insert(key, entry);
                 self.fetch(key);
             }
-            Fate::Failed(_) => {
+            Fate::Failed(reason) => {
+                self.failures.insert(key, reason.clone());
                 self.queue.dormant.get_mut(&key).expect("just made").rest = Rest::Failed;
                 self.queue.feeds[usize::from(feed)].failed += 1;
                 self.replayed.insert(key, entry);
@@ -320,11 +376,20 @@ impl Producer {
     }
 
     /// A transfer's records are back in memory.
-    pub(super) fn on_fetched(&mut self, key: TransferKey, submitted: Submitted, placed: Option<Placed>) {
-        if self.carrying.remove(&key).is_some() && self.carry_fetched(key, &submitted, placed.as_ref()) {
+    pub(super) fn on_fetched(
+        &mut self,
+        key: TransferKey,
+        submitted: Submitted,
+        placed: Option<Placed>,
+    ) {
+        if self.carrying.remove(&key).is_some()
+            && self.carry_fetched(key, &submitted, placed.as_ref())
+        {
             return;
         }
-        let Some(dormant) = self.queue.dormant.get(&key).copied() else { return };
+        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+            return;
+        };
         if dormant.rest != Rest::Fetching {
             return;
         }
@@ -353,7 +418,10 @@ impl Producer {
                 .legs
                 .iter()
                 .filter_map(TransferLeg::from_record)
-                .map(|leg| TransferLeg { tried: leg.tried || aged, ..leg })
+                .map(|leg| TransferLeg {
+                    tried: leg.tried || aged,
+                    ..leg
+                })
                 .collect();
         }
         let fate = match self.replayed.remove(&key) {
@@ -407,12 +475,15 @@ impl Producer {
 impl Producer {
     /// The current placement of a transfer that a replay left with news, as a record.
     pub(super) fn replayed_placement(&self, key: TransferKey) -> Option<Placed> {
-        let entry = self.replayed.get(&key).filter(|entry| !entry.legs.is_empty())?;
+        let entry = self
+            .replayed
+            .get(&key)
+            .filter(|entry| !entry.legs.is_empty())?;
         Some(Placed {
             start: key.start.0,
             seq: key.seq.0,
             attempt: entry.attempt.0,
-            epoch: self.view.epoch,
+            epoch: self.view.epoch(),
             reason: String::new(),
             legs: entry.legs.iter().map(|leg| leg.record(false)).collect(),
             at: self.now.0,
@@ -421,23 +492,22 @@ impl Producer {
             digest: entry.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
         })
     }
-
-    /// Why a transfer that is not in memory failed.
-    pub(super) fn failure_of(&self, key: TransferKey) -> String {
-        match self.replayed.get(&key).map(|entry| &entry.fate) {
-            Some(Fate::Failed(reason)) => reason.clone(),
-            Some(Fate::Live | Fate::Done | Fate::Cancelled) | None => String::new(),
-        }
-    }
 }
 
 /// Bytes of a submission's payload in the log.
 pub(super) fn payload_bytes(size: u64) -> u64 {
-    if size <= limits::SMALL_FILE_BYTES_MAX { size } else { 0 }
+    if size <= limits::SMALL_FILE_BYTES_MAX {
+        size
+    } else {
+        0
+    }
 }
 
 fn key_of(start: u64, seq: u64) -> TransferKey {
-    TransferKey { start: Start(start), seq: Sequence(seq) }
+    TransferKey {
+        start: Start(start),
+        seq: Sequence(seq),
+    }
 }
 
 fn seqs_of(ranges: &[SlotRange]) -> impl Iterator<Item = u64> + '_ {

@@ -22,7 +22,13 @@ impl Producer {
 
     /// A consumer says that slots are `saved`: it is written down, and the slots close when that
     /// is synced.
-    pub(super) fn settle_saved(&mut self, from: &NodeName, start: Start, slots: &[u64], receipt: Receipt) {
+    pub(super) fn settle_saved(
+        &mut self,
+        from: &NodeName,
+        start: Start,
+        slots: &[u64],
+        receipt: Receipt,
+    ) {
         let mut settled = RangeSet::new();
         let mut touched = Vec::new();
         for &slot in slots {
@@ -36,7 +42,9 @@ impl Producer {
                 settled.insert(slot.0);
                 continue;
             }
-            let Some((key, at)) = self.leg_of_slot(from, start, slot) else { continue };
+            let Some((key, at)) = self.leg_of_slot(from, start, slot) else {
+                continue;
+            };
             let transfer = self.active.get_mut(&key).expect("leg_of_slot found it");
             let leg = &mut transfer.legs[at];
             if leg.state == LegState::Saved {
@@ -80,12 +88,15 @@ impl Producer {
             at: self.now.0,
         }));
         if rung != LegRung::Refused {
-            self.journal.when_synced(Then::Close(node.clone(), start, slots));
+            self.journal
+                .when_synced(Then::Close(node.clone(), start, slots));
         }
     }
 
     pub(super) fn close_slots(&mut self, node: &NodeName, start: Start, slots: &RangeSet) {
-        let Some(destination) = self.destinations.get_mut(node) else { return };
+        let Some(destination) = self.destinations.get_mut(node) else {
+            return;
+        };
         for slot in slots.iter() {
             if let Some(abandonment) = destination.close(start, Slot(slot))
                 && let Some(position) = abandonment.decided
@@ -97,7 +108,9 @@ impl Producer {
 
     /// A leg has answered for good: the transfer is finished, goes on, or waits for the others.
     fn after_answer(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get(&key) else { return };
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
         if transfer.is_delivered() {
             return self.finish(key);
         }
@@ -105,7 +118,10 @@ impl Producer {
             if transfer.stage == Stage::Streaming {
                 self.commit_if_received(key);
             }
-        } else if matches!(transfer.stage, Stage::Opening { .. } | Stage::Streaming | Stage::Committing { .. }) {
+        } else if matches!(
+            transfer.stage,
+            Stage::Opening { .. } | Stage::Streaming | Stage::Committing { .. }
+        ) {
             self.conclude(key);
         }
     }
@@ -124,7 +140,9 @@ impl Producer {
 
     pub(super) fn on_refused(&mut self, from: &NodeName, refused: Refused) {
         let (start, slot) = (Start(refused.leg.slot_start), Slot(refused.leg.slot));
-        let Some((key, at)) = self.leg_of_slot(from, start, slot) else { return };
+        let Some((key, at)) = self.leg_of_slot(from, start, slot) else {
+            return;
+        };
         let transfer = self.active.get_mut(&key).expect("leg_of_slot found it");
         if !transfer.legs[at].state.in_flight() || refused.leg.attempt > transfer.attempt.0 {
             return;
@@ -141,13 +159,22 @@ impl Producer {
         }
         let reason: String = refused.reason.chars().take(500).collect();
         let transfer = self.active.get_mut(&key).expect("looked up above");
-        transfer.legs[at].become_(LegState::Refused { reason: reason.clone() });
+        transfer.legs[at].become_(LegState::Refused {
+            reason: reason.clone(),
+        });
         transfer.dirty = true;
         let (small, bytes) = (transfer.is_small(), transfer.spec.size);
         if let Some(destination) = self.destinations.get_mut(from) {
             destination.land(key, small, bytes);
         }
-        self.write_settled(from, start, RangeSet::from_iter([slot.0]), LegRung::Refused, None, &reason);
+        self.write_settled(
+            from,
+            start,
+            RangeSet::from_iter([slot.0]),
+            LegRung::Refused,
+            None,
+            &reason,
+        );
         if small {
             self.small_leg_lost(key, at);
         } else {
@@ -171,7 +198,14 @@ impl Producer {
         transfer.legs[at].slot = slot;
         let record = self.placed_record(key, "the consumer had abandoned its slot", false);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
-        self.write_settled(&node, old.0, RangeSet::from_iter([old.1.0]), LegRung::Abandoned, None, "");
+        self.write_settled(
+            &node,
+            old.0,
+            RangeSet::from_iter([old.1.0]),
+            LegRung::Abandoned,
+            None,
+            "",
+        );
         self.lose_leg(key, &node);
     }
 
@@ -196,7 +230,9 @@ impl Producer {
         let mut releases = Vec::new();
         let mut nothing_to_do = Vec::new();
         for &key in keys {
-            let Some(transfer) = self.active.get(&key) else { continue };
+            let Some(transfer) = self.active.get(&key) else {
+                continue;
+            };
             let source = &transfer.source;
             let give_back = transfer.stage == Stage::Cancelled;
             let kept_in_place = source.spool.is_empty() && !source.watched;
@@ -222,7 +258,11 @@ impl Producer {
         self.forget_released(&nothing_to_do);
     }
 
-    pub(super) fn on_released(&mut self, keys: Vec<TransferKey>, failed: Vec<(TransferKey, String)>) {
+    pub(super) fn on_released(
+        &mut self,
+        keys: Vec<TransferKey>,
+        failed: Vec<(TransferKey, String)>,
+    ) {
         self.forget_released(&keys);
         // What could not be released stays `done`, in memory, and is tried again by the tick.
         for (key, _) in failed {
@@ -262,8 +302,14 @@ impl Producer {
 
     /// A person must act: the transfer is listed, and can be retried.
     pub(super) fn fail(&mut self, key: TransferKey, reason: String) {
-        let Some(transfer) = self.active.get_mut(&key) else { return };
-        let (small, bytes, feed) = (transfer.is_small(), transfer.spec.size, transfer.feed.clone());
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let (small, bytes, feed) = (
+            transfer.is_small(),
+            transfer.spec.size,
+            transfer.feed.clone(),
+        );
         let mut landed = Vec::new();
         for leg in &mut transfer.legs {
             if leg.state.in_flight() {
@@ -275,7 +321,9 @@ impl Producer {
             self.out.push(Effect::StopStream { key });
         }
         let transfer = self.active.get_mut(&key).expect("looked up above");
-        transfer.become_(Stage::Failed { reason: reason.clone() });
+        transfer.become_(Stage::Failed {
+            reason: reason.clone(),
+        });
         for node in landed {
             if let Some(destination) = self.destinations.get_mut(&node) {
                 destination.land(key, small, bytes);
@@ -284,6 +332,7 @@ impl Producer {
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.failed += 1;
         }
+        self.failures.insert(key, reason.clone());
         self.append(Record::Failed(Transfers {
             start: key.start.0,
             seqs: RangeSet::from_iter([key.seq.0]).ranges().collect(),
@@ -296,7 +345,9 @@ impl Producer {
     /// Moves a failed transfer out of memory as soon as its records' places are known.
     pub(super) fn rest_failed(&mut self, key: TransferKey) {
         let ready = self.active.get(&key).is_some_and(|t| {
-            matches!(t.stage, Stage::Failed { .. }) && t.submitted.is_some() && (t.placed.is_some() || t.legs.is_empty())
+            matches!(t.stage, Stage::Failed { .. })
+                && t.submitted.is_some()
+                && (t.placed.is_some() || t.legs.is_empty())
         });
         if ready && !self.active[&key].dirty {
             return self.put_to_rest(key, Rest::Failed);
@@ -314,8 +365,9 @@ impl Producer {
         let again: Vec<TransferKey> = self
             .active
             .values_mut()
-            .filter(|transfer| std::mem::take(&mut transfer.release_again))
-            .map(|transfer| transfer.key)
+            .filter_map(|transfer| {
+                std::mem::take(&mut transfer.release_again).then_some(transfer.key)
+            })
             .collect();
         if !again.is_empty() {
             self.release(&again);

@@ -26,12 +26,20 @@ impl Producer {
             let leg = &mut transfer.legs[at];
             if leg.tried {
                 leg.become_(LegState::Opening);
-                self.queries.entry((leg.node.clone(), leg.start)).or_default().insert(leg.slot.0);
+                self.queries
+                    .entry((leg.node.clone(), leg.start))
+                    .or_default()
+                    .insert(leg.slot.0);
             } else {
                 push.push(at);
             }
-            members.push(ChainMember { node: leg.node.as_str().to_owned(), from: 0 });
-            self.destinations.at(&leg.node, now).take_off(key, true, bytes);
+            members.push(ChainMember {
+                node: leg.node.as_str().to_owned(),
+                from: 0,
+            });
+            self.destinations
+                .at(&leg.node, now)
+                .take_off(key, true, bytes);
         }
         transfer.chain = legs.to_vec();
         if again {
@@ -63,7 +71,10 @@ impl Producer {
                 leg.tried = true;
                 transfer.dirty = true;
             }
-            leg.become_(LegState::Receiving { bytes: 0, since: now });
+            leg.become_(LegState::Receiving {
+                bytes: 0,
+                since: now,
+            });
             route.push(leg.node.clone());
             slots.push((leg.start, leg.slot));
         }
@@ -71,9 +82,13 @@ impl Producer {
             key,
             attempt: transfer.attempt,
             slots,
-            submitted: transfer.submitted.expect("it was synced before its placement"),
+            submitted: transfer
+                .submitted
+                .expect("it was synced before its placement"),
             spec: transfer.spec.clone(),
-            digest: transfer.digest.expect("a small file's digest is in its submission"),
+            digest: transfer
+                .digest
+                .expect("a small file's digest is in its submission"),
         };
         self.outgoing.entry(route).or_default().push(send);
     }
@@ -101,8 +116,11 @@ impl Producer {
                 LegState::Opening => self.push_small(key, &[at]),
                 // It lost what it had received: its connection is about to say so, too.
                 LegState::Received | LegState::Committing => self.lose_leg(key, from),
-                LegState::Owed | LegState::Receiving { .. } | LegState::Saved
-                | LegState::Refused { .. } | LegState::Dropped => {}
+                LegState::Owed
+                | LegState::Receiving { .. }
+                | LegState::Saved
+                | LegState::Refused { .. }
+                | LegState::Dropped => {}
             }
         }
     }
@@ -119,7 +137,10 @@ impl Producer {
             let leg = &mut transfer.legs[at];
             if matches!(leg.state, LegState::Receiving { .. }) {
                 leg.become_(LegState::Opening);
-                self.queries.entry((leg.node.clone(), leg.start)).or_default().insert(leg.slot.0);
+                self.queries
+                    .entry((leg.node.clone(), leg.start))
+                    .or_default()
+                    .insert(leg.slot.0);
             }
         }
         if self.active[&key].any_in_flight() {
@@ -143,8 +164,12 @@ impl Producer {
     }
 
     pub(super) fn on_small_link_lost(&mut self, lost: SmallLinkLost) {
-        let Ok(to) = NodeName::new(&lost.to) else { return };
-        let slots: Vec<_> = slots_of(&lost.slots).map(|slot| (Start(lost.slot_start), slot)).collect();
+        let Ok(to) = NodeName::new(&lost.to) else {
+            return;
+        };
+        let slots: Vec<_> = slots_of(&lost.slots)
+            .map(|slot| (Start(lost.slot_start), slot))
+            .collect();
         self.on_smalls_not_sent(&to, &slots);
     }
 }

@@ -1,7 +1,9 @@
 //! One transfer as its producer holds it while it is in the active window, and the legal changes
 //! of its state.
 
-use crate::ids::{Attempt, Digest, Fence, FeedName, Incarnation, Millis, NodeName, Slot, Start, TransferKey};
+use crate::ids::{
+    Attempt, Digest, FeedName, Fence, Incarnation, Millis, NodeName, Slot, Start, TransferKey,
+};
 use crate::limits;
 use crate::log::Position;
 use crate::producer::Token;
@@ -66,7 +68,9 @@ impl Stage {
             (Claiming, Queued | Cancelled) => true,
             (Queued, Placing | Opening { .. } | Streaming | Parking) => true,
             (Placing, Opening { .. } | Streaming | Queued | Parking | Placing) => true,
-            (Opening { .. }, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => true,
+            (Opening { .. }, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => {
+                true
+            }
             (Streaming, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => true,
             (Committing { .. }, Opening { .. } | Queued | Parking) => true,
             (Parking, Placing | Queued) => true,
@@ -76,8 +80,16 @@ impl Stage {
             ) => true,
             (Failed { .. }, Queued | Cancelled) => true,
             (
-                Claiming | Queued | Placing | Opening { .. } | Streaming | Committing { .. }
-                | Parking | Done | Failed { .. } | Cancelled,
+                Claiming
+                | Queued
+                | Placing
+                | Opening { .. }
+                | Streaming
+                | Committing { .. }
+                | Parking
+                | Done
+                | Failed { .. }
+                | Cancelled,
                 _,
             ) => false,
         }
@@ -146,12 +158,27 @@ impl LegState {
         use LegState::{Committing, Dropped, Opening, Owed, Received, Receiving, Refused, Saved};
         match (self, next) {
             (Owed, Opening | Receiving { .. } | Saved | Refused { .. } | Dropped | Owed) => true,
-            (Opening, Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. }) => true,
-            (Receiving { .. }, Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. }) => true,
+            (Opening, Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. }) => {
+                true
+            }
+            (
+                Receiving { .. },
+                Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. },
+            ) => true,
             (Received, Opening | Committing | Saved | Owed | Refused { .. }) => true,
             (Committing, Opening | Saved | Owed | Refused { .. }) => true,
             (Refused { .. }, Owed | Dropped | Saved) => true,
-            (Owed | Opening | Receiving { .. } | Received | Committing | Saved | Refused { .. } | Dropped, _) => false,
+            (
+                Owed
+                | Opening
+                | Receiving { .. }
+                | Received
+                | Committing
+                | Saved
+                | Refused { .. }
+                | Dropped,
+                _,
+            ) => false,
         }
     }
 

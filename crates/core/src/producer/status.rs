@@ -64,8 +64,11 @@ impl Producer {
     #[must_use]
     pub fn feeds(&self) -> Vec<FeedStatus> {
         let reachable = |name: &FeedName| {
-            let connected = |node: &NodeName| self.destinations.get(node).is_some_and(|d| d.connected());
-            self.view.accepting(name).any(|member| connected(&member.name))
+            let connected =
+                |node: &NodeName| self.destinations.get(node).is_some_and(|d| d.connected());
+            self.view
+                .accepting(name)
+                .any(|member| connected(&member.name))
         };
         self.queue
             .feeds
