@@ -1,1 +1,3 @@
-fn main(){}
+//! Runs simulated clusters.
+
+fn main() {}
