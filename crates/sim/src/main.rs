@@ -1,1 +1,6 @@
+<<<<<<< HEAD
+=======
+//! Runs simulated clusters.
+
+>>>>>>> log
 fn main() {}
