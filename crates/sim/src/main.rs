@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-=======
 //! Runs simulated clusters.
 
->>>>>>> log
 fn main() {}
