@@ -7,7 +7,8 @@
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
-//! * [`disk`], [`log`]: the storage seam, and the intent log over it.
+//! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
+//!   an inbox.
 
 pub mod disk;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod limits;
 pub mod log;
 pub mod name;
 pub mod placement;
+pub mod publish;
 pub mod ranges;
 pub mod record;
 pub mod spec;
