@@ -9,6 +9,8 @@
 //! * [`wire`]: what nodes say to each other.
 //! * [`disk`], [`log`], [`journal`]: the storage seam, the intent log over it, and the way to it.
 //! * [`producer`], [`consumer`]: the two state machines.
+//! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
+//!   an inbox.
 
 pub mod consumer;
 pub mod disk;
@@ -20,6 +22,7 @@ pub mod log;
 pub mod name;
 pub mod placement;
 pub mod producer;
+pub mod publish;
 pub mod ranges;
 pub mod record;
 pub mod spec;

@@ -1,6 +1,11 @@
 //! The `consign` program.
+#![allow(dead_code)]
 
 mod config;
+mod filesystem;
+mod os_disk;
+mod outbox;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
