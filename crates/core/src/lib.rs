@@ -7,10 +7,9 @@
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
-//! * [`disk`], [`log`], [`journal`]: the storage seam, the intent log over it, and the way to it.
-//! * [`producer`], [`consumer`]: the two state machines.
 //! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
 //!   an inbox.
+//! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
 
 pub mod consumer;
 pub mod disk;

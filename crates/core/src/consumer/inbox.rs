@@ -16,6 +16,9 @@ pub(super) struct Inbox {
     from: Vec<Pattern>,
     /// Free bytes on its filesystem, as last measured.
     pub(super) free: Option<u64>,
+    /// Published since this life began.
+    pub(super) published_files: u64,
+    pub(super) published_bytes: u64,
 }
 
 /// Why a file is not taken: for the producer and its people.
@@ -32,6 +35,8 @@ impl Inbox {
                 .collect(),
             policy,
             free: None,
+            published_files: 0,
+            published_bytes: 0,
         }
     }
 
@@ -64,7 +69,11 @@ impl Consumer {
         let old = std::mem::take(&mut self.inboxes);
         for policy in policies {
             let mut inbox = Inbox::new(policy);
-            inbox.free = old.get(&inbox.policy.feed).and_then(|old| old.free);
+            if let Some(old) = old.get(&inbox.policy.feed) {
+                inbox.free = old.free;
+                inbox.published_files = old.published_files;
+                inbox.published_bytes = old.published_bytes;
+            }
             self.inboxes.insert(inbox.policy.feed.clone(), inbox);
         }
     }

@@ -201,6 +201,10 @@ impl Consumer {
             self.unpublished_bytes = self.unpublished_bytes.saturating_sub(size);
         }
         if let Some(feed) = feed {
+            if let Some(inbox) = self.inboxes.get_mut(&feed) {
+                inbox.published_files += 1;
+                inbox.published_bytes += size;
+            }
             self.promised.remove(&(feed, path));
         }
         self.problems.remove(slot);

@@ -37,9 +37,11 @@ impl Consumer {
             Record::SlotAbandoned(abandoned) => self.replay_abandoned(position, abandoned),
             Record::SlotsClosed(closed) => self.replay_closed(position, closed),
             Record::SlotCarried(carried) => self.replay_carried(position, carried),
+            Record::Boot(boot) => {
+                self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
+            }
             // The producer's, and the node's own.
-            Record::Boot(_)
-            | Record::ViewSeen(_)
+            Record::ViewSeen(_)
             | Record::Forgotten(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)

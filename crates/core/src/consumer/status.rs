@@ -1,5 +1,7 @@
 //! What can be seen of a consumer from outside.
 
+use std::collections::BTreeMap;
+
 use crate::consumer::Consumer;
 use crate::consumer::state::Entry;
 use crate::ids::{FeedName, Incarnation, NodeName, SlotId};
@@ -14,7 +16,13 @@ pub struct InboxStatus {
     /// Free bytes on its filesystem, as last measured.
     pub free_bytes: Option<u64>,
     /// Transfers that are not published yet.
-    pub pending: u64,
+    pub pending_files: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Files published since this life began.
+    pub published_files: u64,
+    /// Their bytes.
+    pub published_bytes: u64,
 }
 
 /// Something that a person should look at.
@@ -30,18 +38,27 @@ impl Consumer {
     /// Every inbox.
     #[must_use]
     pub fn inboxes(&self) -> Vec<InboxStatus> {
-        let pending = |feed: &FeedName| {
-            self.entries()
-                .filter(|(_, entry)| entry.spec.feed == feed.as_str() && !entry.state.is_over())
-                .count() as u64
-        };
+        let mut pending: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for (_, entry) in self.entries().filter(|(_, entry)| !entry.state.is_over()) {
+            let sum = pending.entry(entry.spec.feed.as_str()).or_default();
+            sum.0 += 1;
+            sum.1 += entry.spec.size;
+        }
         self.inboxes
             .values()
-            .map(|inbox| InboxStatus {
-                feed: inbox.policy.feed.clone(),
-                inbox: inbox.policy.inbox.clone(),
-                free_bytes: inbox.free,
-                pending: pending(&inbox.policy.feed),
+            .map(|inbox| {
+                let feed = inbox.policy.feed.clone();
+                let (pending_files, pending_bytes) =
+                    pending.get(feed.as_str()).copied().unwrap_or_default();
+                InboxStatus {
+                    feed,
+                    inbox: inbox.policy.inbox.clone(),
+                    free_bytes: inbox.free,
+                    pending_files,
+                    pending_bytes,
+                    published_files: inbox.published_files,
+                    published_bytes: inbox.published_bytes,
+                }
             })
             .collect()
     }

@@ -53,7 +53,8 @@ use state::{Stage, Transfer};
 pub struct Identity {
     /// Its name.
     pub node: NodeName,
-    /// Its boot counter, synced.
+    /// Its boot counter. Replaying the log raises it above every earlier one; it is synced before
+    /// anybody hears it.
     pub incarnation: Incarnation,
     /// Drawn at random for this life.
     pub start: Start,
@@ -219,6 +220,12 @@ impl Producer {
         self.flush();
         self.tell_needed();
         std::mem::take(&mut self.out)
+    }
+
+    /// This life's boot counter, once the log is replayed.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.me.incarnation
     }
 
     fn on_message(&mut self, from: &NodeName, session: Session, message: Message) {

@@ -57,6 +57,9 @@ pub(crate) struct Feed {
     pub(crate) queued_bytes: u64,
     pub(crate) queued_files: u64,
     pub(crate) failed: u64,
+    /// Done since this life began.
+    pub(crate) done_files: u64,
+    pub(crate) done_bytes: u64,
 }
 
 /// First possible turn of a large transfer; the small ones are all before it.
@@ -116,6 +119,8 @@ impl Queue {
             queued_bytes: 0,
             queued_files: 0,
             failed: 0,
+            done_files: 0,
+            done_bytes: 0,
         });
         at
     }

@@ -46,6 +46,7 @@ impl Producer {
         match record {
             Record::Boot(boot) => {
                 self.queue.note_start(Start(boot.start));
+                self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
             }
             Record::Forgotten(forgotten) => {
                 if let Ok(node) = NodeName::new(&forgotten.node) {

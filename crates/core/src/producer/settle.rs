@@ -220,6 +220,8 @@ impl Producer {
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes = feed.queued_bytes.saturating_sub(bytes);
             feed.queued_files = feed.queued_files.saturating_sub(1);
+            feed.done_files += 1;
+            feed.done_bytes += bytes;
         }
         self.short.remove(&key);
         self.done.push(key);

@@ -15,6 +15,10 @@ pub struct FeedStatus {
     pub queued_bytes: u64,
     /// Files that wait for a person.
     pub failed: u64,
+    /// Files done since this life began.
+    pub done_files: u64,
+    /// Their bytes.
+    pub done_bytes: u64,
     /// Whether any member accepts it.
     pub accepted: bool,
     /// Whether any of those can be reached now.
@@ -48,6 +52,11 @@ impl Producer {
         self.active.contains_key(&key) || self.queue.dormant.contains_key(&key)
     }
 
+    /// Nodes that were declared gone for good.
+    pub fn forgotten(&self) -> impl Iterator<Item = &NodeName> {
+        self.forgotten.iter()
+    }
+
     /// Number of transfers that are not finished.
     #[must_use]
     pub fn unfinished(&self) -> usize {
@@ -78,6 +87,8 @@ impl Producer {
                 queued_files: feed.queued_files,
                 queued_bytes: feed.queued_bytes,
                 failed: feed.failed,
+                done_files: feed.done_files,
+                done_bytes: feed.done_bytes,
                 accepted: self.view.accepting(&feed.name).next().is_some(),
                 reachable: reachable(&feed.name),
             })
