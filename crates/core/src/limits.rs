@@ -76,6 +76,15 @@ pub const META_BYTES_MAX: usize = 16 << 10;
 
 /// Members of a cluster view.
 pub const MEMBERS_MAX: usize = 16 << 10;
+/// Feeds that one member consumes.
+pub const FEEDS_PER_MEMBER_MAX: usize = 256;
+/// Longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;
+/// Longest `host:port` of a member, in bytes: the longest name of the domain name system and a
+/// port.
+pub const ADDR_BYTES_MAX: usize = 253 + 6;
+/// Largest weight of a member: beyond a ratio of a million nobody means it.
+pub const WEIGHT_MAX: u32 = 1_000_000;
 /// Consumers of one placement.
 pub const REPLICAS_MAX: usize = 1024;
 
