@@ -402,7 +402,8 @@ pub struct Chunk {
     pub hash: Vec<u8>,
 }
 
-/// Data, backwards: the sender may send this transfer's bytes below `through`.
+/// Data, backwards: the sender may send this transfer's bytes below `through`. When `verified` is
+/// the file's length, the receiver has everything, and the sender may forget the transfer.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Credit {
     /// The node whose transfer it is.
@@ -414,6 +415,9 @@ pub struct Credit {
     /// One past the last byte that may be sent.
     #[prost(uint64, tag = "3")]
     pub through: u64,
+    /// One past the last byte that the receiver has verified and written.
+    #[prost(uint64, tag = "4")]
+    pub verified: u64,
 }
 
 /// Data, backwards: the receiver does not take this transfer under this attempt; stop sending it.
