@@ -319,3 +319,9 @@ impl Payloads {
         self.reader.read(position).map(|(record, _)| record)
     }
 }
+
+impl crate::net::Payloads for Payloads {
+    fn read(&self, at: Position) -> std::io::Result<Bytes> {
+        self.get(at).map_err(std::io::Error::other)
+    }
+}
