@@ -10,6 +10,7 @@
 //! startup, before the watchers, for every watched transfer that the log still holds. Earlier, and
 //! a crash would lose the file; later, and it would be sent twice.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -159,7 +160,7 @@ impl Kept {
     }
 
     /// Forgets rows of a feed that match nothing on disk: `now` is asked for each path's present
-    /// stamp. Returns how many it forgot.
+    /// stamp, and where it does not know, the row stays. Returns how many it forgot.
     ///
     /// Forgets nothing while the directory is empty and another than last time: then its disk is
     /// not mounted, and all its files would be sent again when it is.
@@ -170,7 +171,7 @@ impl Kept {
         &self,
         feed: &str,
         root: RootId,
-        mut now: impl FnMut(&str) -> Option<Stamp>,
+        mut now: impl FnMut(&str) -> io::Result<Option<Stamp>>,
     ) -> Result<usize, KeptError> {
         if !self.is_same_root(feed, root)? {
             return Ok(0);
@@ -186,7 +187,11 @@ impl Kept {
             // Asked outside the lock: it looks at the disk.
             let stale: Vec<_> = page
                 .iter()
-                .filter(|(path, taken)| now(path).is_none_or(|stamp| !is_row_of(taken, &stamp)))
+                .filter(|(path, taken)| match now(path) {
+                    Ok(Some(stamp)) => !is_row_of(taken, &stamp),
+                    Ok(None) => true,
+                    Err(_) => false,
+                })
                 .collect();
             forgotten += stale.len();
             self.delete(feed, &stale)?;
@@ -352,7 +357,7 @@ mod tests {
         kept.insert_batch([("f", "0003", stamp(9)), ("g", "0000", stamp(1))])
             .unwrap();
         let forgotten = kept
-            .forget_missing("f", ROOT, |path| (path == "0003").then(|| stamp(9)))
+            .forget_missing("f", ROOT, |path| Ok((path == "0003").then(|| stamp(9))))
             .unwrap();
         assert_eq!(forgotten, 2000);
         assert!(kept.contains_unchanged("f", "0003", &stamp(9)).unwrap());
@@ -364,17 +369,23 @@ mod tests {
     fn an_unmounted_disk_is_not_an_emptied_directory() {
         let (_dir, kept) = set();
         kept.insert_batch([("f", "a", stamp(1))]).unwrap();
-        kept.forget_missing("f", ROOT, |_| Some(stamp(1))).unwrap();
+        kept.forget_missing("f", ROOT, |_| Ok(Some(stamp(1))))
+            .unwrap();
         let unmounted = RootId {
             ino: 77,
             empty: true,
         };
-        assert_eq!(kept.forget_missing("f", unmounted, |_| None).unwrap(), 0);
+        let unknown = |_: &str| Err(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(kept.forget_missing("f", ROOT, unknown).unwrap(), 0);
+        assert_eq!(
+            kept.forget_missing("f", unmounted, |_| Ok(None)).unwrap(),
+            0
+        );
         let emptied = RootId {
             empty: true,
             ..ROOT
         };
-        assert_eq!(kept.forget_missing("f", emptied, |_| None).unwrap(), 1);
+        assert_eq!(kept.forget_missing("f", emptied, |_| Ok(None)).unwrap(), 1);
     }
 
     #[test]

@@ -128,3 +128,17 @@ fn an_archive_on_another_filesystem_gets_each_file_once() {
     }
     assert_eq!(names(&place.watch.path().join("archive/d")), ["a"]);
 }
+
+#[test]
+fn across_filesystems_kept_files_are_copied_once_and_stay() {
+    let Some(place) = Place::across() else { return };
+    let path = place.file("a", LARGE);
+    let taken = place.take(&path, After::Keep).unwrap();
+    assert!(!taken.source.shared && !taken.remove_origin);
+    assert_eq!(stamp(&taken).ino, fs::metadata(&path).unwrap().ino());
+    assert_eq!(place.spooled(), ["s.1.copy"]);
+    assert_eq!(place.release(&taken.source, "a"), Released::Kept);
+    let kept = place.outbox.kept();
+    assert!(kept.contains_unchanged("f", "a", &stamp(&taken)).unwrap());
+    assert!(path.exists() && place.spooled().is_empty());
+}

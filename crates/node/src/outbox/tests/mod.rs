@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -418,4 +418,28 @@ fn unknown_entries_of_the_spool_are_listed_and_lost_by_nobody() {
     let aside = place.outbox.set_aside("s.3").unwrap();
     assert!(aside.exists());
     assert_eq!(place.spooled(), ["s.1", "s.2.copy"]);
+}
+
+#[test]
+fn what_may_not_be_read_or_moved_is_named_and_left_alone() {
+    if rustix::process::geteuid().is_root() {
+        return; // Everything may be.
+    }
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let place = Place::new();
+    let path = place.file("d/a", LARGE);
+    allow(&path, 0o000);
+    for after in [After::Keep, After::Delete] {
+        let error = place.take(&path, after).unwrap_err();
+        assert!(matches!(error, TakeError::Unreadable { .. }), "{error}");
+    }
+    allow(&path, 0o400);
+    allow(&place.watch.path().join("d"), 0o500);
+    let error = place.take(&path, After::Delete).unwrap_err();
+    assert!(matches!(error, TakeError::NotMovable { .. }), "{error}");
+    assert!(place.take(&path, After::Keep).is_ok());
+    assert!(path.exists());
+    allow(&place.watch.path().join("d"), 0o700);
 }
