@@ -1,9 +1,11 @@
 //! Retention: what ended longer ago than `history` leaves, a few rows at a time.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
+use super::tally::{Counted, Tally};
 use crate::timestamp::Timestamp;
 
 /// Rows that one step looks at; it takes a few milliseconds.
@@ -81,24 +83,44 @@ fn last_row(db: &Connection, table: &'static str, after: i64) -> rusqlite::Resul
 }
 
 fn delete_transfers(db: &Connection, after: i64, last: i64, cutoff: u64) -> rusqlite::Result<()> {
+    let (rows, old) = (after + 1..last + 1, older_than(cutoff));
     let transaction = db.unchecked_transaction()?;
     for table in ["legs", "events"] {
-        let sql = format!(
-            "DELETE FROM {table} WHERE transfer IN
-                 (SELECT id FROM transfers WHERE id > ?1 AND id <= ?2 AND ended_at < ?3)"
-        );
-        transaction
-            .prepare_cached(&sql)?
-            .execute(params![after, last, cutoff.cast_signed()])?;
+        transaction.execute(
+            &format!(
+                "DELETE FROM {table} WHERE transfer IN
+                     (SELECT id FROM transfers WHERE id >= ?1 AND id < ?2 AND {old})"
+            ),
+            params![rows.start, rows.end],
+        )?;
     }
-    transaction
-        .prepare_cached("DELETE FROM transfers WHERE id > ?1 AND id <= ?2 AND ended_at < ?3")?
-        .execute(params![after, last, cutoff.cast_signed()])?;
+    delete_counted(&transaction, Counted::Transfers, "transfers", &rows, &old)?;
     transaction.commit()
 }
 
 fn delete_deliveries(db: &Connection, after: i64, last: i64, cutoff: u64) -> rusqlite::Result<()> {
-    db.prepare_cached("DELETE FROM deliveries WHERE id > ?1 AND id <= ?2 AND ended_at < ?3")?
-        .execute(params![after, last, cutoff.cast_signed()])?;
-    Ok(())
+    let (rows, old) = (after + 1..last + 1, older_than(cutoff));
+    let transaction = db.unchecked_transaction()?;
+    delete_counted(&transaction, Counted::Deliveries, "deliveries", &rows, &old)?;
+    transaction.commit()
+}
+
+fn older_than(cutoff: u64) -> String {
+    format!("ended_at < {}", cutoff.cast_signed())
+}
+
+fn delete_counted(
+    db: &Connection,
+    counted: Counted,
+    table: &str,
+    rows: &Range<i64>,
+    condition: &str,
+) -> rusqlite::Result<()> {
+    let mut tally = Tally::default();
+    tally.moving(db, counted, rows, condition, None)?;
+    db.execute(
+        &format!("DELETE FROM {table} WHERE id >= ?1 AND id < ?2 AND {condition}"),
+        params![rows.start, rows.end],
+    )?;
+    tally.write(db)
 }

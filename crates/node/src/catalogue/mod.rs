@@ -20,6 +20,7 @@ mod query;
 mod reader;
 mod row;
 mod schema;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -85,12 +85,6 @@ impl Interned {
         remember(&mut self.nodes, node.to_owned(), number);
         Ok(number)
     }
-
-    /// Forgets what was given out in a transaction that did not commit.
-    pub(super) fn clear(&mut self) {
-        self.starts.clear();
-        self.nodes.clear();
-    }
 }
 
 fn numbered(

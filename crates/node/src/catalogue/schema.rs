@@ -154,6 +154,12 @@ fn drop_the_unfinished(db: &Connection) -> rusqlite::Result<()> {
          DELETE FROM events WHERE transfer IN (SELECT id FROM transfers WHERE ended_at IS NULL);
          DELETE FROM transfers WHERE ended_at IS NULL;
          DELETE FROM deliveries WHERE ended_at IS NULL;
+         DELETE FROM transfer_counts;
+         INSERT INTO transfer_counts
+             SELECT feed, state, count(*), sum(size) FROM transfers GROUP BY feed, state;
+         DELETE FROM delivery_counts;
+         INSERT INTO delivery_counts
+             SELECT feed, state, count(*), sum(size) FROM deliveries GROUP BY feed, state;
          COMMIT;",
     )
 }

@@ -13,6 +13,7 @@ use super::Applied;
 use super::apply::{Applier, ApplyError};
 use super::health::Health;
 use super::history::Sweep;
+use super::packed::Interned;
 use super::schema;
 
 /// Records in one transaction, unless a single batch has more. Larger ones are no faster, and this
@@ -84,12 +85,12 @@ fn write(
         .enable_time()
         .build()
         .expect("a runtime without sockets needs nothing that could be missing");
-    let mut applier = Applier::default();
+    let mut names = Interned::default();
     let mut applied = schema::applied(db)?;
     let mut sweep = history_ms.map(Sweep::new);
     loop {
         let wait = sweep.as_ref().map_or(Duration::MAX, Sweep::due_in);
-        // Constructed inside, since a timer belongs to the runtime that it is made in.
+        // Made inside, since a timer belongs to the runtime that it is made in.
         let next = clock.block_on(async { tokio::time::timeout(wait, batches.recv()).await });
         match next {
             Ok(Some(batch)) => {
@@ -97,7 +98,7 @@ fn write(
                 let fresh = batch
                     .into_iter()
                     .filter(|entry| applied.is_none_or(|applied| entry.position > applied));
-                applied = apply_all(db, &mut applier, fresh)?.or(applied);
+                applied = apply_all(db, &mut names, fresh)?.or(applied);
             }
             Ok(None) => return Ok(()),
             Err(_elapsed) => {}
@@ -123,7 +124,7 @@ fn gathered(first: Vec<Applied>, batches: &mut mpsc::Receiver<Vec<Applied>>) -> 
 /// One transaction over `entries`; returns the last position.
 fn apply_all(
     db: &Connection,
-    applier: &mut Applier,
+    names: &mut Interned,
     entries: impl Iterator<Item = Applied>,
 ) -> Result<Option<u64>, ApplyError> {
     let mut entries = entries.peekable();
@@ -131,11 +132,13 @@ fn apply_all(
         return Ok(None);
     }
     let transaction = db.unchecked_transaction()?;
+    let mut applier = Applier::new(&transaction, names);
     let mut last = None;
     for Applied { position, record } in entries {
-        applier.apply(&transaction, &record)?;
+        applier.apply(&record)?;
         last = Some(position);
     }
+    applier.finish()?;
     if let Some(last) = last {
         schema::set_applied(&transaction, last)?;
     }

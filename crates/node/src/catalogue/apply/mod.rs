@@ -4,13 +4,18 @@
 //! is entered once, an event is known by its content, and a later record has the last word, as it
 //! had the first time.
 
-mod consumer;
-mod producer;
+mod deliveries;
+mod legs;
+mod placements;
+mod transfers;
+
+use std::ops::Range;
 
 use consign_core::record::Record;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::packed::Interned;
+use super::tally::Tally;
 
 /// A record that could not be applied. The transaction is given up with it, and the catalogue is
 /// degraded; applying it again would fail again.
@@ -33,39 +38,53 @@ pub(super) enum ApplyError {
     },
 }
 
-/// Applies records, and remembers which numbers starts and nodes have.
-#[derive(Debug, Default)]
-pub(super) struct Applier {
-    names: Interned,
+/// A transaction under way: records are applied to it one by one, in the log's order.
+pub(super) struct Applier<'a> {
+    db: &'a Connection,
+    names: &'a mut Interned,
+    tally: Tally,
 }
 
-impl Applier {
-    /// Applies one record within the caller's transaction.
-    pub(super) fn apply(&mut self, db: &Connection, record: &Record) -> Result<(), ApplyError> {
-        let names = &mut self.names;
+impl<'a> Applier<'a> {
+    /// Begins within the caller's transaction.
+    pub(super) fn new(db: &'a Connection, names: &'a mut Interned) -> Self {
+        Self {
+            db,
+            names,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Writes what was only added up so far. To be called before the transaction's commit.
+    pub(super) fn finish(mut self) -> Result<(), ApplyError> {
+        Ok(self.tally.write(self.db)?)
+    }
+
+    /// Applies one record.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         match record {
             // Interned at once, so that starts are numbered in the order of boots.
-            Record::Boot(boot) => names.start(db, boot.start).map(drop),
-            Record::Submitted(body) => producer::submitted(db, names, body),
-            Record::Placed(body) => producer::placed(db, names, body),
-            Record::AttemptStarted(body) => producer::attempt_started(db, names, body),
-            Record::DigestKnown(body) => producer::digest_known(db, names, body),
-            Record::LegsSettled(body) => producer::legs_settled(db, names, body),
-            Record::Done(body) => producer::done(db, names, body),
-            Record::Released(body) => producer::released(db, names, body),
-            Record::Failed(body) => producer::failed(db, names, body),
-            Record::Retried(body) => producer::retried(db, names, body),
-            Record::Cancelled(body) => producer::cancelled(db, names, body),
-            Record::Opened(body) => consumer::opened(db, names, body),
-            Record::Watermark(body) => consumer::watermark(db, names, body),
-            Record::SmallReceived(body) => consumer::small_received(db, names, body),
-            Record::SmallSaved(body) => consumer::small_saved(db, names, body),
-            Record::Publishing(body) => consumer::publishing(db, names, body),
-            Record::Published(body) => consumer::published(db, names, body),
-            Record::SlotAbandoned(body) => consumer::slot_abandoned(db, names, body),
-            Record::SlotsClosed(body) => consumer::slots_closed(db, names, body),
-            Record::SlotCarried(body) => consumer::slot_carried(db, names, body),
-            Record::Forgotten(body) => consumer::producer_forgotten(db, names, body),
+            Record::Boot(boot) => self.names.start(self.db, boot.start).map(drop),
+            Record::Submitted(body) => self.submitted(body),
+            Record::Placed(body) => self.placed(body),
+            Record::AttemptStarted(body) => self.attempt_started(body),
+            Record::DigestKnown(body) => self.digest_known(body),
+            Record::LegsSettled(body) => self.legs_settled(body),
+            Record::Done(body) => self.done(body),
+            Record::Released(body) => self.released(body),
+            Record::Failed(body) => self.failed(body),
+            Record::Retried(body) => self.retried(body),
+            Record::Cancelled(body) => self.cancelled(body),
+            Record::Opened(body) => self.opened(body),
+            Record::Watermark(body) => self.watermark(body),
+            Record::SmallReceived(body) => self.small_received(body),
+            Record::SmallSaved(body) => self.small_saved(body),
+            Record::Publishing(body) => self.publishing(body),
+            Record::Published(body) => self.published(body),
+            Record::SlotAbandoned(body) => self.slot_abandoned(body),
+            Record::SlotsClosed(body) => self.slots_closed(body),
+            Record::SlotCarried(body) => self.slot_carried(body),
+            Record::Forgotten(body) => self.producer_forgotten(body),
             Record::PeerSeen(_)
             | Record::ViewSeen(_)
             | Record::Claiming(_)
@@ -74,6 +93,30 @@ impl Applier {
             | Record::InboxMarked(_) => Ok(()),
         }
     }
+
+    /// Enters an event of one transfer, unless it is there. `mark` tells it from others of its
+    /// kind.
+    fn enter_event(
+        &self,
+        transfer: i64,
+        kind: &str,
+        mark: &str,
+        at: u64,
+        text: &str,
+    ) -> Result<(), ApplyError> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO events (transfer, kind, mark, at, text) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![transfer, kind, mark, at.cast_signed(), text])?;
+        Ok(())
+    }
+}
+
+/// The one row `id`, as a range.
+fn only(id: i64) -> Range<i64> {
+    id..id + 1
 }
 
 /// An optional text column: empty in the log, NULL in the database.

@@ -229,9 +229,29 @@ impl Bench {
         close(catalogue);
     }
 
-    /// Every row of every table but the position, as text.
+    /// Every row of every table but the position, as text; the sums are checked on the way.
     pub(super) fn dump(&self) -> Vec<String> {
         let db = Connection::open(self.path()).unwrap();
+        for (counts, table) in [
+            ("transfer_counts", "transfers"),
+            ("delivery_counts", "deliveries"),
+        ] {
+            let wrong: i64 = db
+                .query_row(
+                    &format!(
+                        "SELECT count(*) FROM
+                             (SELECT feed, state, count(*) AS f, sum(size) AS b FROM {table}
+                              GROUP BY feed, state) AS there
+                         FULL JOIN (SELECT * FROM {counts} WHERE files <> 0 OR bytes <> 0) AS told
+                         USING (feed, state)
+                         WHERE there.f IS NOT told.files OR there.b IS NOT told.bytes"
+                    ),
+                    [],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(wrong, 0, "{counts} must be the sums over {table}");
+        }
         let mut all = Vec::new();
         for table in [
             "starts",
