@@ -34,15 +34,15 @@ use tokio::sync::mpsc;
 
 pub(crate) use health::Health;
 pub(crate) use query::counts::{DeliveryCount, TransferCount};
-pub(crate) use query::deliveries::DeliveryRow;
 pub(crate) use query::timeline::Event;
 pub(crate) use query::transfers::{Filter, LegRow, Pages, TransferRow};
 pub(crate) use reader::{QueryError, Reader};
-pub(crate) use row::{BadState, DeliveryState, LegState, TransferState};
+pub(crate) use row::TransferState;
 pub(crate) use writer::Writer;
 
-/// Batches that may wait for the catalogue before the driver has to wait as well.
-pub(crate) const BATCHES_WAITING_MAX: usize = 64;
+/// Batches that may wait for the catalogue before the driver has to wait as well. A record takes
+/// about 1 KiB here, so with batches of a thousand this is 16 MiB.
+pub(crate) const BATCHES_WAITING_MAX: usize = 16;
 
 /// A record of the log that is synced, without its payload.
 #[derive(Debug, Clone, PartialEq)]

@@ -75,8 +75,17 @@ pub(crate) enum Failed {
     All,
 }
 
-/// What became of one transfer that a command named.
-pub(crate) type Outcome = (TransferId, Result<(), Refusal>);
+/// What became of the transfers that a command named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How many it was done to.
+    pub(crate) files: u64,
+    /// Those to which it was not, and why: at most [`REFUSED_SHOWN_MAX`] when all were named.
+    pub(crate) refused: Vec<(TransferId, Refusal)>,
+}
+
+/// Refused transfers that are listed when a command was for all there are.
+pub(crate) const REFUSED_SHOWN_MAX: usize = 100;
 
 /// Where a key goes now, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,15 +143,15 @@ pub(crate) enum Command {
     Retry {
         /// Which.
         which: Failed,
-        /// One outcome for each transfer.
-        reply: oneshot::Sender<Vec<Outcome>>,
+        /// Sent when it is logged.
+        reply: oneshot::Sender<Outcome>,
     },
     /// Give up transfers that are not done.
     Cancel {
         /// Which.
         ids: Vec<TransferId>,
-        /// One outcome for each transfer.
-        reply: oneshot::Sender<Vec<Outcome>>,
+        /// Sent when it is logged.
+        reply: oneshot::Sender<Outcome>,
     },
     /// A node is gone for good.
     Forget {
@@ -225,7 +234,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Refusal::NotReady`] when the driver is gone.
-    pub(crate) async fn retry(&self, which: Failed) -> Result<Vec<Outcome>, Refusal> {
+    pub(crate) async fn retry(&self, which: Failed) -> Result<Outcome, Refusal> {
         self.ask(|reply| Command::Retry { which, reply }).await
     }
 
@@ -233,7 +242,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Refusal::NotReady`] when the driver is gone.
-    pub(crate) async fn cancel(&self, ids: Vec<TransferId>) -> Result<Vec<Outcome>, Refusal> {
+    pub(crate) async fn cancel(&self, ids: Vec<TransferId>) -> Result<Outcome, Refusal> {
         self.ask(|reply| Command::Cancel { ids, reply }).await
     }
 
