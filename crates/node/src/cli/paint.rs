@@ -22,6 +22,12 @@ impl Paint {
         Self(false)
     }
 
+    /// Always some.
+    #[cfg(test)]
+    pub(super) fn bright() -> Self {
+        Self(true)
+    }
+
     /// Whether there is colour.
     pub(super) fn is_on(self) -> bool {
         self.0

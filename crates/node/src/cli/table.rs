@@ -109,4 +109,22 @@ mod tests {
                         b             20 B\n";
         assert_eq!(text, expected);
     }
+
+    #[test]
+    fn colours_take_no_room_and_strangers_bring_none() {
+        let header = [words("NAME"), words("STATE"), numbers("SIZE")];
+        let row = ["a\u{1b}[31mb", "failed", "3 B"].map(str::to_owned);
+        let plain = Listing::new(Paint::plain(), &header).block(vec![row.to_vec()]);
+        let bright = Listing::new(Paint::bright(), &header).block(vec![row.to_vec()]);
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        assert!(bright.contains("\u{1b}["), "{bright:?}");
+        let mut bare = String::new();
+        for part in bright.split('\u{1b}') {
+            // What follows an escape character, up to and including the `m` that ends its code.
+            bare += part
+                .strip_prefix('[')
+                .map_or(part, |code| code.split_once('m').unwrap().1);
+        }
+        assert_eq!(bare, plain);
+    }
 }

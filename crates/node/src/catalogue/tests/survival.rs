@@ -67,6 +67,29 @@ fn a_deleted_catalogue_is_filled_again() {
 }
 
 #[test]
+fn a_write_ahead_log_without_its_database_is_not_believed() {
+    let (bench, story) = (Bench::new(), Story::eventful());
+    let catalogue = bench.open();
+    feed(&catalogue, &story, 1);
+    let wal = bench.dir.path().join("catalogue.db-wal");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::fs::metadata(&wal).map_or(0, |there| there.len()) == 0 {
+        assert!(Instant::now() < deadline, "nothing was written");
+        std::thread::yield_now();
+    }
+    // What a killed agent leaves, after somebody deleted the database and nothing else.
+    let other = Bench::new();
+    std::fs::copy(&wal, other.dir.path().join("catalogue.db-wal")).unwrap();
+    close(catalogue);
+    let mut short = Story::new();
+    short.submitted(9, "other", 1);
+    other.fill(&short);
+    let clean = Bench::new();
+    clean.fill(&short);
+    assert_eq!(other.dump(), clean.dump());
+}
+
+#[test]
 fn a_file_that_is_no_database_is_set_aside() {
     let (bench, story) = (Bench::new(), Story::eventful());
     std::fs::write(
