@@ -55,7 +55,9 @@ impl Producer {
     /// Whether a name in the spool is that of a transfer which is not finished.
     #[must_use]
     pub fn holds_spool(&self, name: &str) -> bool {
-        let Some((start, seq)) = name.split_once('.') else { return false };
+        let Some((start, seq)) = name.split_once('.') else {
+            return false;
+        };
         let (Ok(start), Ok(seq)) = (u64::from_str_radix(start, 16), seq.parse()) else {
             return false;
         };

@@ -20,7 +20,9 @@ const IDENTITY: &str = "identity";
 #[derive(Debug, Error)]
 pub(crate) enum DataDirError {
     /// It cannot be made or read.
-    #[error("the data directory {path:?} cannot be used: {source}; hint: create it, and let this user read and write it")]
+    #[error(
+        "the data directory {path:?} cannot be used: {source}; hint: create it, and let this user read and write it"
+    )]
     Io {
         /// The directory.
         path: PathBuf,
@@ -31,13 +33,17 @@ pub(crate) enum DataDirError {
     #[error(transparent)]
     Filesystem(#[from] FsError),
     /// Another agent runs on it.
-    #[error("another agent is running on the data directory {path:?}; hint: stop that one first, or give this one a data_dir of its own")]
+    #[error(
+        "another agent is running on the data directory {path:?}; hint: stop that one first, or give this one a data_dir of its own"
+    )]
     Busy {
         /// The directory.
         path: PathBuf,
     },
     /// It belongs to another node.
-    #[error("the data directory {path:?} is of node {owner:?}, and this is {me}; hint: correct node.name or node.data_dir")]
+    #[error(
+        "the data directory {path:?} is of node {owner:?}, and this is {me}; hint: correct node.name or node.data_dir"
+    )]
     OtherNode {
         /// The directory.
         path: PathBuf,
@@ -47,7 +53,9 @@ pub(crate) enum DataDirError {
         me: NodeName,
     },
     /// A newer version made it.
-    #[error("the data directory {path:?} has format {found}, and this version knows {FORMAT}; hint: run the version of consign that made it, or a newer one")]
+    #[error(
+        "the data directory {path:?} has format {found}, and this version knows {FORMAT}; hint: run the version of consign that made it, or a newer one"
+    )]
     NewerFormat {
         /// The directory.
         path: PathBuf,
@@ -55,7 +63,9 @@ pub(crate) enum DataDirError {
         found: u32,
     },
     /// Its identity file is not readable.
-    #[error("{path:?} does not say whose data directory this is; hint: was it edited? it should read `consign-data {FORMAT} NODE`")]
+    #[error(
+        "{path:?} does not say whose data directory this is; hint: was it edited? it should read `consign-data {FORMAT} NODE`"
+    )]
     Unreadable {
         /// The identity file.
         path: PathBuf,
@@ -75,7 +85,10 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub(crate) fn open(path: &Path, me: &NodeName) -> Result<Self, DataDirError> {
-        let io = |source| DataDirError::Io { path: path.to_owned(), source };
+        let io = |source| DataDirError::Io {
+            path: path.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(path).map_err(io)?;
         let lock = File::options()
             .create(true)
@@ -83,11 +96,17 @@ impl DataDir {
             .write(true)
             .open(path.join("lock"))
             .map_err(io)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| DataDirError::Busy { path: path.to_owned() })?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            DataDirError::Busy {
+                path: path.to_owned(),
+            }
+        })?;
         claim(path, me)?;
         let degraded = filesystem::check(path, Use::DataDir)?.degraded;
-        Ok(Self { _lock: lock, degraded })
+        Ok(Self {
+            _lock: lock,
+            degraded,
+        })
     }
 
     /// Promises that are weaker on its filesystem.
@@ -98,7 +117,10 @@ impl DataDir {
 
 /// Checks whose directory it is; a fresh one becomes ours.
 fn claim(path: &Path, me: &NodeName) -> Result<(), DataDirError> {
-    let io = |source| DataDirError::Io { path: path.to_owned(), source };
+    let io = |source| DataDirError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let identity = path.join(IDENTITY);
     match std::fs::read_to_string(&identity) {
         Ok(text) => check(path, &identity, &text, me),
@@ -118,16 +140,25 @@ fn claim(path: &Path, me: &NodeName) -> Result<(), DataDirError> {
 fn check(path: &Path, identity: &Path, text: &str, me: &NodeName) -> Result<(), DataDirError> {
     let mut words = text.split_whitespace();
     let (magic, format, owner) = (words.next(), words.next(), words.next());
-    let unreadable = || DataDirError::Unreadable { path: identity.to_owned() };
+    let unreadable = || DataDirError::Unreadable {
+        path: identity.to_owned(),
+    };
     let (Some("consign-data"), Some(format), Some(owner)) = (magic, format, owner) else {
         return Err(unreadable());
     };
     let found: u32 = format.parse().map_err(|_| unreadable())?;
     if found > FORMAT {
-        return Err(DataDirError::NewerFormat { path: path.to_owned(), found });
+        return Err(DataDirError::NewerFormat {
+            path: path.to_owned(),
+            found,
+        });
     }
     if owner != me.as_str() {
-        return Err(DataDirError::OtherNode { path: path.to_owned(), owner: owner.to_owned(), me: me.clone() });
+        return Err(DataDirError::OtherNode {
+            path: path.to_owned(),
+            owner: owner.to_owned(),
+            me: me.clone(),
+        });
     }
     Ok(())
 }
@@ -145,12 +176,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let held = DataDir::open(&path, &node("a")).unwrap();
-        assert!(matches!(DataDir::open(&path, &node("a")), Err(DataDirError::Busy { .. })));
+        assert!(matches!(
+            DataDir::open(&path, &node("a")),
+            Err(DataDirError::Busy { .. })
+        ));
         drop(held);
-        assert!(matches!(DataDir::open(&path, &node("b")), Err(DataDirError::OtherNode { .. })));
+        assert!(matches!(
+            DataDir::open(&path, &node("b")),
+            Err(DataDirError::OtherNode { .. })
+        ));
         DataDir::open(&path, &node("a")).unwrap();
         std::fs::write(path.join(IDENTITY), "consign-data 99 a").unwrap();
         let newer = DataDir::open(&path, &node("a")).unwrap_err();
-        assert!(newer.to_string().contains("hint: run the version"), "{newer}");
+        assert!(
+            newer.to_string().contains("hint: run the version"),
+            "{newer}"
+        );
     }
 }

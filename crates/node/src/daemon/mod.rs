@@ -85,7 +85,10 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         &config.node.data_dir,
         &config.node.name,
         recover::span_of_log(&config.node.data_dir),
-        config.node.history.map(|history| u64::try_from(history.as_millis()).unwrap_or(u64::MAX)),
+        config
+            .node
+            .history
+            .map(|history| u64::try_from(history.as_millis()).unwrap_or(u64::MAX)),
     );
     let view = View::new(1, config.membership.nodes.clone())?;
     let (handle, end) = handle::channel(first_snapshot(&config, started_at));
@@ -94,14 +97,30 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         http: http_address(&config)?,
         hosts: Vec::new(),
     };
-    let api = api::Api { handle, reader: catalogue.reader.clone() };
+    let api = api::Api {
+        handle,
+        reader: catalogue.reader.clone(),
+    };
     let served = api::serve(api, &listen, stop.clone()).await?;
     tokio::spawn(stop_on_signal(stop_sender));
 
     let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
     let feed = catalogue.feed.clone();
-    let recovery = Recovery { config: &config, view: &view, start, outbox: &outbox, catalogue: feed };
-    let Recovered { mut log, producer, consumer, own, own_from, marked } = match recovery.run().await {
+    let recovery = Recovery {
+        config: &config,
+        view: &view,
+        start,
+        outbox: &outbox,
+        catalogue: feed,
+    };
+    let Recovered {
+        mut log,
+        producer,
+        consumer,
+        own,
+        own_from,
+        marked,
+    } = match recovery.run().await {
         Ok(recovered) => recovered,
         // While it cannot tell what it promised, it says so, and accepts nothing.
         Err(error) if recover::is_damage(&error) => return serve_damaged(error, end, stop).await,
@@ -116,7 +135,10 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let mut own_records = vec![Record::Boot(boot)];
     own_records.extend(own);
     let known_inbox = |path: &str| marked.iter().any(|known| known.inbox == path);
-    for (_, inbox) in inboxes.iter().filter(|(_, inbox)| !known_inbox(&inbox.path.to_string_lossy())) {
+    for (_, inbox) in inboxes
+        .iter()
+        .filter(|(_, inbox)| !known_inbox(&inbox.path.to_string_lossy()))
+    {
         let marked = InboxMarked {
             inbox: inbox.path.to_string_lossy().into_owned(),
             marker: inbox.marker.to_vec(),
@@ -126,7 +148,10 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     for record in &own_records[..1] {
         log.append(record, Payload::None)?;
     }
-    for record in own_records.iter().filter(|record| matches!(record, Record::InboxMarked(_))) {
+    for record in own_records
+        .iter()
+        .filter(|record| matches!(record, Record::InboxMarked(_)))
+    {
         log.append(record, Payload::None)?;
     }
     // The incarnation is synced before anybody hears it: a crash here only skips a number.
@@ -137,10 +162,19 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     drop(catalogue.feed);
 
     let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
-    let seen = config.membership.nodes.iter().map(|m| (m.name.clone(), consumer.seen(&m.name))).collect();
+    let seen = config
+        .membership
+        .nodes
+        .iter()
+        .map(|m| (m.name.clone(), consumer.seen(&m.name)))
+        .collect();
     let net = Net::start(
         NetConfig {
-            me: Identity { node: config.node.name.clone(), incarnation: producer.incarnation(), start },
+            me: Identity {
+                node: config.node.name.clone(),
+                incarnation: producer.incarnation(),
+                start,
+            },
             listen: config.listen.peer.to_string(),
             seen,
             spool: config.node.data_dir.join("spool"),
@@ -197,7 +231,9 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     for task in served.tasks {
         task.abort();
     }
-    tokio::task::spawn_blocking(move || catalogue.writer.join()).await.ok();
+    tokio::task::spawn_blocking(move || catalogue.writer.join())
+        .await
+        .ok();
     drop(data_dir);
     match ended {
         Ended::Stopped => {
@@ -211,7 +247,10 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
 fn problems_of(problems: &Problems, texts: &[String]) {
     for text in texts {
         tracing::warn!("{text}");
-        problems.add(text.clone(), "see docs/guarantees.md for what is weaker there".to_owned());
+        problems.add(
+            text.clone(),
+            "see docs/guarantees.md for what is weaker there".to_owned(),
+        );
     }
 }
 
@@ -225,9 +264,13 @@ fn warn_of_plaintext(config: &Config) {
 
 fn http_address(config: &Config) -> anyhow::Result<Option<std::net::SocketAddr>> {
     use std::net::ToSocketAddrs as _;
-    let Some(http) = &config.listen.http else { return Ok(None) };
+    let Some(http) = &config.listen.http else {
+        return Ok(None);
+    };
     let mut found = http.to_string().to_socket_addrs().with_context(|| {
-        format!("listen.http {http:?} cannot be resolved; hint: use an address such as 127.0.0.1:7421")
+        format!(
+            "listen.http {http:?} cannot be resolved; hint: use an address such as 127.0.0.1:7421"
+        )
     })?;
     Ok(found.next())
 }
@@ -254,7 +297,10 @@ fn random<const N: usize>() -> [u8; N] {
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return;
     };
     tokio::select! {
@@ -269,7 +315,9 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
 
 async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Config>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
     while hangup.recv().await.is_some() {
         match Config::load(&path) {
             Ok(config) => {
@@ -281,7 +329,11 @@ async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Config>
 }
 
 /// Serves status pages and refuses everything else, until it is stopped.
-async fn serve_damaged(error: anyhow::Error, end: DriverEnd, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+async fn serve_damaged(
+    error: anyhow::Error,
+    end: DriverEnd,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let text = format!("{error:#}");
     tracing::error!("{text}");
     let problems = Problems::default();
@@ -296,7 +348,6 @@ async fn serve_damaged(error: anyhow::Error, end: DriverEnd, mut stop: watch::Re
     let _ = stop.changed().await;
     Err(anyhow!("the intent log is damaged: {text}"))
 }
-
 
 /// Reads a configuration and says what is in effect, defaults filled in.
 ///

@@ -66,7 +66,9 @@ impl Recovery<'_> {
         let (view, data_dir) = (self.view.clone(), self.config.node.data_dir.clone());
         let catalogue = self.catalogue.clone();
         let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue));
-        let (recovered, unfinished) = replayed.await.context("recovery panicked; hint: report this as a bug")??;
+        let (recovered, unfinished) = replayed
+            .await
+            .context("recovery panicked; hint: report this as a bug")??;
         self.make_up(&recovered.producer, &unfinished)?;
         Ok(recovered)
     }
@@ -75,7 +77,11 @@ impl Recovery<'_> {
     /// what is in the spool and in no record.
     fn make_up(&self, producer: &Producer, unfinished: &[Unfinished]) -> anyhow::Result<()> {
         let root = |one: &Unfinished| {
-            let feed = self.config.produce.iter().find(|feed| feed.policy.feed.as_str() == one.feed)?;
+            let feed = self
+                .config
+                .produce
+                .iter()
+                .find(|feed| feed.policy.feed.as_str() == one.feed)?;
             let dir = feed.watch.as_ref()?.dir.clone();
             (one.source.watched && Path::new(&one.source.origin).starts_with(&dir)).then_some(dir)
         };
@@ -84,13 +90,22 @@ impl Recovery<'_> {
             .filter(|one| owes_removal(&one.source))
             .map(|one| (&one.source, root(one)))
             .collect();
-        let owed: Vec<(&Source, Option<&Path>)> = owed.iter().map(|(source, root)| (*source, root.as_deref())).collect();
+        let owed: Vec<(&Source, Option<&Path>)> = owed
+            .iter()
+            .map(|(source, root)| (*source, root.as_deref()))
+            .collect();
         self.outbox.remove_origins(&owed)?;
-        let kept = unfinished.iter().filter(|one| one.source.watched && one.source.after() == After::Keep);
-        let kept = kept.filter_map(|one| Some((one.feed.as_str(), one.name.as_str(), one.source.stamp?)));
+        let kept = unfinished
+            .iter()
+            .filter(|one| one.source.watched && one.source.after() == After::Keep);
+        let kept =
+            kept.filter_map(|one| Some((one.feed.as_str(), one.name.as_str(), one.source.stamp?)));
         self.outbox.kept().insert_batch(kept)?;
         let known = |name: &str| {
-            let id = name.strip_suffix(".copy").or_else(|| name.strip_suffix(".part")).unwrap_or(name);
+            let id = name
+                .strip_suffix(".copy")
+                .or_else(|| name.strip_suffix(".part"))
+                .unwrap_or(name);
             producer.holds_spool(id)
         };
         for orphan in self.outbox.orphans(known)? {
@@ -113,19 +128,30 @@ fn replay(
     let mut own = Own::default();
     let mut sources = std::collections::BTreeMap::new();
     let mut batch = Vec::with_capacity(BATCH);
-    let settings = LogSettings { segment_bytes: SEGMENT_BYTES, seed: u64::from_le_bytes(super::random()) };
+    let settings = LogSettings {
+        segment_bytes: SEGMENT_BYTES,
+        seed: u64::from_le_bytes(super::random()),
+    };
     let began = std::time::Instant::now();
-    let (log, recovery) = Log::open(disk, Path::new(LOG_DIR), settings, &mut |position, record, _| {
-        producer.replay(position, &record);
-        consumer.replay(position, &record);
-        own.replay(position, &record);
-        follow_sources(&mut sources, &record);
-        batch.push(Applied { position: position.pack(), record });
-        if batch.len() == BATCH {
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            let _ = catalogue.blocking_send(full);
-        }
-    })?;
+    let (log, recovery) = Log::open(
+        disk,
+        Path::new(LOG_DIR),
+        settings,
+        &mut |position, record, _| {
+            producer.replay(position, &record);
+            consumer.replay(position, &record);
+            own.replay(position, &record);
+            follow_sources(&mut sources, &record);
+            batch.push(Applied {
+                position: position.pack(),
+                record,
+            });
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                let _ = catalogue.blocking_send(full);
+            }
+        },
+    )?;
     let _ = catalogue.blocking_send(batch);
     tracing::info!(
         records = recovery.records,
@@ -135,10 +161,21 @@ fn replay(
         took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "the intent log is recovered"
     );
-    let Own { forgotten, marked, from } = own;
+    let Own {
+        forgotten,
+        marked,
+        from,
+    } = own;
     let mut kept = forgotten;
     kept.extend(marked.iter().cloned().map(Record::InboxMarked));
-    let recovered = Recovered { log, producer, consumer, own: kept, own_from: from, marked };
+    let recovered = Recovered {
+        log,
+        producer,
+        consumer,
+        own: kept,
+        own_from: from,
+        marked,
+    };
     Ok((recovered, sources.into_values().collect()))
 }
 
@@ -170,7 +207,10 @@ impl Own {
 }
 
 /// Sources that a restart may have to finish with: copied ones, and watched ones that stay.
-fn follow_sources(sources: &mut std::collections::BTreeMap<(u64, u64), Unfinished>, record: &Record) {
+fn follow_sources(
+    sources: &mut std::collections::BTreeMap<(u64, u64), Unfinished>,
+    record: &Record,
+) {
     match record {
         Record::Submitted(submitted) => {
             let source = &submitted.source;
@@ -203,10 +243,14 @@ pub(super) fn is_damage(error: &anyhow::Error) -> bool {
 /// What positions the log can have, told from its files' names alone: the catalogue compares it
 /// with what it was filled from.
 pub(super) fn span_of_log(data_dir: &Path) -> LogSpan {
-    let segments = std::fs::read_dir(data_dir.join(LOG_DIR)).into_iter().flatten().flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        name.to_str()?.strip_suffix(".log")?.parse::<u32>().ok()
-    });
+    let segments = std::fs::read_dir(data_dir.join(LOG_DIR))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_suffix(".log")?.parse::<u32>().ok()
+        });
     let (mut first, mut last) = (u32::MAX, 0);
     for segment in segments {
         first = first.min(segment);

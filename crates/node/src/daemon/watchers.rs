@@ -48,7 +48,12 @@ pub(super) fn start(config: &Config, outbox: &Arc<Outbox>, problems: &Problems) 
 }
 
 /// Keeps a watcher running: one that ends is started again, after longer pauses each time.
-async fn supervise(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems, found: &mpsc::Sender<Found>) {
+async fn supervise(
+    feed: &ProduceConfig,
+    kept: &Arc<Kept>,
+    problems: &Problems,
+    found: &mpsc::Sender<Found>,
+) {
     let mut pause = RESTART_MIN;
     loop {
         let began = Instant::now();
@@ -113,7 +118,10 @@ async fn follow(mut watcher: Watcher, problems: &Problems, found: &mpsc::Sender<
     }
 }
 
-fn handed(ready: Ready, reply: oneshot::Sender<Result<(), crate::driver::refusal::Refusal>>) -> Found {
+fn handed(
+    ready: Ready,
+    reply: oneshot::Sender<Result<(), crate::driver::refusal::Refusal>>,
+) -> Found {
     Found {
         feed: ready.feed,
         path: ready.path,
@@ -126,7 +134,11 @@ fn handed(ready: Ready, reply: oneshot::Sender<Result<(), crate::driver::refusal
 fn give(verdicts: &Verdicts, name: &str, verdict: Result<(), crate::driver::refusal::Refusal>) {
     match verdict {
         Ok(()) => verdicts.taken(name),
-        Err(refusal) => verdicts.refused(name, Instant::now() + REFUSED_RETRY, Some(refusal.to_string())),
+        Err(refusal) => verdicts.refused(
+            name,
+            Instant::now() + REFUSED_RETRY,
+            Some(refusal.to_string()),
+        ),
     }
 }
 
@@ -135,9 +147,16 @@ fn list(problems: &Problems, listed: &ProblemList) {
     const PREFIX: &str = "not taken: ";
     problems.remove_starting(PREFIX);
     for problem in &listed.listed {
-        problems.add_text(&format!("{PREFIX}{}: {}", problem.path.display(), problem.why));
+        problems.add_text(&format!(
+            "{PREFIX}{}: {}",
+            problem.path.display(),
+            problem.why
+        ));
     }
     if listed.more > 0 {
-        problems.add(format!("{PREFIX}{} more files", listed.more), "deal with those that are listed".to_owned());
+        problems.add(
+            format!("{PREFIX}{} more files", listed.more),
+            "deal with those that are listed".to_owned(),
+        );
     }
 }

@@ -19,23 +19,57 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Append(_, record, payload) => {
-                    self.log.order(Order::Append(Role::Consumer, record, payload));
+                    self.log
+                        .order(Order::Append(Role::Consumer, record, payload));
                 }
                 Effect::Admit { node, session } => self.net.admit(&node, session),
-                Effect::Reject { node, session, seen } => self.net.reject(&node, session, seen),
-                Effect::Send { to, session, message } => self.net.send(&to, session, &message),
+                Effect::Reject {
+                    node,
+                    session,
+                    seen,
+                } => self.net.reject(&node, session, seen),
+                Effect::Send {
+                    to,
+                    session,
+                    message,
+                } => self.net.send(&to, session, &message),
                 Effect::OpenInflow(order) => {
                     if let Some(inbox) = self.inboxes.get(&order.feed) {
                         self.net.open_inflow(order, Arc::clone(&inbox.disk));
                     }
                 }
                 Effect::CloseInflow(slot) => self.net.close_inflow(&slot),
-                Effect::Forward { slot, attempt, to, addr, from, to_leg } => {
-                    self.net.forward(ForwardOrder { slot, attempt, to, addr, from, to_leg });
+                Effect::Forward {
+                    slot,
+                    attempt,
+                    to,
+                    addr,
+                    from,
+                    to_leg,
+                } => {
+                    self.net.forward(ForwardOrder {
+                        slot,
+                        attempt,
+                        to,
+                        addr,
+                        from,
+                        to_leg,
+                    });
                 }
-                Effect::Seal { slot, feed, staging, path, attributes } => {
+                Effect::Seal {
+                    slot,
+                    feed,
+                    staging,
+                    path,
+                    attributes,
+                } => {
                     if let Some(inbox) = self.inboxes.get(&feed) {
-                        let order = SealOrder { slot, staging, path, attributes };
+                        let order = SealOrder {
+                            slot,
+                            staging,
+                            path,
+                            attributes,
+                        };
                         self.net.seal(order, Arc::clone(&inbox.disk));
                     }
                 }
@@ -44,14 +78,19 @@ impl Driver {
                     self.work(move || Worked::Consumer(inboxes.look(&files)));
                 }
                 Effect::Stage(orders) => {
-                    let (inboxes, payloads) = (Arc::clone(&self.inboxes), Arc::clone(&self.log.payloads));
+                    let (inboxes, payloads) =
+                        (Arc::clone(&self.inboxes), Arc::clone(&self.log.payloads));
                     self.work(move || fatal_or(inboxes.stage(&orders, &payloads)));
                 }
                 Effect::Publish(orders) => {
                     let inboxes = Arc::clone(&self.inboxes);
                     self.work(move || fatal_or(inboxes.publish(&orders)));
                 }
-                Effect::Discard { slot, feed, staging } => {
+                Effect::Discard {
+                    slot,
+                    feed,
+                    staging,
+                } => {
                     self.net.close_inflow(&slot);
                     let inboxes = Arc::clone(&self.inboxes);
                     self.work(move || {

@@ -37,7 +37,12 @@ pub(crate) struct LogCare {
 
 impl LogCare {
     /// `own` are the node's own records that count, `own_from` the segment of the oldest.
-    pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32, marked: Vec<InboxMarked>) -> Self {
+    pub(crate) fn new(
+        standing: LogStanding,
+        own: Vec<Record>,
+        own_from: u32,
+        marked: Vec<InboxMarked>,
+    ) -> Self {
         Self {
             standing,
             producer_from: standing.first_segment,
@@ -109,7 +114,9 @@ impl Driver {
             self.log.order(Order::DropBelow(droppable));
         }
         let live = self.producer.live_bytes() + self.consumer.live_bytes();
-        let enough = live.saturating_mul(2).saturating_add(SPARE_SEGMENTS * SEGMENT_BYTES);
+        let enough = live
+            .saturating_mul(2)
+            .saturating_add(SPARE_SEGMENTS * SEGMENT_BYTES);
         let care = &mut self.log_care;
         if care.standing.size_bytes > enough && first < current && care.carried < first {
             care.carried = first;
@@ -121,12 +128,16 @@ impl Driver {
     fn rewrite_own(&mut self) {
         self.log_care.rewriting = self.log_care.own.len();
         for record in self.log_care.own.clone() {
-            self.log.order(Order::Append(Role::Node, record, Payload::None));
+            self.log
+                .order(Order::Append(Role::Node, record, Payload::None));
         }
     }
 
     pub(super) fn remember_forgotten(&mut self, node: &NodeName) {
-        let record = Forgotten { node: node.to_string(), at: super::now().0 };
+        let record = Forgotten {
+            node: node.to_string(),
+            at: super::now().0,
+        };
         self.log_care.own.push(Record::Forgotten(record));
     }
 
@@ -141,7 +152,8 @@ impl Driver {
             start: self.start.0,
             at: super::now().0,
         };
-        self.log.order(Order::Append(Role::Node, Record::Boot(boot), Payload::None));
+        self.log
+            .order(Order::Append(Role::Node, Record::Boot(boot), Payload::None));
         self.die(format!(
             "{peer} has seen incarnation {seen} of this node, which is only at {}: the data directory is an old copy, or another node has this name; hint: make sure that only one node is called {}, then start it again, it continues above {seen}",
             self.producer.incarnation(),

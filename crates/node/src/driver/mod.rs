@@ -9,8 +9,8 @@
 mod consuming;
 pub(crate) mod handle;
 pub(crate) mod inboxes;
-pub(crate) mod log_writer;
 pub(crate) mod log_care;
+pub(crate) mod log_writer;
 mod orders;
 mod producing;
 pub(crate) mod refusal;
@@ -116,7 +116,9 @@ pub(crate) struct Round {
 
 /// Now, by this machine's clock.
 pub(crate) fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -130,7 +132,11 @@ pub(crate) enum Ended {
 }
 
 /// Runs the state machines until `stop` says so, or something fails that the node must not survive.
-pub(crate) async fn run(mut driver: Driver, mut ears: Ears, mut stop: watch::Receiver<bool>) -> Ended {
+pub(crate) async fn run(
+    mut driver: Driver,
+    mut ears: Ears,
+    mut stop: watch::Receiver<bool>,
+) -> Ended {
     let mut tick = tokio::time::interval(TICK);
     let mut publish = tokio::time::interval(SNAPSHOT);
     let mut space = tokio::time::interval(SPACE);
@@ -182,12 +188,18 @@ impl Driver {
                 if !producers.is_empty() {
                     let through = Ticket(self.tickets.producer.0 + producers.len() as u64);
                     self.tickets.producer = through;
-                    self.produce(producer::Event::Synced { through, positions: producers });
+                    self.produce(producer::Event::Synced {
+                        through,
+                        positions: producers,
+                    });
                 }
                 if !consumers.is_empty() {
                     let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);
                     self.tickets.consumer = through;
-                    self.consume(consumer::Event::Synced { through, positions: consumers });
+                    self.consume(consumer::Event::Synced {
+                        through,
+                        positions: consumers,
+                    });
                 }
             }
         }
@@ -233,7 +245,10 @@ impl Driver {
         tokio::task::spawn_blocking(move || {
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             let done = done.unwrap_or_else(|_| {
-                Worked::Fatal("a worker thread panicked; hint: report this as a bug, its place is above".to_owned())
+                Worked::Fatal(
+                    "a worker thread panicked; hint: report this as a bug, its place is above"
+                        .to_owned(),
+                )
             });
             let _ = worked.send(done);
         });
@@ -243,14 +258,21 @@ impl Driver {
         let now = now();
         let rules = producing::rules_of(&self.config);
         self.produce(producer::Event::Policies(rules));
-        let policies = self.config.consume.iter().map(|feed| feed.policy.clone()).collect();
+        let policies = self
+            .config
+            .consume
+            .iter()
+            .map(|feed| feed.policy.clone())
+            .collect();
         self.consume(consumer::Event::Policies(policies));
         let effects = self.producer.begin(now);
         self.carry_out_producer(effects);
         let lost = self.log_care.lost_inboxes(&self.inboxes);
         for feed in &lost {
             self.problems.add(
-                format!("the inbox of feed {feed} is not the directory that its files were staged in"),
+                format!(
+                    "the inbox of feed {feed} is not the directory that its files were staged in"
+                ),
                 "mount the right disk and restart the agent".to_owned(),
             );
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use consign_core::consumer;
 use consign_core::ids::{FeedName, NodeName, TransferId};
 use consign_core::placement::{self, Ask, Verdict};
 use consign_core::producer::{self, Answer, Event, Token};
 use consign_core::spec::Replicas;
-use consign_core::consumer;
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -17,8 +17,14 @@ use super::submissions::Asker;
 /// An order under way.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Transfers { group: u64, id: Option<TransferId> },
-    Forget { node: NodeName, reply: oneshot::Sender<Result<(), Refusal>> },
+    Transfers {
+        group: u64,
+        id: Option<TransferId>,
+    },
+    Forget {
+        node: NodeName,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
 }
 
 /// Transfers that were named in one order.
@@ -34,20 +40,32 @@ impl Driver {
         match command {
             Command::Submit { files, reply } => self.submit(files, reply),
             Command::SubmitBytes { file, reply } => self.submit_bytes(file, reply),
-            Command::Retry { which: Failed::All, reply } => {
+            Command::Retry {
+                which: Failed::All,
+                reply,
+            } => {
                 let group = self.group(1, reply);
                 let token = self.order(Order::Transfers { group, id: None });
                 self.produce(Event::Retry { token, key: None });
             }
-            Command::Retry { which: Failed::These(ids), reply } => {
-                self.each(ids, reply, |token, key| Event::Retry { token, key: Some(key) });
+            Command::Retry {
+                which: Failed::These(ids),
+                reply,
+            } => {
+                self.each(ids, reply, |token, key| Event::Retry {
+                    token,
+                    key: Some(key),
+                });
             }
             Command::Cancel { ids, reply } => {
                 self.each(ids, reply, |token, key| Event::Cancel { token, key });
             }
             Command::Forget { node, reply } => {
                 self.consume(consumer::Event::Forget(node.clone()));
-                let token = self.order(Order::Forget { node: node.clone(), reply });
+                let token = self.order(Order::Forget {
+                    node: node.clone(),
+                    reply,
+                });
                 self.produce(Event::Forget { token, node });
             }
             Command::Explain { feed, key, reply } => {
@@ -64,7 +82,11 @@ impl Driver {
 
     fn group(&mut self, left: usize, reply: oneshot::Sender<Outcome>) -> u64 {
         let number = self.submissions.number();
-        let group = Group { outcome: Outcome::default(), left, reply };
+        let group = Group {
+            outcome: Outcome::default(),
+            left,
+            reply,
+        };
         self.submissions.groups.insert(number, group);
         number
     }
@@ -86,26 +108,37 @@ impl Driver {
                 self.settle_group(group, Err((id, refusal)));
                 continue;
             }
-            let token = self.order(Order::Transfers { group, id: Some(id.clone()) });
+            let token = self.order(Order::Transfers {
+                group,
+                id: Some(id.clone()),
+            });
             self.produce(event(token, id.key));
         }
     }
 
     fn settle_group(&mut self, group: u64, result: Result<u64, (TransferId, Refusal)>) {
-        let Some(open) = self.submissions.groups.get_mut(&group) else { return };
+        let Some(open) = self.submissions.groups.get_mut(&group) else {
+            return;
+        };
         match result {
             Ok(files) => open.outcome.files += files,
             Err(refused) => open.outcome.refused.push(refused),
         }
         open.left -= 1;
         if open.left == 0 {
-            let done = self.submissions.groups.remove(&group).expect("looked up above");
+            let done = self
+                .submissions
+                .groups
+                .remove(&group)
+                .expect("looked up above");
             let _ = done.reply.send(done.outcome);
         }
     }
 
     pub(super) fn on_answer(&mut self, token: Token, answer: Answer) {
-        let Some(asker) = self.submissions.askers.remove(&token) else { return };
+        let Some(asker) = self.submissions.askers.remove(&token) else {
+            return;
+        };
         match (asker, answer) {
             (Asker::Order(Order::Forget { node, reply }), answer) => {
                 let result = match answer {
@@ -153,9 +186,11 @@ impl Driver {
                     Refusal::Invalid { what, hint }
                 }
             },
-            producer::Refusal::QueueFull { feed, queued, max } => {
-                Refusal::QueueFull { feed, queued_bytes: queued, max_bytes: max }
-            }
+            producer::Refusal::QueueFull { feed, queued, max } => Refusal::QueueFull {
+                feed,
+                queued_bytes: queued,
+                max_bytes: max,
+            },
             producer::Refusal::LogFull => Refusal::NoSpace {
                 what: "the intent log".to_owned(),
                 free_bytes: crate::filesystem::free_space(&self.config.node.data_dir).unwrap_or(0),
@@ -163,7 +198,11 @@ impl Driver {
             producer::Refusal::NoSuchTransfer { key } => {
                 let id = self.id_of(key);
                 if self.producer.knows(key) {
-                    let state = self.producer.transfer(key).map_or("queued", |t| t.stage.name()).to_owned();
+                    let state = self
+                        .producer
+                        .transfer(key)
+                        .map_or("queued", |t| t.stage.name())
+                        .to_owned();
                     let hint = "only what failed can be retried, and only what nobody has yet can be cancelled".to_owned();
                     Refusal::WrongState { id, state, hint }
                 } else {
@@ -186,12 +225,31 @@ impl Driver {
     }
 
     fn explain(&self, feed: &FeedName, key: &str) -> Result<Explanation, Refusal> {
-        let config = self.config.produce.iter().find(|config| config.policy.feed == *feed);
-        let replicas = config.map(|c| c.policy.replicas).ok_or_else(|| self.unknown_feed(feed))?;
-        let (kept, excluded) = (BTreeSet::new(), self.producer.forgotten().cloned().collect());
-        let ask = Ask { key, feed, replicas, kept: &kept, excluded: &excluded };
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == *feed);
+        let replicas = config
+            .map(|c| c.policy.replicas)
+            .ok_or_else(|| self.unknown_feed(feed))?;
+        let (kept, excluded) = (
+            BTreeSet::new(),
+            self.producer.forgotten().cloned().collect(),
+        );
+        let ask = Ask {
+            key,
+            feed,
+            replicas,
+            kept: &kept,
+            excluded: &excluded,
+        };
         let placed = placement::place(&ask, &self.view);
-        let chain = placement::chain_order(&placed.members, &self.view, self.config.node.zone.as_deref());
+        let chain = placement::chain_order(
+            &placed.members,
+            &self.view,
+            self.config.node.zone.as_deref(),
+        );
         let candidates = placement::explain(&ask, &self.view)
             .into_iter()
             .map(|one| Candidate {

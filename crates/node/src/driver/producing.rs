@@ -42,16 +42,30 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Append(_, record, payload) => {
-                    self.log.order(Order::Append(Role::Producer, record, payload));
+                    self.log
+                        .order(Order::Append(Role::Producer, record, payload));
                 }
-                Effect::Send { to, session, message } => self.net.send(&to, session, &message),
+                Effect::Send {
+                    to,
+                    session,
+                    message,
+                } => self.net.send(&to, session, &message),
                 Effect::SendSmalls { route, files } => {
-                    self.net.send_smalls(route, files, self.log.payloads.clone());
+                    self.net
+                        .send_smalls(route, files, self.log.payloads.clone());
                 }
                 Effect::Stream(order) => self.net.stream(order),
                 Effect::StopStream { key } => self.net.stop_stream(key),
-                Effect::Fetch { key, submitted, placed } => {
-                    self.round.fetches.push(Fetch { key, submitted, placed });
+                Effect::Fetch {
+                    key,
+                    submitted,
+                    placed,
+                } => {
+                    self.round.fetches.push(Fetch {
+                        key,
+                        submitted,
+                        placed,
+                    });
                 }
                 Effect::Take { key, source, .. } => self.round.takes.push((key, source)),
                 Effect::Release(releases) => self.release(releases),
@@ -62,7 +76,10 @@ impl Driver {
     }
 
     fn feed_config(&self, feed: &str) -> Option<&ProduceConfig> {
-        self.config.produce.iter().find(|config| config.policy.feed.as_str() == feed)
+        self.config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed.as_str() == feed)
     }
 
     /// The watched directory that a source was found in.
@@ -90,7 +107,10 @@ impl Driver {
                 expect: source.stamp,
             })
             .collect();
-        let preserve: Vec<_> = takes.iter().map(|(key, _)| (*key, self.preserved(*key))).collect();
+        let preserve: Vec<_> = takes
+            .iter()
+            .map(|(key, _)| (*key, self.preserved(*key)))
+            .collect();
         let outbox = Arc::clone(&self.outbox);
         let worked = self.worked.clone();
         self.work(move || {
@@ -119,15 +139,23 @@ impl Driver {
 
     fn root_of_origin(&self, source: &Source) -> Option<PathBuf> {
         let path = PathBuf::from(&source.origin);
-        let roots = self.config.produce.iter().filter_map(|feed| feed.watch.as_ref());
-        let root = roots.map(|watch| &watch.dir).find(|dir| path.starts_with(dir));
+        let roots = self
+            .config
+            .produce
+            .iter()
+            .filter_map(|feed| feed.watch.as_ref());
+        let root = roots
+            .map(|watch| &watch.dir)
+            .find(|dir| path.starts_with(dir));
         root.filter(|_| source.watched).cloned()
     }
 
     /// Whether a feed preserves modification times and modes.
     fn preserved(&self, key: TransferKey) -> (bool, bool) {
         let feed = self.producer.transfer(key).map(|t| t.feed.clone());
-        let preserve = feed.and_then(|feed| self.feed_config(feed.as_str())).map(|feed| feed.preserve);
+        let preserve = feed
+            .and_then(|feed| self.feed_config(feed.as_str()))
+            .map(|feed| feed.preserve);
         preserve.map_or((true, true), |preserve| (preserve.mtime, preserve.mode))
     }
 
@@ -160,16 +188,25 @@ impl Driver {
             .into_iter()
             .map(|release| {
                 let beneath = self.watched_root(release.feed.as_str(), &release.source);
-                let archive = self.feed_config(release.feed.as_str()).and_then(|feed| feed.archive_dir.clone());
+                let archive = self
+                    .feed_config(release.feed.as_str())
+                    .and_then(|feed| feed.archive_dir.clone());
                 (release, beneath, archive)
             })
             .collect();
         let outbox = Arc::clone(&self.outbox);
         self.work(move || {
-            let (back, go): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|(release, _, _)| release.give_back);
+            let (back, go): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .partition(|(release, _, _)| release.give_back);
             let (mut keys, mut failed) = (Vec::new(), Vec::new());
             for (release, beneath, _) in back {
-                match outbox.restore(&release.source, release.feed.as_str(), &release.name, beneath.as_deref()) {
+                match outbox.restore(
+                    &release.source,
+                    release.feed.as_str(),
+                    &release.name,
+                    beneath.as_deref(),
+                ) {
                     Ok(_) => keys.push(release.key),
                     Err(error) => failed.push((release.key, error.to_string())),
                 }
@@ -180,7 +217,11 @@ impl Driver {
                     source: release.source.clone(),
                     feed: release.feed.to_string(),
                     name: release.name.clone(),
-                    id: TransferId { producer: me.clone(), key: release.key }.to_string(),
+                    id: TransferId {
+                        producer: me.clone(),
+                        key: release.key,
+                    }
+                    .to_string(),
                     beneath: beneath.clone(),
                     archive: archive.clone(),
                 })
@@ -218,7 +259,11 @@ fn read_back(payloads: &Payloads, fetch: Fetch) -> Result<Event, LogError> {
 }
 
 fn fetched(key: TransferKey, submitted: Submitted, placed: Option<Placed>) -> Event {
-    Event::Fetched { key, submitted, placed }
+    Event::Fetched {
+        key,
+        submitted,
+        placed,
+    }
 }
 
 /// The name of a policy, as status pages print it.

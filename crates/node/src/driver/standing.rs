@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::producer::state::{LegState, Stage, Transfer};
+use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
 
 use crate::timestamp::Timestamp;
@@ -30,13 +30,17 @@ impl Problems {
         let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if problems.len() < PROBLEMS_MAX {
             let since = Timestamp(now().0);
-            problems.entry(what.clone()).or_insert(Problem { what, hint, since });
+            problems
+                .entry(what.clone())
+                .or_insert(Problem { what, hint, since });
         }
     }
 
     /// Adds one whose text ends in its hint.
     pub(crate) fn add_text(&self, text: &str) {
-        let (what, hint) = text.split_once("; hint: ").unwrap_or((text, "look at the agent's log"));
+        let (what, hint) = text
+            .split_once("; hint: ")
+            .unwrap_or((text, "look at the agent's log"));
         self.add(what.to_owned(), hint.to_owned());
     }
 
@@ -80,9 +84,17 @@ impl Driver {
                 has_room: standing.has_room,
             },
             members: self.members(&destinations),
-            produces: feeds.iter().filter_map(|feed| self.produced(feed)).collect(),
+            produces: feeds
+                .iter()
+                .filter_map(|feed| self.produced(feed))
+                .collect(),
             consumes: self.consumed(),
-            active: self.producer.transfers().take(ACTIVE_SHOWN_MAX).map(|t| self.active(t)).collect(),
+            active: self
+                .producer
+                .transfers()
+                .take(ACTIVE_SHOWN_MAX)
+                .map(|t| self.active(t))
+                .collect(),
         }
     }
 
@@ -92,23 +104,38 @@ impl Driver {
         if !self.log_care.standing.has_room {
             problems.push(Problem {
                 what: "the disk under the intent log is full: nothing new is accepted".to_owned(),
-                hint: format!("free some space under {}", self.config.node.data_dir.display()),
+                hint: format!(
+                    "free some space under {}",
+                    self.config.node.data_dir.display()
+                ),
                 since: since(now()),
             });
         }
         for destination in destinations.iter().filter(|d| d.owed > 0) {
             if let Some(down) = destination.down_since {
                 problems.push(Problem {
-                    what: format!("{} is owed {} file(s) and cannot be reached", destination.node, destination.owed),
-                    hint: format!("start it, or `consign forget {}` if it is gone for good", destination.node),
+                    what: format!(
+                        "{} is owed {} file(s) and cannot be reached",
+                        destination.node, destination.owed
+                    ),
+                    hint: format!(
+                        "start it, or `consign forget {}` if it is gone for good",
+                        destination.node
+                    ),
                     since: since(down),
                 });
             }
         }
         for problem in self.consumer.problems().into_iter().take(PROBLEMS_MAX) {
             let text = format!("slot {}: {}", problem.slot, problem.what);
-            let (what, hint) = text.split_once("; hint: ").unwrap_or((&text, "it is tried again"));
-            problems.push(Problem { what: what.to_owned(), hint: hint.to_owned(), since: since(now()) });
+            let (what, hint) = text
+                .split_once("; hint: ")
+                .unwrap_or((&text, "it is tried again"));
+            problems.push(Problem {
+                what: what.to_owned(),
+                hint: hint.to_owned(),
+                since: since(now()),
+            });
         }
         problems
     }
@@ -136,7 +163,9 @@ impl Driver {
                     .to_owned(),
                     connected: incarnation.is_some(),
                     incarnation: incarnation.map_or(0, |incarnation| incarnation.0),
-                    last_error: state.and_then(|state| state.error.clone()).filter(|_| incarnation.is_none()),
+                    last_error: state
+                        .and_then(|state| state.error.clone())
+                        .filter(|_| incarnation.is_none()),
                     owed_files: destination.map_or(0, |d| d.owed),
                 }
             })
@@ -144,12 +173,25 @@ impl Driver {
     }
 
     fn produced(&self, feed: &FeedStatus) -> Option<ProducedFeed> {
-        let config = self.config.produce.iter().find(|config| config.policy.feed == feed.name)?;
-        let active = self.producer.transfers().filter(|t| t.feed == feed.name).count();
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == feed.name)?;
+        let active = self
+            .producer
+            .transfers()
+            .filter(|t| t.feed == feed.name)
+            .count();
         let waiting_reason = match (feed.queued_files, feed.accepted, feed.reachable) {
             (0, _, _) => None,
-            (_, false, _) => Some(format!("no member consumes feed {}; hint: add it to a node's [[consume]] and to membership.nodes", feed.name)),
-            (_, true, false) => Some("none of its consumers can be reached; hint: `consign nodes` says why".to_owned()),
+            (_, false, _) => Some(format!(
+                "no member consumes feed {}; hint: add it to a node's [[consume]] and to membership.nodes",
+                feed.name
+            )),
+            (_, true, false) => Some(
+                "none of its consumers can be reached; hint: `consign nodes` says why".to_owned(),
+            ),
             (_, true, true) => None,
         };
         Some(ProducedFeed {
@@ -157,7 +199,10 @@ impl Driver {
             replicas: replicas_text(config.policy.replicas),
             priority: config.policy.priority,
             after: name_of(config.after).to_owned(),
-            watch: config.watch.as_ref().map(|watch| watch.dir.display().to_string()),
+            watch: config
+                .watch
+                .as_ref()
+                .map(|watch| watch.dir.display().to_string()),
             queued_files: feed.queued_files,
             queued_bytes: feed.queued_bytes,
             active: active as u64,
@@ -196,7 +241,10 @@ impl Driver {
                 bytes: match &leg.state {
                     LegState::Receiving { bytes, .. } => *bytes,
                     LegState::Received | LegState::Committing | LegState::Saved => size,
-                    LegState::Owed | LegState::Opening | LegState::Refused { .. } | LegState::Dropped => 0,
+                    LegState::Owed
+                    | LegState::Opening
+                    | LegState::Refused { .. }
+                    | LegState::Dropped => 0,
                 },
             })
             .collect();

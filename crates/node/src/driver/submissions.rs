@@ -41,9 +41,22 @@ pub(crate) struct Found {
 /// Who waits for an answer of the producer.
 #[derive(Debug)]
 pub(crate) enum Asker {
-    Batch { batch: u64, at: usize, accepted: Accepted },
-    Bytes { reply: oneshot::Sender<Result<Accepted, Refusal>>, accepted: Accepted },
-    Watcher { feed: FeedName, name: String, stamp: Stamp, after: After, reply: oneshot::Sender<Result<(), Refusal>> },
+    Batch {
+        batch: u64,
+        at: usize,
+        accepted: Accepted,
+    },
+    Bytes {
+        reply: oneshot::Sender<Result<Accepted, Refusal>>,
+        accepted: Accepted,
+    },
+    Watcher {
+        feed: FeedName,
+        name: String,
+        stamp: Stamp,
+        after: After,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     Order(super::orders::Order),
 }
 
@@ -76,7 +89,9 @@ impl Submissions {
     }
 
     fn settle(&mut self, batch: u64, at: usize, result: Result<Accepted, Refusal>) {
-        let Some(open) = self.batches.get_mut(&batch) else { return };
+        let Some(open) = self.batches.get_mut(&batch) else {
+            return;
+        };
         if open.results[at].replace(result).is_none() {
             open.left -= 1;
         }
@@ -120,13 +135,21 @@ struct Rules {
 }
 
 impl Driver {
-    pub(super) fn submit(&mut self, files: Vec<SubmitRequest>, reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>) {
+    pub(super) fn submit(
+        &mut self,
+        files: Vec<SubmitRequest>,
+        reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
+    ) {
         if files.is_empty() {
             let _ = reply.send(Vec::new());
             return;
         }
         let batch = self.submissions.number();
-        let open = Batch { results: vec![None; files.len()], left: files.len(), reply: Some(reply) };
+        let open = Batch {
+            results: vec![None; files.len()],
+            left: files.len(),
+            reply: Some(reply),
+        };
         self.submissions.batches.insert(batch, open);
         let mut jobs: Vec<(Arc<Rules>, usize, SubmitRequest)> = Vec::new();
         let mut rules: BTreeMap<FeedName, Arc<Rules>> = BTreeMap::new();
@@ -144,20 +167,33 @@ impl Driver {
             self.work(move || {
                 let items = some
                     .into_iter()
-                    .map(|(rules, at, file)| (For::Batch { batch, at }, prepare(&outbox, &rules, file)))
+                    .map(|(rules, at, file)| {
+                        (For::Batch { batch, at }, prepare(&outbox, &rules, file))
+                    })
                     .collect();
                 Worked::Prepared(Box::new(Prepared { items }))
             });
         }
     }
 
-    fn rules_for(&self, feed: &FeedName, known: &mut BTreeMap<FeedName, Arc<Rules>>) -> Result<Arc<Rules>, Refusal> {
+    fn rules_for(
+        &self,
+        feed: &FeedName,
+        known: &mut BTreeMap<FeedName, Arc<Rules>>,
+    ) -> Result<Arc<Rules>, Refusal> {
         if let Some(rules) = known.get(feed) {
             return Ok(Arc::clone(rules));
         }
-        let config = self.config.produce.iter().find(|config| config.policy.feed == *feed);
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == *feed);
         let config = config.ok_or_else(|| self.unknown_feed(feed))?;
-        let rules = Arc::new(Rules { me: self.config.node.name.clone(), feed: config.clone() });
+        let rules = Arc::new(Rules {
+            me: self.config.node.name.clone(),
+            feed: config.clone(),
+        });
         known.insert(feed.clone(), Arc::clone(&rules));
         Ok(rules)
     }
@@ -165,7 +201,12 @@ impl Driver {
     pub(super) fn unknown_feed(&self, feed: &FeedName) -> Refusal {
         Refusal::UnknownFeed {
             feed: feed.clone(),
-            produced: self.config.produce.iter().map(|config| config.policy.feed.clone()).collect(),
+            produced: self
+                .config
+                .produce
+                .iter()
+                .map(|config| config.policy.feed.clone())
+                .collect(),
         }
     }
 
@@ -189,7 +230,9 @@ impl Driver {
                 meta: BTreeMap::new(),
             };
             let item = prepare_watched(&outbox, &rules, request, found.stamp);
-            Worked::Prepared(Box::new(Prepared { items: vec![(For::Watcher(found), item)] }))
+            Worked::Prepared(Box::new(Prepared {
+                items: vec![(For::Watcher(found), item)],
+            }))
         });
     }
 
@@ -197,13 +240,22 @@ impl Driver {
         for (whom, item) in prepared.items {
             self.submissions.looking = self.submissions.looking.saturating_sub(1);
             match (whom, item) {
-                (For::Batch { batch, at }, Err(refusal)) => self.submissions.settle(batch, at, Err(refusal)),
+                (For::Batch { batch, at }, Err(refusal)) => {
+                    self.submissions.settle(batch, at, Err(refusal))
+                }
                 (For::Watcher(found), Err(refusal)) => {
                     let _ = found.reply.send(Err(refusal));
                 }
                 (For::Batch { batch, at }, Ok(item)) => {
                     let accepted = self.accepted(&item.spec);
-                    self.hand_over(Asker::Batch { batch, at, accepted }, item);
+                    self.hand_over(
+                        Asker::Batch {
+                            batch,
+                            at,
+                            accepted,
+                        },
+                        item,
+                    );
                 }
                 (For::Watcher(found), Ok(item)) => {
                     let asker = Asker::Watcher {
@@ -222,10 +274,23 @@ impl Driver {
     fn hand_over(&mut self, asker: Asker, item: Item) {
         let token = Token(self.submissions.number());
         self.submissions.askers.insert(token, asker);
-        let Item { spec, source, small } = item;
+        let Item {
+            spec,
+            source,
+            small,
+        } = item;
         let event = match small {
-            Some(small) => Event::Submit { token, spec, source, small: Some(small) },
-            None => Event::Claim { token, spec, source },
+            Some(small) => Event::Submit {
+                token,
+                spec,
+                source,
+                small: Some(small),
+            },
+            None => Event::Claim {
+                token,
+                spec,
+                source,
+            },
         };
         self.produce(event);
     }
@@ -233,7 +298,10 @@ impl Driver {
     fn accepted(&self, spec: &FileSpec) -> Accepted {
         Accepted {
             // The sequence is filled in when it is known.
-            id: self.id_of(TransferKey { start: self.start, seq: consign_core::ids::Sequence(0) }),
+            id: self.id_of(TransferKey {
+                start: self.start,
+                seq: consign_core::ids::Sequence(0),
+            }),
             name: spec.name.clone(),
             key: spec.key.clone(),
             size: spec.size,
@@ -242,10 +310,17 @@ impl Driver {
     }
 
     pub(super) fn id_of(&self, key: TransferKey) -> TransferId {
-        TransferId { producer: self.config.node.name.clone(), key }
+        TransferId {
+            producer: self.config.node.name.clone(),
+            key,
+        }
     }
 
-    pub(super) fn submit_bytes(&mut self, file: SubmitBytes, reply: oneshot::Sender<Result<Accepted, Refusal>>) {
+    pub(super) fn submit_bytes(
+        &mut self,
+        file: SubmitBytes,
+        reply: oneshot::Sender<Result<Accepted, Refusal>>,
+    ) {
         let rules = match self.rules_for(&file.feed, &mut BTreeMap::new()) {
             Ok(rules) => rules,
             Err(refusal) => {
@@ -254,12 +329,25 @@ impl Driver {
             }
         };
         let digest = Digest(*blake3::hash(&file.bytes).as_bytes());
-        let described = describe(&rules, &file.name, file.key, file.meta, file.bytes.len() as u64);
+        let described = describe(
+            &rules,
+            &file.name,
+            file.key,
+            file.meta,
+            file.bytes.len() as u64,
+        );
         match described {
             Ok(spec) => {
                 let accepted = self.accepted(&spec);
-                let source = Source { after: After::Keep.into(), ..Source::default() };
-                let item = Item { spec, source, small: Some((digest, file.bytes)) };
+                let source = Source {
+                    after: After::Keep.into(),
+                    ..Source::default()
+                };
+                let item = Item {
+                    spec,
+                    source,
+                    small: Some((digest, file.bytes)),
+                };
                 self.hand_over(Asker::Bytes { reply, accepted }, item);
             }
             Err(refusal) => {
@@ -276,14 +364,24 @@ impl Driver {
         let id = outcome.clone().map(|key| self.id_of(key));
         let filled = |accepted: Accepted| id.clone().map(|id| Accepted { id, ..accepted });
         match asker {
-            Asker::Batch { batch, at, accepted } => {
+            Asker::Batch {
+                batch,
+                at,
+                accepted,
+            } => {
                 let result = filled(accepted);
                 self.submissions.settle(batch, at, result);
             }
             Asker::Bytes { reply, accepted } => {
                 let _ = reply.send(filled(accepted));
             }
-            Asker::Watcher { feed, name, stamp, after, reply } => match outcome {
+            Asker::Watcher {
+                feed,
+                name,
+                stamp,
+                after,
+                reply,
+            } => match outcome {
                 Ok(_) if after == After::Keep => self.remember_kept(feed, name, stamp, reply),
                 outcome => {
                     let _ = reply.send(outcome.map(|_| ()));
@@ -295,10 +393,18 @@ impl Driver {
 
     /// What `keep` has taken is remembered before the watcher hears of it, so that it is not found
     /// again. A crash before it leaves that to the next start, which knows it from the log.
-    fn remember_kept(&self, feed: FeedName, name: String, stamp: Stamp, reply: oneshot::Sender<Result<(), Refusal>>) {
+    fn remember_kept(
+        &self,
+        feed: FeedName,
+        name: String,
+        stamp: Stamp,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
         let outbox = Arc::clone(&self.outbox);
         self.work(move || {
-            let inserted = outbox.kept().insert_batch([(feed.as_str(), name.as_str(), stamp)]);
+            let inserted = outbox
+                .kept()
+                .insert_batch([(feed.as_str(), name.as_str(), stamp)]);
             match inserted {
                 Ok(()) => {
                     let _ = reply.send(Ok(()));
@@ -311,7 +417,9 @@ impl Driver {
 
     /// The original of a file that was copied into the spool goes once the copy is submitted.
     fn remove_copied_origin(&self, key: TransferKey) {
-        let Some(transfer) = self.producer.transfer(key) else { return };
+        let Some(transfer) = self.producer.transfer(key) else {
+            return;
+        };
         if !owes_removal(&transfer.source) {
             return;
         }
@@ -329,7 +437,12 @@ impl Driver {
     }
 }
 
-fn prepare_watched(outbox: &Outbox, rules: &Rules, request: SubmitRequest, stamp: Stamp) -> Result<Item, Refusal> {
+fn prepare_watched(
+    outbox: &Outbox,
+    rules: &Rules,
+    request: SubmitRequest,
+    stamp: Stamp,
+) -> Result<Item, Refusal> {
     let mut item = prepare(outbox, rules, request)?;
     item.source.watched = true;
     // A file that changed since it was found ready is left until it rests again.
@@ -341,7 +454,9 @@ fn prepare_watched(outbox: &Outbox, rules: &Rules, request: SubmitRequest, stamp
 fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Item, Refusal> {
     let path = request.path;
     let stat = rustix::fs::lstat(&path).map_err(|errno| match errno {
-        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => Refusal::FileMissing { path: path.clone() },
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+            Refusal::FileMissing { path: path.clone() }
+        }
         errno => refused(&path, errno.to_string(), "let the agent's user read it"),
     })?;
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
@@ -366,30 +481,51 @@ fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Ite
         ..Source::default()
     };
     if after != After::Keep || stamp.size > limits::SMALL_FILE_BYTES_MAX {
-        return Ok(Item { spec, source, small: None });
+        return Ok(Item {
+            spec,
+            source,
+            small: None,
+        });
     }
     let taken = take_small(outbox, &path)?;
     let Content::Small { bytes, digest } = taken.content else {
-        return Err(refused(&path, "it is growing".to_owned(), "send it when it is complete"));
+        return Err(refused(
+            &path,
+            "it is growing".to_owned(),
+            "send it when it is complete",
+        ));
     };
     spec.size = taken.size;
     spec.mtime_ns = rules.feed.preserve.mtime.then_some(taken.mtime_ns);
     spec.mode = rules.feed.preserve.mode.then_some(taken.mode);
     source.stamp = taken.source.stamp;
-    Ok(Item { spec, source, small: Some((digest, bytes)) })
+    Ok(Item {
+        spec,
+        source,
+        small: Some((digest, bytes)),
+    })
 }
 
 fn take_small(outbox: &Outbox, path: &Path) -> Result<crate::outbox::Taken, Refusal> {
     let request = TakeRequest {
-        origin: Origin { path: path.to_owned(), beneath: None },
-        spool: String::new(),
+        origin: Origin {
+            path: path.to_owned(),
+            beneath: None,
+        },
+        // A small file that stays never gets there; nothing else has this name.
+        spool: "unclaimed".to_owned(),
         after: After::Keep,
         watched: false,
         expect: None,
     };
     let outcome = outbox.take_batch(std::slice::from_ref(&request));
-    let taken = outcome.map_err(|error| Refusal::NotReady { why: error.to_string() })?;
-    let taken = taken.into_iter().next().expect("one outcome for each request");
+    let taken = outcome.map_err(|error| Refusal::NotReady {
+        why: error.to_string(),
+    })?;
+    let taken = taken
+        .into_iter()
+        .next()
+        .expect("one outcome for each request");
     taken.map_err(|error| match error {
         TakeError::Vanished { path } => Refusal::FileMissing { path },
         error => refused(path, error.to_string(), "correct that and send it again"),
@@ -411,7 +547,10 @@ fn describe(
         Refusal::Invalid { what, hint }
     };
     let file_name = FileName::new(name).map_err(|bad| invalid(bad.to_string()))?;
-    let meta_bytes: usize = meta.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let meta_bytes: usize = meta
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
     if meta.len() > limits::META_ENTRIES_MAX || meta_bytes > limits::META_BYTES_MAX {
         return Err(invalid(format!(
             "{} entries with {meta_bytes} bytes are too much metadata; hint: use at most {} entries and {} bytes",
@@ -429,7 +568,11 @@ fn describe(
     };
     let key = key.unwrap_or_else(|| rules.feed.key.render(&values));
     if key.len() > limits::KEY_BYTES_MAX {
-        return Err(invalid(format!("the key has {} bytes; hint: use at most {}", key.len(), limits::KEY_BYTES_MAX)));
+        return Err(invalid(format!(
+            "the key has {} bytes; hint: use at most {}",
+            key.len(),
+            limits::KEY_BYTES_MAX
+        )));
     }
     Ok(FileSpec {
         feed: rules.feed.policy.feed.to_string(),
@@ -446,7 +589,13 @@ fn describe(
 
 fn base_name(path: &Path) -> Result<String, Refusal> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| refused(path, "its name is not UTF-8".to_owned(), "give it another name with --name"))?;
+    let name = name.ok_or_else(|| {
+        refused(
+            path,
+            "its name is not UTF-8".to_owned(),
+            "give it another name with --name",
+        )
+    })?;
     Ok(name.to_owned())
 }
 
@@ -455,5 +604,9 @@ fn refused(path: &Path, why: String, hint: &str) -> Refusal {
         Some((why, hint)) => (why.to_owned(), hint.to_owned()),
         None => (why, hint.to_owned()),
     };
-    Refusal::FileRefused { path: path.to_owned(), why, hint }
+    Refusal::FileRefused {
+        path: path.to_owned(),
+        why,
+        hint,
+    }
 }
