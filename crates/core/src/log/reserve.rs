@@ -27,6 +27,48 @@ const REFUGE_SHARE: u64 = 8;
 /// How many bytes are zeroed by one write.
 const ZERO_STEP_BYTES: usize = 1 << 20;
 
+/// The reserve of an open log.
+#[derive(Debug, Default)]
+pub(super) struct Reserve {
+    spare: Option<Unnamed>,
+    refuge: Option<Unnamed>,
+}
+
+impl Reserve {
+    pub(super) fn is_whole(&self) -> bool {
+        self.spare.is_some() && self.refuge.is_some()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let files = self.spare.iter().chain(&self.refuge);
+        files.map(|file| u64::from(file.size)).sum()
+    }
+
+    pub(super) fn take_spare(&mut self) -> Option<Unnamed> {
+        self.spare.take()
+    }
+
+    /// Makes what is missing, the refuge first. On a full disk it stays missing, which is no error.
+    pub(super) fn fill(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        settings: &LogSettings,
+    ) -> Result<(), LogError> {
+        let set_aside = |name, size| match make(disk, dir, name, size) {
+            Err(LogError::Full { .. }) => Ok(None),
+            made => made.map(Some),
+        };
+        if self.refuge.is_none() {
+            self.refuge = set_aside(REFUGE, refuge_bytes(settings))?;
+        }
+        if self.spare.is_none() && self.refuge.is_some() {
+            self.spare = set_aside(SPARE, settings.segment_bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Length of the refuge, in bytes.
 pub(super) fn refuge_bytes(settings: &LogSettings) -> u64 {
     let share = settings.segment_bytes / REFUGE_SHARE;
