@@ -134,20 +134,14 @@ impl Opening<'_> {
 
     /// A file for a new segment of at least `needed` bytes: the spare, or else the refuge.
     fn space_for(&self, needed: u64) -> Result<Unnamed, LogError> {
-        let whole = needed.max(self.settings.segment_bytes);
-        let small = needed.max(reserve::refuge_bytes(&self.settings));
-        match reserve::make(
-            self.disk,
-            self.dir,
-            reserve::SPARE,
-            whole.next_multiple_of(ALIGN),
-        ) {
-            Err(LogError::Full { .. }) => reserve::make(
-                self.disk,
-                self.dir,
-                reserve::REFUGE,
-                small.next_multiple_of(ALIGN),
-            ),
+        let make = |name, usual: u64| {
+            let size = needed.max(usual).next_multiple_of(ALIGN);
+            reserve::make(self.disk, self.dir, name, size)
+        };
+        match make(reserve::SPARE, self.settings.segment_bytes) {
+            Err(LogError::Full { .. }) => {
+                make(reserve::REFUGE, reserve::refuge_bytes(&self.settings))
+            }
             made => made,
         }
     }

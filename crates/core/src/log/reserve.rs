@@ -130,9 +130,10 @@ fn is_full(error: &io::Error) -> bool {
 /// Gives `file`, of `before` bytes, exactly `size` bytes, all of them allocated and zero. Zeroes are
 /// written and not only reserved, since filesystems sync a write into written space faster.
 fn zero(file: &Arc<dyn File>, before: u64, size: u64) -> io::Result<()> {
-    if before > size {
-        file.set_len(size)?;
-    }
+    // An earlier life may have failed to sync this file, so that its length is only in the cache,
+    // and a sync would leave it there. A change makes it be written.
+    let before = before.min(size).saturating_sub(1);
+    file.set_len(before)?;
     file.allocate(size)?;
     let zeroes = vec![0; ZERO_STEP_BYTES.min(size as usize)];
     let mut found = zeroes.clone();

@@ -173,12 +173,9 @@ impl Log {
     pub fn mark_idle(&mut self) -> Result<bool, LogError> {
         self.check()?;
         let idle = self.pending.is_empty() && !self.dirty;
-        let useful = idle && self.proven < self.synced;
-        if !useful
-            || !self
-                .active
-                .fits(BATCH_HEADER_BYTES.into(), KEPT_MARKERS - 1)
-        {
+        let marker_bytes = u64::from(BATCH_HEADER_BYTES);
+        let fits = self.active.fits(marker_bytes, KEPT_MARKERS - 1);
+        if !idle || self.proven == self.synced || !fits {
             return Ok(false);
         }
         self.write_batch()?;
