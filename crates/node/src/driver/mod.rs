@@ -18,8 +18,8 @@ pub(crate) mod snapshot;
 pub(crate) mod standing;
 pub(crate) mod submissions;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use consign_core::consumer::Consumer;
 use consign_core::ids::{FeedName, Millis, NodeName, Start, TransferKey};
@@ -114,12 +114,16 @@ pub(crate) struct Round {
     fetches: Vec<producing::Fetch>,
 }
 
-/// Now, by this machine's clock.
+/// Now: this machine's clock as it was when the process began, and the time that has passed since.
+/// A clock that is set while the agent runs moves no deadline.
 pub(crate) fn now() -> Millis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    static BEGAN: OnceLock<(Instant, Duration)> = OnceLock::new();
+    let (began, clock) = BEGAN.get_or_init(|| {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), clock.unwrap_or_default())
+    });
+    let now = *clock + began.elapsed();
+    Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Why the driver ended.
