@@ -1,1 +1,3 @@
+//! Runs simulated clusters.
+
 fn main() {}

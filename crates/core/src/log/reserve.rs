@@ -1,0 +1,111 @@
+//! Space that is set aside, so that a full disk stops new work and nothing else.
+//!
+//! Two files of zeroes: the *spare* is the next segment, so that what has been begun can always be
+//! logged to its end; the *refuge* is a small one that only a recovery takes, so that an agent that
+//! is restarted on a full disk comes up, again and again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::LogSettings;
+use super::error::LogError;
+use super::format::ALIGN;
+use super::segment::Unnamed;
+use crate::disk::{Disk, File, OpenMode};
+
+/// The spare's name. It is no segment's: to recovery the file is nothing but space.
+pub(super) const SPARE: &str = "spare";
+
+/// The refuge's name; likewise.
+pub(super) const REFUGE: &str = "refuge";
+
+/// How many times smaller than a segment the refuge is. It must hold what one life has written and
+/// not proven synced, usually one batch, and the completions until there is space again.
+const REFUGE_SHARE: u64 = 8;
+
+/// How many bytes are zeroed by one write.
+const ZERO_STEP_BYTES: usize = 1 << 20;
+
+/// Length of the refuge, in bytes.
+pub(super) fn refuge_bytes(settings: &LogSettings) -> u64 {
+    let share = settings.segment_bytes / REFUGE_SHARE;
+    share
+        .next_multiple_of(ALIGN)
+        .max(LogSettings::SEGMENT_BYTES_LEAST)
+}
+
+/// Makes the file `name` in `dir`, or makes the one that is there fit: on return it has `size`
+/// bytes, allocated, zero and synced, and so is its entry. [`LogError::Full`] leaves it as long as
+/// it was.
+pub(super) fn make(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    size: u64,
+) -> Result<Unnamed, LogError> {
+    let path = dir.join(name);
+    let opened = match disk.open(&path, OpenMode::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            disk.open(&path, OpenMode::CreateNew)
+        }
+        opened => opened,
+    };
+    let failed = |source: io::Error| match is_full(&source) {
+        true => LogError::Full {
+            path: dir.to_owned(),
+            needed_bytes: size,
+        },
+        false => LogError::io("allocate", &path, source),
+    };
+    let file = opened.map_err(failed)?;
+    let before = file.len().map_err(failed)?;
+    if let Err(error) = zero(&file, before, size) {
+        // What was reserved in vain goes back to those who need it.
+        file.set_len(before).map_err(failed)?;
+        return Err(failed(error));
+    }
+    // A crash before this sync leaves a file that the next start makes fit again; it holds nothing.
+    file.sync()
+        .map_err(|source| LogError::sync(&path, source))?;
+    // A crash before this sync may lose the file's entry; it holds nothing.
+    disk.sync_dir(dir)
+        .map_err(|source| LogError::sync(dir, source))?;
+    Ok(Unnamed {
+        file,
+        path,
+        size: u32::try_from(size).expect("segments stay below 4 GiB"),
+    })
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Gives `file`, of `before` bytes, exactly `size` bytes, all of them allocated and zero. Zeroes are
+/// written and not only reserved, since filesystems sync a write into written space faster.
+fn zero(file: &Arc<dyn File>, before: u64, size: u64) -> io::Result<()> {
+    if before > size {
+        file.set_len(size)?;
+    }
+    file.allocate(size)?;
+    let zeroes = vec![0; ZERO_STEP_BYTES.min(size as usize)];
+    let mut found = zeroes.clone();
+    let mut at = 0;
+    while at < size {
+        let step = (size - at).min(zeroes.len() as u64);
+        let (zeroes, found) = (&zeroes[..step as usize], &mut found[..step as usize]);
+        let is_zero = at + step <= before && {
+            file.read_exact_at(found, at)?;
+            found == zeroes
+        };
+        if !is_zero {
+            file.write_all_at(zeroes, at)?;
+        }
+        at += step;
+    }
+    Ok(())
+}

@@ -1,0 +1,447 @@
+//! A filesystem in memory that keeps only what it promised to keep.
+//!
+//! Each file and directory has two states: what is *cached*, which every read sees, and what is
+//! *durable*. Syncs move changes from one to the other. [`SimDisk::kill`] ends a process: the cache
+//! stays. [`SimDisk::power_cut`] ends the machine: of each change that was not synced, chance decides
+//! whether it is durable, sector by sector, in any combination that a filesystem may leave behind;
+//! only renames are atomic. [`SimDisk::crash_after`] puts such an end before any single operation.
+//!
+//! Deliberately absent: hard links, permissions, time, and directories that are renamed or removed.
+
+mod file;
+mod names;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use consign_core::disk::{Disk, Entry, EntryKind, File, OpenMode};
+
+use crate::rng::Rng;
+use file::{Inode, SimFile};
+use names::{NameChange, Names};
+
+/// The unit that a disk writes whole or not at all, in bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// The error of every operation at and after a planned crash, and of those of a life that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crashed;
+
+impl fmt::Display for Crashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this life of the simulated machine is over")
+    }
+}
+
+impl std::error::Error for Crashed {}
+
+/// Whether an error is the simulated crash, and no fault of the disk.
+#[must_use]
+pub fn is_crash(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Crashed>())
+}
+
+fn crashed() -> io::Error {
+    io::Error::other(Crashed)
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// A simulated disk. Clones are the same disk; [`Self::fork`] makes another one.
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    names: Names,
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    /// Counts the lives of the machine's process: handles of an earlier one are dead.
+    life: u64,
+    /// Operations that change something, over all lives.
+    ops: u64,
+    crash_at: Option<u64>,
+    has_crashed: bool,
+    capacity_bytes: Option<u64>,
+    write_to_fail: Option<u64>,
+    sync_to_fail: Option<u64>,
+    rng: Rng,
+}
+
+impl SimDisk {
+    /// An empty disk with a root directory.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            names: Names::default(),
+            inodes: BTreeMap::new(),
+            next_inode: 1,
+            life: 0,
+            ops: 0,
+            crash_at: None,
+            has_crashed: false,
+            capacity_bytes: None,
+            write_to_fail: None,
+            sync_to_fail: None,
+            rng: Rng::new(seed),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// The disk as the present life of the machine sees it. It and every file opened through it are
+    /// dead after [`Self::kill`] or [`Self::power_cut`].
+    #[must_use]
+    pub fn mount(&self) -> Arc<dyn Disk> {
+        Arc::new(Mount {
+            disk: self.clone(),
+            life: self.lock().life,
+        })
+    }
+
+    /// Another disk with the same contents, faults and chance, and no handles.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.lock().clone())),
+        }
+    }
+
+    /// How many operations have changed something, or tried to.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.lock().ops
+    }
+
+    /// Lets `ops` more operations that change something succeed, and none after them until the next
+    /// life. A write that meets the crash may get a part of its bytes into the cache.
+    pub fn crash_after(&self, ops: u64) {
+        let mut state = self.lock();
+        state.crash_at = Some(state.ops + ops);
+    }
+
+    /// Whether a planned crash has happened in this life.
+    #[must_use]
+    pub fn has_crashed(&self) -> bool {
+        self.lock().has_crashed
+    }
+
+    /// Ends the process: everything written stays written, nothing more is synced.
+    pub fn kill(&self) {
+        self.lock().next_life();
+    }
+
+    /// Ends the machine: what was not synced is kept, lost or torn, as `rng` decides.
+    pub fn power_cut(&self, rng: &mut Rng) {
+        let mut state = self.lock();
+        state.next_life();
+        let fate = Fate::draw(rng);
+        state.names.power_cut(fate, rng);
+        for inode in state.inodes.values_mut() {
+            inode.power_cut(fate, rng);
+        }
+    }
+
+    /// Limits the space for files' bytes; `None` for no limit. What is there already stays.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.lock().capacity_bytes = bytes;
+    }
+
+    /// The space that files take, in bytes.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    /// Lets the `nth` write from now on fail with an I/O error, 0 being the next.
+    pub fn fail_write(&self, nth: u64) {
+        self.lock().write_to_fail = Some(nth);
+    }
+
+    /// Lets the `nth` sync of a file from now on fail, 0 being the next. What it should have synced
+    /// can still be read, and is never made durable by a later sync.
+    pub fn fail_sync(&self, nth: u64) {
+        self.lock().sync_to_fail = Some(nth);
+    }
+
+    /// The paths of all files.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.lock().names.cached.files.keys().cloned().collect()
+    }
+
+    /// The bytes of a file as reads see them; `None` when there is none.
+    #[must_use]
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let inode = state.names.cached.files.get(path)?;
+        Some(state.inodes.get(inode)?.cached.clone())
+    }
+
+    /// Changes a file behind everybody's back, durably, as a failing disk or a stray hand does.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        let inode = state.names.cached.files.get(path).copied();
+        let inode = inode.and_then(|inode| state.inodes.get_mut(&inode));
+        inode.expect("a file to tamper with").tamper(change);
+    }
+
+    /// Makes everything durable, then removes a file.
+    pub fn lose(&self, path: &Path) {
+        let mut state = self.lock();
+        state.names.sync_all();
+        state.names.durable.files.remove(path);
+        state.names.cached.files.remove(path);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for a call of `life` that changes nothing.
+    fn look(&self, life: u64) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.life != life || state.has_crashed {
+            return Err(crashed());
+        }
+        Ok(state)
+    }
+
+    /// The state, for a call of `life` that changes something.
+    fn change(&self, life: u64) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.look(life)?;
+        if state.begin_change() {
+            Ok(state)
+        } else {
+            Err(crashed())
+        }
+    }
+}
+
+/// What becomes of changes that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    AllKept,
+    AllLost,
+    /// Each change for itself, whole.
+    Each,
+    /// Each sector of each change for itself.
+    EachSector,
+}
+
+impl Fate {
+    fn draw(rng: &mut Rng) -> Self {
+        match rng.below(6) {
+            0 => Self::AllKept,
+            1 => Self::AllLost,
+            2 | 3 => Self::Each,
+            _ => Self::EachSector,
+        }
+    }
+
+    fn keeps(self, rng: &mut Rng) -> bool {
+        match self {
+            Self::AllKept => true,
+            Self::AllLost => false,
+            Self::Each | Self::EachSector => rng.one_in(2),
+        }
+    }
+}
+
+impl State {
+    fn next_life(&mut self) {
+        self.life += 1;
+        self.has_crashed = false;
+        self.crash_at = None;
+        self.write_to_fail = None;
+        self.sync_to_fail = None;
+    }
+
+    /// Counts an operation; false when it is the one that the crash was planned for.
+    fn begin_change(&mut self) -> bool {
+        self.has_crashed = self.crash_at.is_some_and(|at| self.ops >= at);
+        self.ops += 1;
+        !self.has_crashed
+    }
+
+    fn used_bytes(&self) -> u64 {
+        let linked = self.names.cached.files.values();
+        let inodes = linked.filter_map(|inode| self.inodes.get(inode));
+        inodes.map(|inode| inode.allocated).sum()
+    }
+
+    /// How far an inode may reach, given that it may grow by what is free.
+    fn reach_bytes(&self, inode: &Inode) -> u64 {
+        let free = self
+            .capacity_bytes
+            .map_or(u64::MAX, |all| all.saturating_sub(self.used_bytes()));
+        inode.allocated.saturating_add(free)
+    }
+
+    fn parent_must_exist(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(parent) if self.names.cached.has_dir(parent) => Ok(()),
+            _ => Err(missing()),
+        }
+    }
+}
+
+/// Whether the fault that is counted down in `nth` is due.
+fn is_due(nth: &mut Option<u64>) -> bool {
+    match nth {
+        None => false,
+        Some(0) => {
+            *nth = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+    }
+}
+
+/// The disk as one life of the machine sees it.
+#[derive(Debug)]
+struct Mount {
+    disk: SimDisk,
+    life: u64,
+}
+
+impl Mount {
+    fn handle(&self, inode: u64) -> Arc<dyn File> {
+        Arc::new(SimFile {
+            disk: self.disk.clone(),
+            life: self.life,
+            inode,
+        })
+    }
+}
+
+impl Disk for Mount {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let found = self
+            .disk
+            .look(self.life)?
+            .names
+            .cached
+            .files
+            .get(path)
+            .copied();
+        match (mode, found) {
+            (OpenMode::Read | OpenMode::Write, Some(inode)) => Ok(self.handle(inode)),
+            (OpenMode::Read | OpenMode::Write, None) => Err(missing()),
+            (OpenMode::CreateNew, Some(_)) => Err(io::ErrorKind::AlreadyExists.into()),
+            (OpenMode::CreateNew, None) => {
+                let mut state = self.disk.change(self.life)?;
+                state.parent_must_exist(path)?;
+                let inode = state.next_inode;
+                state.next_inode += 1;
+                state.inodes.insert(inode, Inode::default());
+                let path = path.to_owned();
+                state.names.change(NameChange::File { path, inode });
+                Ok(self.handle(inode))
+            }
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let state = self.disk.look(self.life)?;
+        if !state.names.cached.has_dir(dir) {
+            return Err(missing());
+        }
+        let files = state
+            .names
+            .cached
+            .files
+            .keys()
+            .chain(&state.names.cached.dirs);
+        let inside = files.filter(|path| path.parent() == Some(dir));
+        let mut entries: Vec<Entry> = inside.filter_map(|path| state.entry(path)).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Entry>> {
+        Ok(self.disk.look(self.life)?.entry(path))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<bool> {
+        let mut state = self.disk.change(self.life)?;
+        if state.names.cached.has_dir(path) {
+            return Ok(false);
+        }
+        state.parent_must_exist(path)?;
+        state.names.change(NameChange::Dir {
+            path: path.to_owned(),
+        });
+        Ok(true)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.disk.change(self.life)?;
+        let inode = *state.names.cached.files.get(from).ok_or_else(missing)?;
+        state.parent_must_exist(to)?;
+        if state.entry(to).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (from, to) = (from.to_owned(), to.to_owned());
+        state.names.change(NameChange::Rename { from, to, inode });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.disk.change(self.life)?;
+        let inode = *state.names.cached.files.get(path).ok_or_else(missing)?;
+        let path = path.to_owned();
+        state.names.change(NameChange::Remove { path, inode });
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.disk.change(self.life)?;
+        if !state.names.cached.has_dir(dir) {
+            return Err(missing());
+        }
+        state.names.sync_dir(dir);
+        Ok(())
+    }
+
+    fn sync_fs(&self, _path: &Path) -> io::Result<()> {
+        let mut state = self.disk.change(self.life)?;
+        state.names.sync_all();
+        state.inodes.values_mut().for_each(Inode::sync);
+        Ok(())
+    }
+}
+
+impl State {
+    fn entry(&self, path: &Path) -> Option<Entry> {
+        let name = path.file_name()?.to_str()?.to_owned();
+        if let Some(inode) = self.names.cached.files.get(path) {
+            let len = self.inodes.get(inode)?.cached.len() as u64;
+            return Some(Entry {
+                name,
+                kind: EntryKind::File,
+                len,
+            });
+        }
+        let dir = Entry {
+            name,
+            kind: EntryKind::Dir,
+            len: 0,
+        };
+        self.names.cached.dirs.contains(path).then_some(dir)
+    }
+}

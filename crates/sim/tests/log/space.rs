@@ -1,0 +1,112 @@
+//! Disks that fill up.
+
+use consign_core::log::{LogError, LogSettings};
+use consign_sim::disk::SimDisk;
+
+use crate::world::{append, new_disk, open};
+
+const SEGMENT: u64 = 8 * LogSettings::SEGMENT_BYTES_LEAST;
+
+/// What a recovery on a full disk lives on.
+const REFUGE: u64 = SEGMENT / 8;
+
+/// Appends and commits one record after the other until `until` says so or the log is full. Returns
+/// the number of the next record.
+fn fill(
+    log: &mut consign_core::log::Log,
+    mut seq: u64,
+    until: impl Fn(&consign_core::log::Log) -> bool,
+) -> u64 {
+    while !until(log) {
+        match append(log, seq) {
+            Ok(_) => seq += 1,
+            Err(LogError::Full { .. }) => break,
+            Err(other) => panic!("{other}"),
+        }
+        let _ = log.commit().unwrap();
+    }
+    seq
+}
+
+fn full_disk() -> (SimDisk, consign_core::log::Log, u64) {
+    let disk = new_disk(1);
+    disk.set_capacity(Some(3 * SEGMENT + REFUGE));
+    let mut log = open(&disk, SEGMENT).unwrap().log;
+    assert!(log.has_room());
+    let next = fill(&mut log, 0, |log| !log.has_room());
+    (disk, log, next)
+}
+
+#[test]
+fn on_a_full_disk_completions_go_on_into_the_reserve_and_new_work_is_refused() {
+    let (disk, mut log, begun) = full_disk();
+    assert!(!log.ensure_reserve().unwrap(), "there is still no room");
+    let current = log.current_segment();
+    let completed = fill(&mut log, begun, |_| false);
+    assert!(
+        completed > begun + 10,
+        "a whole segment was left: {begun} to {completed}"
+    );
+    assert!(log.current_segment() >= current);
+    disk.power_cut(&mut consign_sim::rng::Rng::new(1));
+    disk.set_capacity(None);
+    assert_eq!(
+        open(&disk, SEGMENT).unwrap().seqs(),
+        (0..completed).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_full_log_changes_nothing_and_goes_on_when_there_is_space() {
+    let (disk, mut log, begun) = full_disk();
+    let next = fill(&mut log, begun, |_| false);
+    let synced = log.commit().unwrap();
+    assert!(matches!(append(&mut log, next), Err(LogError::Full { .. })));
+    assert_eq!(log.commit().unwrap(), synced);
+    disk.set_capacity(None);
+    assert!(log.ensure_reserve().unwrap() && log.has_room());
+    append(&mut log, next).unwrap();
+    assert!(log.commit().unwrap() > synced);
+}
+
+#[test]
+fn dropping_segments_on_a_full_disk_makes_room() {
+    let (_disk, mut log, begun) = full_disk();
+    let next = fill(&mut log, begun, |_| false);
+    assert!(!log.has_room());
+    log.drop_below(log.current_segment()).unwrap();
+    assert!(log.ensure_reserve().unwrap());
+    append(&mut log, next).unwrap();
+}
+
+#[test]
+fn the_log_opens_on_a_full_disk_more_than_once() {
+    let (disk, log, begun) = full_disk();
+    drop(log);
+    disk.set_capacity(Some(disk.used_bytes()));
+    for _ in 0..3 {
+        disk.kill();
+        let mut opened = open(&disk, SEGMENT).unwrap();
+        assert_eq!(
+            opened.seqs()[..begun as usize],
+            (0..begun).collect::<Vec<_>>()
+        );
+        let next = opened.records.len() as u64;
+        append(&mut opened.log, next).unwrap();
+        let _ = opened.log.commit().unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_fits_nowhere_is_refused() {
+    let disk = new_disk(1);
+    let mut log = open(&disk, LogSettings::SEGMENT_BYTES_LEAST).unwrap().log;
+    let (record, _) = crate::world::record(0);
+    let payload = consign_core::log::Payload::Bytes(vec![0; 2000].into());
+    assert!(matches!(
+        log.append(&record, payload),
+        Err(LogError::RecordTooLarge { .. })
+    ));
+    append(&mut log, 1).unwrap();
+    let _ = log.commit().unwrap();
+}
