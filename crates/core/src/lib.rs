@@ -7,7 +7,8 @@
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
-//! * [`disk`], [`log`], [`journal`]: the storage seam, the intent log over it, and the way to it.
+//! * [`disk`], [`log`], [`journal`], [`publish`]: the storage seam, and over it the intent log, the
+//!   way to it, and the way into an inbox.
 //! * [`producer`], [`consumer`]: the two state machines.
 
 pub mod consumer;
@@ -20,6 +21,7 @@ pub mod log;
 pub mod name;
 pub mod placement;
 pub mod producer;
+pub mod publish;
 pub mod ranges;
 pub mod record;
 pub mod spec;
