@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use consign_core::ids::{Digest, NodeName, Slot, SlotId, Start, TransferKey};
 use consign_core::ranges::{RangeSet, SlotRange};
-use consign_core::record::{LegRung, LegsSettled, Placed, Publishing, Record, SlotRecord};
+use consign_core::record::{LegRung, LegsSettled, Placed, Publishing, Record, SlotRecord, Transfers};
 use consign_core::spec::Replicas;
 
 use crate::content::Content;
@@ -56,8 +56,8 @@ pub struct Story {
     pub acknowledged: bool,
     /// Whether somebody was told that it is cancelled.
     pub cancelled: bool,
-    /// Whether its source was released.
-    pub released: bool,
+    /// Whether it is done.
+    pub done: bool,
     /// Its consumers by the newest committed placement.
     pub kept: BTreeSet<usize>,
     /// Consumers that have committed that they will publish it.
@@ -98,6 +98,7 @@ pub struct Ledger {
     slots: BTreeMap<(usize, SlotId), usize>,
     watermarks: BTreeMap<(usize, SlotId), u64>,
     nodes: BTreeMap<NodeName, usize>,
+    replicas: Vec<Replicas>,
 }
 
 fn slot_id(record: &SlotRecord) -> Option<SlotId> {
@@ -123,10 +124,11 @@ fn slots_of<'a>(
 }
 
 impl Ledger {
-    /// A ledger of these files and nodes.
+    /// A ledger of these files and nodes, and of how many consumers each feed wants.
     #[must_use]
-    pub fn new(stories: Vec<Story>, nodes: &[NodeName]) -> Self {
+    pub fn new(stories: Vec<Story>, nodes: &[NodeName], replicas: Vec<Replicas>) -> Self {
         Self {
+            replicas,
             stories,
             nodes: nodes.iter().cloned().zip(0..).collect(),
             ..Self::default()
@@ -143,6 +145,31 @@ impl Ledger {
     #[must_use]
     pub fn file_at(&self, consumer: usize, slot: &SlotId) -> Option<usize> {
         self.slots.get(&(consumer, slot.clone())).copied()
+    }
+
+    /// What lines of a trace about a file have in them.
+    #[must_use]
+    pub fn needles(&self, file: usize) -> Vec<String> {
+        let keys = self.keys.iter().filter(|(_, of)| **of == file);
+        let keys = keys.flat_map(|((_, key), _)| {
+            let (start, seq) = (key.start.0, key.seq.0);
+            [
+                format!("{key}"),
+                format!("start: {start}, seq: {seq},"),
+                format!("start: Start({start}), seq: Sequence({seq})"),
+            ]
+        });
+        let slots = self.slots.iter().filter(|(_, of)| **of == file);
+        let slots = slots.flat_map(|((_, slot), _)| {
+            let (start, number) = (slot.start.0, slot.slot.0);
+            [
+                format!("{slot}"),
+                format!("start: {start}, slot: {number} "),
+                format!("start: Start({start}), slot: Slot({number})"),
+                format!("start: {start}, slots: [SlotRange {{ from: {number},"),
+            ]
+        });
+        keys.chain(slots).collect()
     }
 
     fn file_of_placed(&self, producer: usize, placed: &Placed) -> Option<usize> {
@@ -213,6 +240,7 @@ impl Ledger {
                 story.key = Some(key);
             }
             Record::Placed(placed) => self.placed(node, placed),
+            Record::Done(list) => return self.done(node, list),
             Record::LegsSettled(settled) if settled.rung() == LegRung::Abandoned => {
                 self.unplaced(name, settled);
             }
@@ -330,31 +358,32 @@ impl Ledger {
         Ok(())
     }
 
-    /// The source of a transfer is about to be released for good.
-    pub fn releases(
-        &mut self,
-        producer: usize,
-        key: TransferKey,
-        replicas: Replicas,
-    ) -> Result<(), Violation> {
-        let Some(file) = self.file_of(producer, key) else {
-            return Ok(());
-        };
-        let story = &mut self.stories[file];
-        story.released = true;
-        let enough = match replicas {
-            Replicas::Count(count) => count,
-            Replicas::All => 1,
-        };
-        if story.kept.len() < enough || !story.kept.is_subset(&story.saved) {
-            return Err(Violation {
-                promise: "a source is released only when every consumer has saved it",
-                what: format!(
-                    "{key} is placed at {:?}, saved at {:?}, wanted {enough}",
-                    story.kept, story.saved
-                ),
-                file: Some(file),
-            });
+    /// Transfers are done: from here on their sources may go.
+    fn done(&mut self, producer: usize, list: &Transfers) -> Result<(), Violation> {
+        for seq in RangeSet::from_ranges(&list.seqs).iter() {
+            let key = TransferKey {
+                start: Start(list.start),
+                seq: consign_core::ids::Sequence(seq),
+            };
+            let Some(file) = self.file_of(producer, key) else {
+                continue;
+            };
+            let story = &mut self.stories[file];
+            story.done = true;
+            let enough = match self.replicas[story.plan.feed] {
+                Replicas::Count(count) => count,
+                Replicas::All => 1,
+            };
+            if story.kept.len() < enough || !story.kept.is_subset(&story.saved) {
+                return Err(Violation {
+                    promise: "a file is done only when every consumer has saved it",
+                    what: format!(
+                        "{key} is placed at {:?}, saved at {:?}, wanted {enough}",
+                        story.kept, story.saved
+                    ),
+                    file: Some(file),
+                });
+            }
         }
         Ok(())
     }

@@ -51,8 +51,12 @@ fn run_in(seed: u64, trace: &crate::trace::SharedTrace) -> Result<Outcome, (Viol
     let shared = trace.clone();
     let needles = std::cell::RefCell::new(Vec::new());
     let ran = panic::catch_unwind(AssertUnwindSafe(|| {
-        let world = World::new(Plan::draw(seed), shared);
-        world.run_noting(&needles)
+        let mut world = World::new(Plan::draw(seed), shared);
+        world.run().inspect_err(|violation| {
+            if let Some(file) = violation.file {
+                *needles.borrow_mut() = world.needles(file);
+            }
+        })
     }));
     match ran {
         Ok(Ok(outcome)) => Ok(outcome),

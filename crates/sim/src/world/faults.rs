@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use consign_core::disk::{Disk as _, OpenMode};
+use consign_core::disk::OpenMode;
 use consign_core::view::MemberState;
 
 use super::happening::End;
@@ -124,6 +124,7 @@ impl World {
             Fault::Rejoin(a, b) => drop(self.blocked.remove(&(a, b))),
             Fault::DiskFull => self.fill_disk(node),
             Fault::DiskRoom(node) => self.nodes[node].disk.set_capacity(None),
+            Fault::SyncError | Fault::WriteError if !self.lives(node) => {}
             Fault::SyncError => {
                 let nth = self.draw(6);
                 self.nodes[node].disk.fail_sync(nth);

@@ -195,8 +195,8 @@ impl World {
             Replicas::Count(count) => count,
             Replicas::All => 1,
         };
-        if !story.released {
-            return lost(format!("{key} is gone and was never released"));
+        if !story.done {
+            return lost(format!("{key} is gone and was never done"));
         }
         if story.saved.len() < wanted {
             return lost(format!("{key} is saved at {:?}, wanted {wanted}", story.saved));

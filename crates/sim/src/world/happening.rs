@@ -7,7 +7,7 @@ use consign_core::consumer::{self, PublishOrder, StageOrder};
 use consign_core::disk::Attributes;
 use consign_core::ids::{Attempt, FeedName, SlotId, TransferKey};
 use consign_core::log::Position;
-use consign_core::producer::{self, Release, SmallSend};
+use consign_core::producer::{self, Release, SmallSend, Token};
 use consign_core::spec::{FileSpec, Source};
 use consign_core::tree::ChunkHash;
 use consign_core::wire::Message;
@@ -96,6 +96,7 @@ pub(super) enum Work {
     Stage(Vec<StageOrder>),
     Publish(Vec<PublishOrder>),
     Spooled {
+        token: Token,
         file: usize,
         source: Source,
     },
@@ -129,7 +130,6 @@ pub(super) enum Happening {
         flow: u64,
         acked: Option<u64>,
     },
-    FlowPump(u64),
     FlowBroken(u64),
     Chunk {
         head: FlowHead,
@@ -163,7 +163,6 @@ impl Happening {
             Self::Frame { to, .. } => 9 << 32 | *to as u64,
             Self::FlowBegin(head) => 10 << 32 | head.flow,
             Self::FlowReply { flow, .. } => 11 << 32 | flow,
-            Self::FlowPump(flow) => 12 << 32 | flow,
             Self::FlowBroken(flow) => 13 << 32 | flow,
             Self::Chunk { head, offset, .. } => 14 << 56 | head.flow << 32 | offset,
             Self::Fault(_) => 15 << 32,
@@ -230,7 +229,6 @@ impl World {
             Happening::Frame { to, life, frame } => self.on_frame(to, life, frame),
             Happening::FlowBegin(head) => self.on_flow_begin(&head),
             Happening::FlowReply { flow, acked } => self.on_flow_reply(flow, acked),
-            Happening::FlowPump(flow) => self.pump_flow(flow),
             Happening::FlowBroken(flow) => self.flow_broken(flow, "the connection broke"),
             Happening::Chunk {
                 head,
@@ -279,7 +277,11 @@ impl World {
             Work::Look(files) => self.look(node, files),
             Work::Stage(orders) => self.stage(node, orders),
             Work::Publish(orders) => self.publish(node, orders),
-            Work::Spooled { file, source } => self.spooled(node, file, source),
+            Work::Spooled {
+                token,
+                file,
+                source,
+            } => self.spooled(node, token, file, source),
         }
     }
 }

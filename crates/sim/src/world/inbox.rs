@@ -6,6 +6,7 @@ use std::sync::Arc;
 use consign_core::consumer::{self, PublishOrder, StageOrder};
 use consign_core::disk::{Attributes, Disk, Entry, File, OpenMode};
 use consign_core::ids::{FeedName, SlotId};
+use consign_core::limits;
 use consign_core::publish::{self, PublishFile, PublishOutcome};
 
 use super::World;
@@ -204,10 +205,11 @@ impl World {
             Ok(file) => {
                 let story = &self.ledger.stories[file];
                 let whole = self.nodes[node].disk.holds(&path, story.content.bytes());
+                let large = story.plan.size > limits::SMALL_FILE_BYTES_MAX;
                 if !whole {
                     self.violate(not_whole(&path, file));
                 }
-                if self.plan.is_calm() && story.plan.size > consign_core::limits::SMALL_FILE_BYTES_MAX {
+                if self.plan.is_calm() && large {
                     self.check_two_phases(node, file);
                 }
             }

@@ -30,7 +30,6 @@ pub(super) struct Inflow {
     hashes: ChunkHashes,
     /// Whether the staging directory's entry is synced.
     entered: bool,
-    syncing: bool,
     /// What was last reported as synced.
     reported: u64,
 }
@@ -62,7 +61,6 @@ impl World {
                 reported: order.synced,
                 hashes,
                 entered: false,
-                syncing: false,
                 order,
             };
             life.inflows.insert(slot.clone(), inflow);

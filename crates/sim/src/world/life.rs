@@ -14,7 +14,7 @@ use consign_core::spec::{ConsumePolicy, ProducePolicy};
 
 use super::happening::{End, Work};
 use super::inbox::Beneath;
-use super::node::{ARCHIVE, LOG, Life, SPOOL, WATCHED, inbox_of};
+use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
 use super::{Happening, World};
 use crate::disk::is_crash;
 use crate::ledger::Violation;
@@ -121,6 +121,8 @@ impl World {
         let mut consumer = Consumer::new(identity.clone());
         for (position, record) in &records {
             self.line(|| format!("{name} replays {position} {record:?}"));
+            let found = self.ledger.committed(node, &name, record);
+            self.check(found);
             producer.replay(*position, record);
             consumer.replay(*position, record);
         }
@@ -348,7 +350,12 @@ impl World {
     /// Ends a process or a machine, and lets it come back after a while.
     pub(super) fn end(&mut self, node: usize, end: End) {
         self.line(|| format!("{} ends: {end:?}", self.nodes[node].name));
-        self.nodes[node].life = None;
+        // Whoever waits for an answer asks again, unless the log turns out to have it.
+        for ask in self.nodes[node].life.take().into_iter().flat_map(|life| life.asks) {
+            if let (_, Ask::Submit(file)) = ask {
+                self.hand_over_later(file);
+            }
+        }
         self.ledger.stats.crashes += 1;
         self.flows_end(node);
         self.links_end(node, end);

@@ -102,14 +102,15 @@ impl World {
                     key: None,
                     acknowledged: false,
                     cancelled: false,
-                    released: false,
+                    done: false,
                     kept: BTreeSet::new(),
                     saved: BTreeSet::new(),
                     shown: BTreeMap::new(),
                 }
             })
             .collect();
-        let ledger = Ledger::new(stories, &names);
+        let replicas = plan.feeds.iter().map(|feed| feed.replicas).collect();
+        let ledger = Ledger::new(stories, &names, replicas);
         let nodes = names
             .into_iter()
             .map(|name| Node::new(name, SimDisk::new(rng.next_u64())))
@@ -150,11 +151,21 @@ impl World {
         self.after(self.plan.heal_at_ms * 1_000, Happening::Heal);
     }
 
+    /// What lines of the trace about a file have in them.
+    #[must_use]
+    pub fn needles(&self, file: usize) -> Vec<String> {
+        let mut needles: Vec<String> = [" ends: ", " starts as ", "fault: ", "healed"]
+            .map(str::to_owned)
+            .into();
+        needles.extend(self.ledger.needles(file));
+        needles
+    }
+
     /// Runs to the end.
     ///
     /// # Errors
     /// The first promise that was broken.
-    pub fn run(mut self) -> Result<Outcome, Violation> {
+    pub fn run(&mut self) -> Result<Outcome, Violation> {
         while let Some(next) = self.queue.pop() {
             self.now = next.at;
             self.events += 1;

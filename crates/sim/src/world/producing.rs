@@ -26,6 +26,8 @@ pub(super) struct Stream {
     reported: u64,
     /// Whether its bytes are sent, or nobody wants them.
     sent: bool,
+    /// Whether its digest is told.
+    told: bool,
 }
 
 impl World {
@@ -88,25 +90,7 @@ impl World {
             Effect::Take { key, spec, source } => {
                 self.do_after(node, delay, Work::Take { key, spec, source });
             }
-            Effect::Release(releases) => {
-                for release in releases.iter().filter(|release| !release.give_back) {
-                    let feed = self
-                        .plan
-                        .feeds
-                        .iter()
-                        .find(|feed| feed.name == release.feed.as_str());
-                    let replicas = feed.expect("feeds stay").replicas;
-                    let cancelled = self
-                        .ledger
-                        .file_of(node, release.key)
-                        .is_some_and(|file| self.ledger.stories[file].cancelled);
-                    if !cancelled {
-                        let found = self.ledger.releases(node, release.key, replicas);
-                        self.check(found);
-                    }
-                }
-                self.do_after(node, delay, Work::Release(releases));
-            }
+            Effect::Release(releases) => self.do_after(node, delay, Work::Release(releases)),
             Effect::Answer(token, answer) => self.answered(node, token, answer),
             Effect::NeedsFrom { segment } => self.life(node).needs[0] = segment,
         }
@@ -163,6 +147,7 @@ impl World {
         let stream = Stream {
             reported: hashes.len() as u64,
             sent: target.is_none(),
+            told: false,
             hashes,
             order,
         };
@@ -202,6 +187,7 @@ impl World {
         let chunks = tree::chunk_count(size, chunk_bytes);
         if index >= chunks {
             let digest = tree::root(&stream.hashes, size, chunk_bytes);
+            stream.told = true;
             if stream.sent {
                 life.streams.remove(&key);
             }
@@ -282,8 +268,7 @@ impl World {
         let life = self.life(node);
         if let Some(stream) = life.streams.get_mut(&key) {
             stream.sent = true;
-            let chunks = tree::chunk_count(stream.order.size, stream.order.chunk_bytes);
-            if stream.hashes.len() as u64 >= chunks {
+            if stream.told {
                 life.streams.remove(&key);
             }
         }

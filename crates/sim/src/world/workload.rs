@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use consign_core::consumer;
-use consign_core::disk::{Disk, OpenMode};
+use consign_core::disk::OpenMode;
 use consign_core::limits;
 use consign_core::producer::{self, Answer, Token};
 use consign_core::spec::{After, FileSpec, Source};
 
+use super::happening::Work;
 use super::node::{Ask, SPOOL, WATCHED};
 use super::{Happening, World};
 use crate::plan::Handing;
@@ -30,7 +31,7 @@ impl World {
     /// An application hands a file over; it comes again when the node is not there.
     pub(super) fn hand_over(&mut self, file: usize) {
         let (node, handing) = (self.plan.files[file].producer, self.plan.files[file].handing);
-        if self.nodes[node].gone {
+        if self.nodes[node].gone || self.ledger.stories[file].key.is_some() {
             return;
         }
         match handing {
@@ -68,7 +69,8 @@ impl World {
             };
             return self.produce(node, submit);
         }
-        let spool = format!("up-{}-{file}-{}", self.life(node).incarnation, self.next_number);
+        let incarnation = self.life(node).incarnation;
+        let spool = format!("up-{incarnation}-{file}-{}", self.next_number);
         let disk = self.life(node).disk.clone();
         let path = Path::new(SPOOL).join(&spool);
         let written = disk.open(&path, OpenMode::CreateNew).and_then(|spooled| {
@@ -83,7 +85,13 @@ impl World {
                     ..Source::default()
                 };
                 let delay = self.disk_time(node);
-                self.do_after(node, delay, super::happening::Work::Spooled { file, source });
+                let token = self.ask(node, Ask::Submit(file));
+                let spooled = Work::Spooled {
+                    token,
+                    file,
+                    source,
+                };
+                self.do_after(node, delay, spooled);
             }
             Err(error) if crate::disk::is_crash(&error) => self.hand_over_later(file),
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
@@ -97,9 +105,8 @@ impl World {
         }
     }
 
-    pub(super) fn spooled(&mut self, node: usize, file: usize, source: Source) {
+    pub(super) fn spooled(&mut self, node: usize, token: Token, file: usize, source: Source) {
         let spec = self.spec(file);
-        let token = self.ask(node, Ask::Submit(file));
         let submit = producer::Event::Submit {
             token,
             spec,
