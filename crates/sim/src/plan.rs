@@ -147,9 +147,11 @@ impl Plan {
         let producers = 1 + rng.below(3) as usize;
         let consumers = 2 + rng.below(3) as usize;
         let feeds = draw_feeds(rng, consumers);
-        let nodes = draw_nodes(rng, producers, consumers, &feeds);
-        let files = draw_files(rng, &nodes, feeds.len(), heal_at_ms);
         let faults = draw_faults(rng, heal_at_ms);
+        // Whoever is gone is made up for, so that all replicas find a place in the end.
+        let late = rng.one_in(4) || faults.consumer_gone_at_ms.is_some();
+        let nodes = draw_nodes(rng, producers, consumers, &feeds, late);
+        let files = draw_files(rng, &nodes, feeds.len(), heal_at_ms);
         Self {
             seed,
             nodes,
@@ -209,10 +211,10 @@ fn draw_nodes(
     producers: usize,
     consumers: usize,
     feeds: &[FeedPlan],
+    late: bool,
 ) -> Vec<NodePlan> {
     let zoned = rng.one_in(2);
     let both = rng.one_in(3);
-    let late = rng.one_in(4);
     let mut nodes = Vec::new();
     for number in 0..producers + consumers + usize::from(late) {
         let is_consumer = number >= producers;

@@ -207,20 +207,19 @@ impl World {
             return;
         };
         let disk = self.nodes[node].disk.mount();
-        let written = disk
-            .open(&path, OpenMode::CreateNew)
-            .and_then(|file| file.write_all_at(b"not yours", 0));
-        let _ = written.and_then(|()| disk.sync_fs(Path::new("/")));
-        if written_by_us(&self.nodes[node].disk, &path) {
-            self.nodes[node].squatters.insert(path);
+        let opened = disk.open(&path, OpenMode::CreateNew);
+        if let (Ok(file), Some(identity)) = (opened, self.nodes[node].disk.identity(&path)) {
+            let written = file.write_all_at(b"not yours", 0);
+            let _ = written.and_then(|()| disk.sync_fs(Path::new("/")));
+            self.nodes[node].squatters.insert(path, identity);
         }
     }
 
     /// Everything that strangers have put somewhere goes away.
     pub(super) fn remove_squatters(&mut self, node: usize) {
         let disk = self.nodes[node].disk.mount();
-        for path in std::mem::take(&mut self.nodes[node].squatters) {
-            if written_by_us(&self.nodes[node].disk, &path) {
+        for (path, identity) in std::mem::take(&mut self.nodes[node].squatters) {
+            if self.nodes[node].disk.identity(&path) == Some(identity) {
                 let _ = disk.remove(&path);
             }
         }
@@ -284,8 +283,4 @@ impl World {
             self.after(1, Happening::Start(node));
         }
     }
-}
-
-fn written_by_us(disk: &crate::disk::SimDisk, path: &Path) -> bool {
-    disk.holds(path, b"not yours")
 }

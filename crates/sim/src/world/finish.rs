@@ -128,16 +128,16 @@ impl World {
             for path in place.disk.files() {
                 let in_inbox = path.starts_with("/inboxes")
                     && !path.components().any(|c| c.as_os_str() == STAGING_DIR);
-                if !in_inbox || place.squatters.contains(&path) {
+                let identity = place.disk.identity(&path);
+                if !in_inbox || place.squatters.get(&path).copied() == identity {
                     continue;
                 }
-                let identity = place.disk.identity(&path);
                 let known = self.ledger.stories.iter().any(|story| {
                     story.shown.get(&node).is_some_and(|shown| {
                         Some(shown.identity) == identity && !shown.taken && shown.path == path
                     })
                 });
-                if !known && !place.disk.holds(&path, b"not yours") && !place.gone {
+                if !known && !place.gone {
                     foreign = Some(format!("{} has {}", place.name, path.display()));
                 }
             }

@@ -45,8 +45,8 @@ pub(super) struct Node {
     pub(super) planned_end: End,
     /// What its wall clock shows at the beginning of time, in ms.
     pub(super) clock_ms: u64,
-    /// What strangers have put into its inboxes.
-    pub(super) squatters: BTreeSet<PathBuf>,
+    /// What strangers have put into its inboxes, and which file it is.
+    pub(super) squatters: BTreeMap<PathBuf, u64>,
     /// Files that were handed over through its watched directory, by name there.
     pub(super) watched: BTreeMap<String, usize>,
     /// Nodes that its operator has declared gone, and that may not have been told yet.
@@ -107,7 +107,7 @@ impl Node {
             powered: true,
             planned_end: End::Kill,
             clock_ms: EPOCH_MS,
-            squatters: BTreeSet::new(),
+            squatters: BTreeMap::new(),
             watched: BTreeMap::new(),
             to_forget: BTreeSet::new(),
         }
