@@ -300,7 +300,8 @@ impl Producer {
         if self.stage_of(key) == Some(&Stage::Placing) {
             let transfer = self.active.get_mut(&key).expect("it has a stage");
             transfer.become_(Stage::Queued);
-            self.start_attempt(key);
+            // Dropping a consumer may have left nobody who lacks it.
+            self.consider(key);
         }
     }
 
