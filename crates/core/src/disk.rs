@@ -116,6 +116,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
 }
 
 /// An open file.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "nobody asks whether a file is empty"
+)]
 pub trait File: Send + Sync + fmt::Debug {
     /// Fills `buf` from `offset`; `UnexpectedEof` when the file ends before.
     ///

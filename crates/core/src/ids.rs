@@ -217,7 +217,9 @@ impl fmt::Display for TransferId {
 
 /// A text that does not name a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is not a transfer id; hint: copy one from `consign transfers`, it looks like cam-7.00c0ffee00c0ffee.42")]
+#[error(
+    "{0:?} is not a transfer id; hint: copy one from `consign transfers`, it looks like cam-7.00c0ffee00c0ffee.42"
+)]
 pub struct BadTransferId(pub String);
 
 impl FromStr for TransferId {
@@ -311,11 +313,21 @@ mod tests {
     fn transfer_ids_print_and_parse() {
         let id = TransferId {
             producer: NodeName::new("cam.hall-7").unwrap(),
-            key: TransferKey { start: Start(0xc0ffee), seq: Sequence(42) },
+            key: TransferKey {
+                start: Start(0xc0ffee),
+                seq: Sequence(42),
+            },
         };
         assert_eq!(id.to_string(), "cam.hall-7.0000000000c0ffee.42");
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "a", "a.b", "a.12.3", "a.000000000000000g.3", ".0000000000c0ffee.1"] {
+        for bad in [
+            "",
+            "a",
+            "a.b",
+            "a.12.3",
+            "a.000000000000000g.3",
+            ".0000000000c0ffee.1",
+        ] {
             assert!(bad.parse::<TransferId>().is_err(), "{bad} must not parse");
         }
     }

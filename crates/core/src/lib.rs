@@ -7,14 +7,21 @@
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
-//! * [`disk`], [`log`]: the storage seam, and the intent log over it.
+//! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
+//!   an inbox.
+//! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
 
+pub mod consumer;
 pub mod disk;
 pub mod ids;
+pub mod journal;
 pub mod limits;
+mod live;
 pub mod log;
 pub mod name;
 pub mod placement;
+pub mod producer;
+pub mod publish;
 pub mod ranges;
 pub mod record;
 pub mod spec;

@@ -76,6 +76,15 @@ pub const META_BYTES_MAX: usize = 16 << 10;
 
 /// Members of a cluster view.
 pub const MEMBERS_MAX: usize = 16 << 10;
+/// Feeds that one member consumes.
+pub const FEEDS_PER_MEMBER_MAX: usize = 256;
+/// Longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 64;
+/// Longest `host:port` of a member, in bytes: the longest name of the domain name system and a
+/// port.
+pub const ADDR_BYTES_MAX: usize = 253 + 6;
+/// Largest weight of a member: beyond a ratio of a million nobody means it.
+pub const WEIGHT_MAX: u32 = 1_000_000;
 /// Consumers of one placement.
 pub const REPLICAS_MAX: usize = 1024;
 
@@ -102,9 +111,9 @@ pub const NO_SPACE_RETRY_MS: u64 = 5_000;
 pub const SETTLE_EVERY_MS: u64 = 1_000;
 
 /// Size to which log segments are preallocated, in bytes.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Largest batch of the log, in bytes; bounds what recovery holds in memory.
-pub const BATCH_BYTES_MAX: u64 = 16 << 20;
+pub const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Largest encoded record, without its payload, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 

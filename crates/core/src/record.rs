@@ -198,6 +198,9 @@ pub struct Placed {
     /// Whether too few members were there, so that the rest is owed to whoever comes.
     #[prost(bool, tag = "9")]
     pub short: bool,
+    /// The whole file's BLAKE3, 32 bytes, once it is known; empty before.
+    #[prost(bytes = "vec", tag = "10")]
+    pub digest: Vec<u8>,
 }
 
 /// Producer: a chain is about to be opened.
@@ -526,6 +529,9 @@ pub struct SlotCarried {
     /// Set when it was abandoned.
     #[prost(message, optional, tag = "8")]
     pub abandoned: Option<SlotAbandoned>,
+    /// BLAKE3 of the whole file, 32 bytes, once all of it was received; empty before.
+    #[prost(bytes = "vec", tag = "9")]
+    pub digest: Vec<u8>,
 }
 
 /// Consumer: an inbox and the marker found in its staging directory. If the marker is not there
@@ -544,6 +550,7 @@ macro_rules! records {
     ($($(#[$doc:meta])* $kind:literal $variant:ident($body:ty),)*) => {
         /// A record of the intent log.
         #[derive(Debug, Clone, PartialEq, Eq)]
+        #[expect(clippy::large_enum_variant, reason = "records are encoded soon, and the largest are rare")]
         pub enum Record {
             $($(#[$doc])* $variant($body),)*
         }
@@ -665,7 +672,9 @@ pub const RECORD_VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
     /// A type that this version does not know.
-    #[error("record type {kind} is unknown; hint: a newer version of consign wrote it, run that one")]
+    #[error(
+        "record type {kind} is unknown; hint: a newer version of consign wrote it, run that one"
+    )]
     Kind {
         /// The type byte.
         kind: u8,

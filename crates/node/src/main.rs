@@ -1,1 +1,20 @@
-fn main(){}
+//! `consign`: guaranteed, asynchronous, distributed file transfer.
+#![allow(dead_code)]
+
+mod api;
+mod catalogue;
+mod cli;
+mod config;
+mod daemon;
+mod demo;
+mod driver;
+mod filesystem;
+mod net;
+mod os_disk;
+mod outbox;
+mod timestamp;
+mod watch;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -13,7 +13,7 @@ pub enum LogError {
     /// Bytes that were proven synced are not what was written. Nothing was changed, cut or deleted.
     /// Retrying does not help.
     #[error(
-        "{} is damaged at byte {offset}: {what}; hint: nothing was cut or deleted; copy the log away, then let `consign doctor` look at it",
+        "{} is damaged at byte {offset}: {what}; hint: nothing was cut or deleted; copy the whole data directory away before anything else, then see docs/guarantees.md",
         path.display()
     )]
     Damaged {

@@ -84,10 +84,8 @@ pub(super) fn open(
 /// The segments in the log's directory with their lengths, after their entries and the directory's
 /// own have been made durable.
 fn list(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u32, u64>, LogError> {
-    let parent = match dir.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    // The empty path is the disk's own root.
+    let parent = dir.parent().unwrap_or(Path::new(""));
     disk.create_dir(dir)
         .map_err(|source| LogError::io("create", dir, source))?;
     // A crash before this sync may lose a new, still empty directory. An old one is synced again,

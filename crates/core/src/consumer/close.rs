@@ -1,0 +1,269 @@
+//! Slots that are over: abandoned, closed by their producer, forgotten.
+
+use crate::consumer::large::{key_of, slot_of, slot_record};
+use crate::consumer::state::{Body, Entry, SlotState, staging_name};
+use crate::consumer::{Consumer, Effect, Wanted};
+use crate::ids::{Attempt, Fence, NodeName, Slot, SlotId, Start};
+use crate::log::{Payload, Position};
+use crate::record::{Record, SlotAbandoned, SlotsClosed};
+use crate::spec::FileSpec;
+use crate::wire::{Abandoned, Closed, Leg, Message, OpenStarts};
+
+/// Ranges of closed slots above the low watermark that are remembered as such.
+const CLOSED_RANGES_MAX: usize = 16 << 10;
+
+impl Consumer {
+    pub(super) fn on_abandon(&mut self, from: &NodeName, leg: Leg) {
+        let slot = slot_of(from, &leg);
+        let incarnation = self.peers[from].incarnation;
+        if self.table(from, slot.start).is_closed(slot.slot) {
+            return self.send(from, Message::Abandoned(Abandoned { leg }));
+        }
+        let fence = Fence {
+            incarnation,
+            attempt: Attempt(leg.attempt),
+        };
+        match self.entry(&slot).map(|entry| entry.state.clone()) {
+            Some(SlotState::Abandoned) => {
+                return self.send_when_synced(from, Message::Abandoned(Abandoned { leg }));
+            }
+            // It is about to say `saved`, or has: an extra copy, and no error.
+            Some(SlotState::Saving { .. }) => return,
+            Some(state) => {
+                if let Some((_, at)) = state.saved() {
+                    return self.tell_saved(from, slot.start, &[slot.slot], at);
+                }
+                let entry = self.entry_mut(&slot).expect("looked up above");
+                if fence < entry.fence {
+                    return;
+                }
+                entry.fence = fence;
+                entry.become_(SlotState::Abandoned);
+                entry.shut();
+                let (feed, staging, large) =
+                    (entry.feed(), entry.staging.clone(), entry.is_large());
+                entry.body = Body::None;
+                self.receiving.remove(&slot);
+                self.unpromise(&slot);
+                if let Some(feed) = feed.filter(|_| large) {
+                    self.out.push(Effect::Discard {
+                        slot: slot.clone(),
+                        feed,
+                        staging,
+                    });
+                }
+            }
+            // It must be remembered all the same: its bytes may still be on their way.
+            None => {
+                let entry = Entry {
+                    key: key_of(&leg),
+                    spec: FileSpec::default(),
+                    fence,
+                    state: SlotState::Abandoned,
+                    body: Body::None,
+                    staging: staging_name(&slot),
+                    closed: false,
+                    parked: false,
+                    recorded: None,
+                    live_bytes: 0,
+                };
+                self.table(from, slot.start)
+                    .entries
+                    .insert(slot.slot, entry);
+            }
+        }
+        let record = SlotAbandoned {
+            slot: slot_record(&slot),
+            incarnation: fence.incarnation.0,
+            attempt: fence.attempt.0,
+            at: self.now.0,
+        };
+        self.append_with(
+            Record::SlotAbandoned(record),
+            Payload::None,
+            Wanted::Entry(slot),
+        );
+        self.send_when_synced(from, Message::Abandoned(Abandoned { leg }));
+    }
+
+    fn unpromise(&mut self, slot: &SlotId) {
+        self.promised.retain(|_, holder| holder != slot);
+    }
+
+    pub(super) fn on_closed(&mut self, from: &NodeName, closed: &Closed) {
+        let start = Start(closed.slot_start);
+        let table = self.table(from, start);
+        let before = (table.low, table.closed.len());
+        table.low = table.low.max(closed.low);
+        for range in &closed.slots {
+            // Remembering a closed slot for longer than needed is harmless, a record too large for
+            // the log is not.
+            if table.closed.range_count() < CLOSED_RANGES_MAX {
+                table.closed.insert_range(range.from, range.to);
+            }
+        }
+        let low = table.low;
+        table.closed.remove_below(low);
+        if (table.low, table.closed.len()) == before {
+            return;
+        }
+        self.write_closed(from, start, false);
+        self.drop_closed(from, start);
+    }
+
+    /// Every start that is not among these is over.
+    pub(super) fn on_open_starts(&mut self, from: &NodeName, open: &OpenStarts) {
+        let Some(peer) = self.peers.get(from) else {
+            return;
+        };
+        let over: Vec<Start> = peer
+            .tables
+            .keys()
+            .filter(|start| !open.starts.contains(&start.0))
+            .copied()
+            .collect();
+        for start in over {
+            self.close_start(from, start);
+        }
+    }
+
+    fn close_start(&mut self, from: &NodeName, start: Start) {
+        let table = self.table(from, start);
+        if table.low != u64::MAX {
+            table.low = u64::MAX;
+            table.closed = crate::ranges::RangeSet::new();
+            self.write_closed(from, start, true);
+        }
+        self.drop_closed(from, start);
+    }
+
+    pub(super) fn write_closed(&mut self, node: &NodeName, start: Start, gone: bool) {
+        let table = self.table(node, start);
+        let record = SlotsClosed {
+            producer: node.as_str().to_owned(),
+            start: start.0,
+            low: table.low,
+            closed: table.closed.ranges().collect(),
+            gone,
+        };
+        // Nothing waits for this sync: a crash before it remembers more than it must.
+        let wanted = Wanted::Table(node.clone(), start);
+        self.append_with(Record::SlotsClosed(record), Payload::None, wanted);
+    }
+
+    /// Forgets closed slots that are over, and gives up those that never came to anything.
+    fn drop_closed(&mut self, node: &NodeName, start: Start) {
+        let table = self.table(node, start);
+        let closed: Vec<Slot> = table
+            .entries
+            .keys()
+            .filter(|slot| table.is_closed(**slot))
+            .copied()
+            .collect();
+        for slot in closed {
+            let id = SlotId {
+                producer: node.clone(),
+                start,
+                slot,
+            };
+            let entry = self.entry_mut(&id).expect("just listed");
+            entry.closed = true;
+            let promised =
+                entry.state.saved().is_some() || matches!(entry.state, SlotState::Saving { .. });
+            if !promised && entry.state != SlotState::Abandoned {
+                entry.become_(SlotState::Abandoned);
+                let (feed, staging, large) =
+                    (entry.feed(), entry.staging.clone(), entry.is_large());
+                self.receiving.remove(&id);
+                self.unpromise(&id);
+                if let Some(feed) = feed.filter(|_| large) {
+                    self.out.push(Effect::Discard {
+                        slot: id.clone(),
+                        feed,
+                        staging,
+                    });
+                }
+            }
+            self.forget_if_closed(&id);
+        }
+        self.forget_start_if_over(node, start);
+    }
+
+    /// A slot that is closed and over is only in the watermark from here on.
+    pub(super) fn forget_if_closed(&mut self, slot: &SlotId) {
+        let over = self
+            .entry(slot)
+            .is_some_and(|entry| entry.closed && entry.state.is_over());
+        if !over {
+            return;
+        }
+        let table = self.table(&slot.producer, slot.start);
+        let entry = table.entries.remove(&slot.slot).expect("looked up above");
+        if let Some(position) = entry.recorded {
+            self.live.remove(position, entry.live_bytes);
+        }
+        self.forget_start_if_over(&slot.producer, slot.start);
+    }
+
+    fn forget_start_if_over(&mut self, node: &NodeName, start: Start) {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        let over = peer
+            .tables
+            .get(&start)
+            .is_some_and(|t| t.low == u64::MAX && t.entries.is_empty());
+        if over {
+            let table = peer.tables.remove(&start).expect("looked up above");
+            if let Some(position) = table.recorded {
+                self.live.remove(position, 0);
+            }
+        }
+    }
+
+    /// A producer is gone for good: what it left half done is given up, and nothing of it is
+    /// remembered once all that was saved is published.
+    pub(super) fn on_forget(&mut self, node: &NodeName) {
+        let Some(peer) = self.peers.get(node) else {
+            return;
+        };
+        let starts: Vec<Start> = peer.tables.keys().copied().collect();
+        for start in starts {
+            self.close_start(node, start);
+        }
+    }
+
+    pub(super) fn note_table(&mut self, node: &NodeName, start: Start, position: Position) {
+        let table = self
+            .peers
+            .get_mut(node)
+            .and_then(|peer| peer.tables.get_mut(&start));
+        if let Some(table) = table {
+            if let Some(old) = table.recorded.replace(position) {
+                self.live.remove(old, 0);
+            }
+            self.live.add(position, 0);
+        }
+    }
+
+    /// A record of an entry is synced: the oldest that is needed is its first, or the one that
+    /// carried it whole.
+    pub(super) fn note_entry(&mut self, slot: &SlotId, position: Position, small: bool) {
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        if small && let Body::Small { bytes_at } = &mut entry.body {
+            *bytes_at = Some(position);
+        }
+        if entry.recorded.is_none() {
+            entry.recorded = Some(position);
+            let bytes = match &entry.body {
+                Body::Small { .. } if entry.state.is_over() => 0,
+                Body::Small { .. } => entry.spec.size,
+                Body::Large { .. } | Body::None => 0,
+            };
+            entry.live_bytes = bytes;
+            self.live.add(position, bytes);
+        }
+    }
+}

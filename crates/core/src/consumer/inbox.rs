@@ -1,0 +1,248 @@
+//! An inbox: its policy, its room, and the paths of its files.
+
+use crate::consumer::Consumer;
+use crate::consumer::state::{Body, Entry};
+use crate::disk::Attributes;
+use crate::ids::{FeedName, NodeName, SlotId};
+use crate::limits;
+use crate::name::{FileName, Pattern, Template, TemplateKind, TemplateValues, conflict_name};
+use crate::spec::{ConsumePolicy, FileSpec, OnConflict};
+use crate::wire::RefusalCode;
+
+/// One feed's inbox.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) policy: ConsumePolicy,
+    layout: Option<Template>,
+    from: Vec<Pattern>,
+    /// Free bytes on its filesystem, as last measured.
+    pub(super) free: Option<u64>,
+    /// Published since this life began.
+    pub(super) published_files: u64,
+    pub(super) published_bytes: u64,
+}
+
+/// Why a file is not taken: for the producer and its people.
+pub(super) type No = (RefusalCode, String);
+
+impl Inbox {
+    fn new(policy: ConsumePolicy) -> Self {
+        Self {
+            layout: Template::parse(&policy.layout, TemplateKind::Layout).ok(),
+            from: policy
+                .from
+                .iter()
+                .filter_map(|p| Pattern::new(p).ok())
+                .collect(),
+            policy,
+            free: None,
+            published_files: 0,
+            published_bytes: 0,
+        }
+    }
+
+    /// Whether a producer may send here: everybody, unless the policy names some.
+    fn admits(&self, producer: &NodeName) -> bool {
+        self.policy.from.is_empty() || self.from.iter().any(|pattern| pattern.matches(producer))
+    }
+
+    /// The path that a file should get.
+    fn path(&self, entry_id: &crate::ids::TransferId, spec: &FileSpec) -> Result<FileName, String> {
+        let name = FileName::new(&spec.name).map_err(|why| why.to_string())?;
+        let feed = &self.policy.feed;
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or("the layout of this inbox is not valid; hint: `consign config check`")?;
+        let values = TemplateValues {
+            name: &name,
+            producer: &entry_id.producer,
+            feed,
+            transfer: Some(entry_id.key),
+            meta: &spec.meta,
+        };
+        layout.render_name(&values).map_err(|why| why.to_string())
+    }
+}
+
+impl Consumer {
+    pub(super) fn on_policies(&mut self, policies: Vec<ConsumePolicy>) {
+        let old = std::mem::take(&mut self.inboxes);
+        for policy in policies {
+            let mut inbox = Inbox::new(policy);
+            if let Some(old) = old.get(&inbox.policy.feed) {
+                inbox.free = old.free;
+                inbox.published_files = old.published_files;
+                inbox.published_bytes = old.published_bytes;
+            }
+            self.inboxes.insert(inbox.policy.feed.clone(), inbox);
+        }
+    }
+
+    pub(super) fn on_space(&mut self, feed: &FeedName, free: u64) {
+        if let Some(inbox) = self.inboxes.get_mut(feed) {
+            inbox.free = Some(free);
+        }
+    }
+
+    /// Whether a file of `producer` may be taken at all, and where it would go.
+    pub(super) fn judge(
+        &self,
+        producer: &NodeName,
+        key: crate::ids::TransferKey,
+        spec: &FileSpec,
+    ) -> Result<FileName, No> {
+        let feed = FeedName::new(&spec.feed)
+            .ok()
+            .and_then(|name| self.inboxes.get(&name))
+            .ok_or_else(|| {
+                let why = format!(
+                    "{} does not consume feed {:?}; hint: add [[consume]] feed = {:?} there",
+                    self.me.node, spec.feed, spec.feed
+                );
+                (RefusalCode::NotConsumed, why)
+            })?;
+        if !feed.admits(producer) {
+            let why = format!(
+                "{} does not take feed {} from {producer}; hint: extend `from` of that feed there",
+                self.me.node, spec.feed
+            );
+            return Err((RefusalCode::NotAllowed, why));
+        }
+        check_lengths(spec).map_err(|why| (RefusalCode::BadName, why))?;
+        let id = crate::ids::TransferId {
+            producer: producer.clone(),
+            key,
+        };
+        let path = feed
+            .path(&id, spec)
+            .map_err(|why| (RefusalCode::BadName, why))?;
+        if !self.log_room {
+            let why = format!(
+                "the disk under the intent log of {} is full; hint: free some space there",
+                self.me.node
+            );
+            return Err((RefusalCode::NoSpace, why));
+        }
+        self.has_space(feed, spec.size)?;
+        Ok(path)
+    }
+
+    fn has_space(&self, inbox: &Inbox, size: u64) -> Result<(), No> {
+        let Some(free) = inbox.free else {
+            return Ok(());
+        };
+        let reserved = self.reserved(&inbox.policy.feed);
+        let wanted = size
+            .saturating_add(inbox.policy.min_free_bytes)
+            .saturating_add(reserved);
+        if free >= wanted {
+            return Ok(());
+        }
+        let why = format!(
+            "the inbox of feed {} at {} has {free} bytes free, {wanted} are needed with min_free and what is on its way; hint: free some space there",
+            inbox.policy.feed, self.me.node
+        );
+        Err((RefusalCode::NoSpace, why))
+    }
+
+    /// Bytes promised to transfers and not yet written.
+    fn reserved(&self, feed: &FeedName) -> u64 {
+        let large: u64 = self
+            .receiving
+            .iter()
+            .filter_map(|slot| self.entry(slot))
+            .filter(|entry| entry.spec.feed == feed.as_str())
+            .map(unwritten)
+            .sum();
+        large + self.unpublished_bytes
+    }
+
+    /// What is set on a file before it is shown.
+    pub(super) fn attributes(&self, spec: &FileSpec) -> Attributes {
+        let inbox = FeedName::new(&spec.feed)
+            .ok()
+            .and_then(|feed| self.inboxes.get(&feed));
+        let policy = inbox.map(|inbox| &inbox.policy);
+        Attributes {
+            mtime_ns: spec.mtime_ns,
+            mode: policy
+                .and_then(|p| p.mode)
+                .or(spec.mode.map(|mode| mode & 0o777)),
+            owner: policy.and_then(|p| p.owner),
+        }
+    }
+
+    /// Decides a path and promises it: the wished one if it is free, else one made from the
+    /// transfer's id. `None` when the feed rejects conflicts.
+    pub(super) fn decide_path(
+        &mut self,
+        slot: &SlotId,
+        free: bool,
+        must_rename: bool,
+    ) -> Option<String> {
+        let entry = self.entry(slot)?;
+        let feed = entry.feed()?;
+        let inbox = self.inboxes.get(&feed)?;
+        let id = entry.id(&slot.producer);
+        let wished = inbox.path(&id, &entry.spec).ok()?;
+        let promised = |path: &str| {
+            let at = (feed.clone(), path.to_owned());
+            self.promised.get(&at).is_some_and(|other| other != slot)
+        };
+        let path = if free && !promised(wished.as_str()) {
+            wished
+        } else if must_rename || inbox.policy.on_conflict == OnConflict::Rename {
+            conflict_name(&wished, &id)
+        } else {
+            return None;
+        };
+        let path = path.as_str().to_owned();
+        self.promised.insert((feed, path.clone()), slot.clone());
+        Some(path)
+    }
+
+    pub(super) fn wished_path(&self, slot: &SlotId) -> Option<String> {
+        let entry = self.entry(slot)?;
+        let inbox = self.inboxes.get(&entry.feed()?)?;
+        let path = inbox.path(&entry.id(&slot.producer), &entry.spec).ok()?;
+        Some(path.as_str().to_owned())
+    }
+
+    pub(super) fn rejects_conflicts(&self, spec: &FileSpec) -> bool {
+        FeedName::new(&spec.feed)
+            .ok()
+            .and_then(|feed| self.inboxes.get(&feed))
+            .is_some_and(|inbox| inbox.policy.on_conflict == OnConflict::Reject)
+    }
+}
+
+fn unwritten(entry: &Entry) -> u64 {
+    match &entry.body {
+        Body::Large { written, .. } if entry.state.saved().is_none() => {
+            entry.spec.size.saturating_sub(*written)
+        }
+        Body::Large { .. } | Body::Small { .. } | Body::None => 0,
+    }
+}
+
+/// What a producer may say of a file is bounded: it goes into the log.
+fn check_lengths(spec: &FileSpec) -> Result<(), String> {
+    let meta: usize = spec
+        .meta
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if spec.key.len() > limits::KEY_BYTES_MAX
+        || spec.meta.len() > limits::META_ENTRIES_MAX
+        || meta > limits::META_BYTES_MAX
+    {
+        return Err(format!(
+            "a key of {} bytes with {meta} bytes of metadata is too long; hint: use at most {} and {}",
+            spec.key.len(),
+            limits::KEY_BYTES_MAX,
+            limits::META_BYTES_MAX
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! From `saved` to visible: small files through staging in batches, and the renames.
+
+use crate::consumer::large::slot_record;
+use crate::consumer::state::{Body, Entry, SlotState};
+use crate::consumer::{Consumer, Effect, PublishOrder, StageOrder, Then};
+use crate::ids::{NodeName, SlotId, Start};
+use crate::ranges::RangeSet;
+use crate::record::{Publishing, PublishingFile, Record, Slots};
+use std::collections::BTreeMap;
+
+/// Small files that are staged under one sync of the filesystem.
+const BATCH_FILES: usize = 1024;
+
+/// Files in one record: with the longest names it stays below its limit.
+const FILES_PER_RECORD: usize = 256;
+
+/// Batches under way at once: one is being staged while another is renamed.
+const BATCHES: usize = 2;
+
+/// How long after a failure of an inbox it is tried again, in ms.
+const RETRY_MS: u64 = 1_000;
+
+impl Consumer {
+    /// Stages what is saved, if not enough is under way.
+    pub(super) fn stage_next(&mut self) {
+        while self.batches < BATCHES && !self.to_stage.is_empty() {
+            let mut orders = Vec::new();
+            while orders.len() < BATCH_FILES {
+                let Some(slot) = self.to_stage.pop_front() else {
+                    break;
+                };
+                match self.stage_order(&slot) {
+                    Some(order) => orders.push(order),
+                    None => {
+                        self.restage.insert(slot);
+                    }
+                }
+            }
+            if orders.is_empty() {
+                return;
+            }
+            self.batches += 1;
+            self.out.push(Effect::Stage(orders));
+        }
+    }
+
+    fn stage_order(&mut self, slot: &SlotId) -> Option<StageOrder> {
+        let path = self.wished_path(slot)?;
+        let entry = self.entry(slot)?;
+        let (feed, spec, staging) = (entry.feed()?, entry.spec.clone(), entry.staging.clone());
+        let Body::Small {
+            bytes_at: Some(bytes_at),
+        } = entry.body
+        else {
+            return None;
+        };
+        let SlotState::Saved { digest, at } = entry.state else {
+            return None;
+        };
+        let attributes = self.attributes(&spec);
+        self.entry_mut(slot)?
+            .become_(SlotState::Staging { digest, at });
+        Some(StageOrder {
+            slot: slot.clone(),
+            bytes_at,
+            feed,
+            staging,
+            path,
+            attributes,
+        })
+    }
+
+    pub(super) fn on_staged(&mut self, files: Vec<(SlotId, bool)>, failed: Vec<(SlotId, String)>) {
+        self.batches = self.batches.saturating_sub(1);
+        for (slot, why) in failed {
+            if let Some(entry) = self.entry_mut(&slot)
+                && let SlotState::Staging { digest, at } = entry.state
+            {
+                entry.become_(SlotState::Saved { digest, at });
+                self.fail_for_now(&slot, why);
+                self.restage.insert(slot);
+            }
+        }
+        let mut publishing = Vec::new();
+        let mut slots = Vec::new();
+        for (slot, free) in files {
+            let Some(SlotState::Staging { digest, at }) =
+                self.entry(&slot).map(|e| e.state.clone())
+            else {
+                continue;
+            };
+            // It is saved already: what conflicts now is renamed, whatever the policy says.
+            let Some(path) = self.decide_path(&slot, free, true) else {
+                self.restage.insert(slot);
+                continue;
+            };
+            let entry = self.entry_mut(&slot).expect("looked up above");
+            publishing.push(PublishingFile {
+                slot: slot_record(&slot),
+                staging: entry.staging.clone(),
+                path: path.clone(),
+                digest: digest.0.to_vec(),
+            });
+            entry.become_(SlotState::Staged { digest, at, path });
+            slots.push(slot);
+        }
+        self.write_publishing(publishing, slots);
+    }
+
+    fn write_publishing(&mut self, files: Vec<PublishingFile>, slots: Vec<SlotId>) {
+        if files.is_empty() {
+            return;
+        }
+        // A crash before this sync stages the files again from the log; after it, recovery can tell
+        // a file that was never shown (its staging file is there) from one that was.
+        for files in files.chunks(FILES_PER_RECORD) {
+            self.append(Record::Publishing(Publishing {
+                files: files.to_vec(),
+                at: self.now.0,
+            }));
+        }
+        self.journal.when_synced(Then::Publish(slots));
+    }
+
+    /// *Publishing* is synced: the renames are made.
+    pub(super) fn publish(&mut self, slots: Vec<SlotId>) {
+        let mut orders = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let Some(entry) = self.entry_mut(&slot) else {
+                continue;
+            };
+            if let SlotState::Staged { digest, at, path } = entry.state.clone() {
+                entry.become_(SlotState::Publishing { digest, at, path });
+            }
+            let (SlotState::Publishing { path, .. }, Some(feed)) = (&entry.state, entry.feed())
+            else {
+                continue;
+            };
+            orders.push(PublishOrder {
+                feed,
+                staging: entry.staging.clone(),
+                path: path.clone(),
+                slot,
+            });
+        }
+        if !orders.is_empty() {
+            self.out.push(Effect::Publish(orders));
+        }
+    }
+
+    pub(super) fn on_published(
+        &mut self,
+        done: Vec<SlotId>,
+        conflicts: Vec<SlotId>,
+        failed: Vec<(SlotId, String)>,
+    ) {
+        let mut published: BTreeMap<(NodeName, Start), RangeSet> = BTreeMap::new();
+        for slot in done {
+            if self.published(&slot) {
+                let at = (slot.producer.clone(), slot.start);
+                published.entry(at).or_default().insert(slot.slot.0);
+            }
+        }
+        for ((producer, start), slots) in published {
+            // The directories are synced. A crash before this record looks for the staging files,
+            // finds none, and knows.
+            self.append(Record::Published(Slots {
+                producer: producer.as_str().to_owned(),
+                start: start.0,
+                slots: slots.ranges().collect(),
+                at: self.now.0,
+            }));
+            for slot in slots.iter() {
+                let slot = SlotId {
+                    producer: producer.clone(),
+                    start,
+                    slot: crate::ids::Slot(slot),
+                };
+                self.forget_if_closed(&slot);
+            }
+        }
+        self.rename_conflicts(conflicts);
+        for (slot, why) in failed {
+            self.fail_for_now(&slot, why);
+            self.republish.insert(slot);
+        }
+    }
+
+    fn published(&mut self, slot: &SlotId) -> bool {
+        let Some(entry) = self.entry_mut(slot) else {
+            return false;
+        };
+        let SlotState::Publishing { digest, at, path } = entry.state.clone() else {
+            return false;
+        };
+        entry.become_(SlotState::Published { digest, at });
+        let (feed, size, small) = (entry.feed(), entry.spec.size, !entry.is_large());
+        // Its bytes are not needed any more, only the memory of it.
+        let (recorded, live_bytes) = (entry.recorded, std::mem::take(&mut entry.live_bytes));
+        if let Some(position) = recorded {
+            self.live.remove(position, live_bytes);
+            self.live.add(position, 0);
+        }
+        if small {
+            self.unpublished = self.unpublished.saturating_sub(1);
+            self.unpublished_bytes = self.unpublished_bytes.saturating_sub(size);
+        }
+        if let Some(feed) = feed {
+            if let Some(inbox) = self.inboxes.get_mut(&feed) {
+                inbox.published_files += 1;
+                inbox.published_bytes += size;
+            }
+            self.promised.remove(&(feed, path));
+        }
+        self.problems.remove(slot);
+        true
+    }
+
+    /// Something else took the path after it was promised: the file gets a name of its own.
+    fn rename_conflicts(&mut self, conflicts: Vec<SlotId>) {
+        let mut files = Vec::new();
+        let mut slots = Vec::new();
+        for slot in conflicts {
+            let Some(SlotState::Publishing { digest, at, path }) =
+                self.entry(&slot).map(|e| e.state.clone())
+            else {
+                continue;
+            };
+            let feed = self.entry(&slot).and_then(Entry::feed);
+            let Some(next) = self
+                .decide_path(&slot, false, true)
+                .filter(|next| *next != path)
+            else {
+                self.fail_for_now(
+                    &slot,
+                    format!(
+                        "both {path} and its replacement are taken; hint: move what is there away"
+                    ),
+                );
+                self.republish.insert(slot);
+                continue;
+            };
+            if let Some(feed) = feed {
+                self.promised.remove(&(feed, path));
+            }
+            let entry = self.entry_mut(&slot).expect("looked up above");
+            files.push(PublishingFile {
+                slot: slot_record(&slot),
+                staging: entry.staging.clone(),
+                path: next.clone(),
+                digest: digest.0.to_vec(),
+            });
+            entry.become_(SlotState::Publishing {
+                digest,
+                at,
+                path: next,
+            });
+            slots.push(slot);
+        }
+        self.write_publishing(files, slots);
+    }
+
+    fn fail_for_now(&mut self, slot: &SlotId, why: String) {
+        if self.problems.len() < 1000 || self.problems.contains_key(slot) {
+            self.problems.insert(slot.clone(), why);
+        }
+        if self.retry_at <= self.now {
+            self.retry_at = self.now.plus(RETRY_MS);
+        }
+    }
+
+    pub(super) fn on_tick(&mut self) {
+        let far = self.now.plus(RETRY_MS);
+        // A clock that was set back must not put the retry off.
+        self.retry_at = self.retry_at.min(far);
+        if self.retry_at > self.now {
+            return;
+        }
+        self.retry_at = far;
+        self.to_stage.extend(std::mem::take(&mut self.restage));
+        let again: Vec<SlotId> = std::mem::take(&mut self.republish).into_iter().collect();
+        self.publish(again);
+    }
+}

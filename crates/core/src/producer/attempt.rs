@@ -1,0 +1,538 @@
+//! One try of a large transfer: ask everybody what they hold, form the chain, stream, and commit
+//! when all have received.
+//!
+//! Data flows down the chain while control goes directly between producer and consumers, as in the
+//! Google File System (Ghemawat et al., SOSP 2003, sections 3.1 and 3.2).
+
+use crate::ids::{Attempt, Digest, NodeName, TransferKey};
+use crate::limits;
+use crate::producer::state::{LegState, Stage};
+use crate::producer::{Effect, Producer, StreamFault, StreamOrder, StreamTarget, Then};
+use crate::record::{AttemptStarted, ChainMember, DigestKnown, Hashed, Record};
+use crate::wire::{
+    self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
+};
+
+/// Small transfers that may wait in memory for one consumer's window; more leave memory again.
+const BLOCKED_MAX: usize = 2048;
+
+/// How often consumers may find other bytes than the digest says before a person must look.
+const MISMATCHES_MAX: u32 = 3;
+
+impl Producer {
+    /// Tries a placed transfer with every consumer that can take it now.
+    pub(super) fn start_attempt(&mut self, key: TransferKey) {
+        let now = self.now;
+        let transfer = &self.active[&key];
+        let small = transfer.is_small();
+        let legs: Vec<usize> = (0..transfer.legs.len())
+            .filter(|&at| transfer.legs[at].state == LegState::Owed)
+            .filter(|&at| self.destinations.ready(&transfer.legs[at].node, now))
+            .collect();
+        if legs.is_empty() {
+            return self.park(key);
+        }
+        // The chain waits for its busiest member, so that all of it commits together.
+        for &at in &legs {
+            let node = &transfer.legs[at].node;
+            let destination = self.destinations.get_mut(node).expect("it is ready");
+            if !destination.has_room(small) {
+                // A large one gives its place in memory to others, that wait for nobody.
+                if !small || destination.blocked.len() >= BLOCKED_MAX {
+                    return self.park(key);
+                }
+                destination.blocked.push_back(key);
+                return;
+            }
+        }
+        if small {
+            self.send_small(key, &legs);
+        } else {
+            self.open(key, &legs, "");
+        }
+    }
+
+    /// Asks consumers what they hold, under the next attempt unless this one is untouched.
+    pub(super) fn open(&mut self, key: TransferKey, legs: &[usize], _why: &str) {
+        let (now, bytes) = (self.now, self.active[&key].spec.size);
+        let transfer = self.active.get_mut(&key).expect("its caller looked it up");
+        if transfer.legs.iter().any(|leg| leg.tried) {
+            transfer.attempt = Attempt(transfer.attempt.0 + 1);
+        }
+        transfer.chain.clear();
+        transfer.become_(Stage::Opening {
+            deadline: now.plus(limits::OPEN_DEADLINE_MS),
+        });
+        let stream = std::mem::take(&mut transfer.streaming);
+        let (attempt, spec) = (transfer.attempt, transfer.spec.clone());
+        let mut opens = Vec::new();
+        for &at in legs {
+            let leg = &mut transfer.legs[at];
+            leg.become_(LegState::Opening);
+            if !leg.tried {
+                leg.tried = true;
+                transfer.dirty = true;
+            }
+            opens.push((leg.node.clone(), leg.named(key, attempt)));
+        }
+        if stream {
+            self.out.push(Effect::StopStream { key });
+        }
+        for (node, leg) in opens {
+            self.destinations.at(&node, now).take_off(key, false, bytes);
+            let chunk_bytes = limits::chunk_bytes_for(spec.size);
+            self.send(
+                &node,
+                Message::Open(Open {
+                    leg,
+                    spec: spec.clone(),
+                    chunk_bytes,
+                }),
+            );
+        }
+    }
+
+    /// The leg that a message of the current attempt is about.
+    fn current_leg(&self, from: &NodeName, leg: &wire::Leg) -> Option<(TransferKey, usize)> {
+        let (key, at) = self.leg_of_slot(
+            from,
+            crate::ids::Start(leg.slot_start),
+            crate::ids::Slot(leg.slot),
+        )?;
+        let transfer = &self.active[&key];
+        let same =
+            leg.attempt == transfer.attempt.0 && leg.seq == key.seq.0 && leg.start == key.start.0;
+        same.then_some((key, at))
+    }
+
+    pub(super) fn on_open_answer(&mut self, from: &NodeName, answer: OpenAnswer) {
+        let Some((key, at)) = self.current_leg(from, &answer.leg) else {
+            return;
+        };
+        let now = self.now;
+        let transfer = self.active.get_mut(&key).expect("current_leg found it");
+        if transfer.legs[at].state != LegState::Opening {
+            return;
+        }
+        let Ok(holding) = Holding::try_from(answer.holding) else {
+            return;
+        };
+        match holding {
+            Holding::Part => {
+                let bytes = answer.from.min(transfer.spec.size);
+                transfer.legs[at].become_(LegState::Receiving { bytes, since: now });
+            }
+            Holding::Received => transfer.legs[at].become_(LegState::Received),
+            Holding::Saved => {
+                if let Some(receipt) = answer.receipt {
+                    let leg = &transfer.legs[at];
+                    let (start, slot) = (leg.start, leg.slot);
+                    self.settle_saved(from, start, &[slot.0], receipt);
+                }
+                // It may have been the last to answer; `settle_saved` went on if it was the last
+                // of all.
+            }
+            Holding::Abandoned => return self.renew_slot(key, at),
+        }
+        self.chain_if_all_answered(key);
+    }
+
+    pub(super) fn chain_if_all_answered(&mut self, key: TransferKey) {
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
+        let opening = matches!(transfer.stage, Stage::Opening { .. });
+        if opening
+            && transfer
+                .legs
+                .iter()
+                .all(|leg| leg.state != LegState::Opening)
+        {
+            self.form_chain(key);
+        }
+    }
+
+    /// Everybody has answered or is late: whoever holds most goes first, and each sends the next
+    /// what that one lacks. So nothing is sent again that anybody in the chain holds.
+    fn form_chain(&mut self, key: TransferKey) {
+        let now = self.now;
+        let transfer = self.active.get_mut(&key).expect("its caller looked it up");
+        let size = transfer.spec.size;
+        let held = |state: &LegState| match state {
+            LegState::Receiving { bytes, .. } => Some(*bytes),
+            LegState::Received => Some(size),
+            LegState::Owed
+            | LegState::Opening
+            | LegState::Committing
+            | LegState::Saved
+            | LegState::Refused { .. }
+            | LegState::Dropped => None,
+        };
+        let mut chain: Vec<(usize, u64)> = transfer
+            .legs
+            .iter()
+            .enumerate()
+            .filter_map(|(at, leg)| held(&leg.state).map(|bytes| (at, bytes)))
+            .collect();
+        if chain.is_empty() {
+            return self.conclude(key);
+        }
+        chain.sort_by_key(|&(at, bytes)| (std::cmp::Reverse(bytes), at));
+        transfer.chain = chain.iter().map(|&(at, _)| at).collect();
+        transfer.become_(Stage::Streaming);
+        let attempt = transfer.attempt;
+        let members = chain
+            .iter()
+            .map(|&(at, from)| ChainMember {
+                node: transfer.legs[at].node.as_str().to_owned(),
+                from,
+            })
+            .collect();
+        let record = AttemptStarted {
+            start: key.start.0,
+            seq: key.seq.0,
+            attempt: attempt.0,
+            chain: members,
+            reason: String::new(),
+            at: now.0,
+        };
+        let links: Vec<_> = chain
+            .windows(2)
+            .filter(|pair| pair[1].1 < size)
+            .map(|pair| {
+                let (upper, lower) = (&transfer.legs[pair[0].0], &transfer.legs[pair[1].0]);
+                let forward = (
+                    upper.named(key, attempt),
+                    lower.node.clone(),
+                    pair[1].1,
+                    lower.named(key, attempt),
+                );
+                (upper.node.clone(), forward)
+            })
+            .collect();
+        let (first, from) = chain[0];
+        let target = (from < size).then(|| {
+            let leg = &transfer.legs[first];
+            (leg.node.clone(), leg.named(key, attempt), from)
+        });
+        // The attempt needs no sync of its own before it is used: the incarnation is synced, and
+        // fences everything of an earlier life.
+        self.append(Record::AttemptStarted(record));
+        for (node, (leg, to, from, to_leg)) in links {
+            let addr = self.address_of(&to);
+            let to = to.as_str().to_owned();
+            self.send(
+                &node,
+                Message::Forward(Forward {
+                    leg,
+                    to,
+                    addr,
+                    from,
+                    to_leg,
+                }),
+            );
+        }
+        self.stream(key, target);
+        self.commit_if_received(key);
+    }
+
+    fn stream(&mut self, key: TransferKey, target: Option<(NodeName, wire::Leg, u64)>) {
+        let addr = target
+            .as_ref()
+            .map(|(node, _, _)| self.address_of(node))
+            .unwrap_or_default();
+        let transfer = self.active.get_mut(&key).expect("its caller looked it up");
+        if target.is_none() && transfer.digest.is_some() {
+            return;
+        }
+        transfer.streaming = true;
+        self.out.push(Effect::Stream(StreamOrder {
+            key,
+            source: transfer.source.clone(),
+            size: transfer.spec.size,
+            chunk_bytes: limits::chunk_bytes_for(transfer.spec.size),
+            hashes: transfer.hashes.clone(),
+            to: target.map(|(node, leg, from)| StreamTarget {
+                node,
+                addr,
+                leg,
+                from,
+            }),
+            attempt: transfer.attempt,
+        }));
+    }
+
+    pub(super) fn on_progress(&mut self, from: &NodeName, progress: Progress) {
+        let Some((key, at)) = self.current_leg(from, &progress.leg) else {
+            return;
+        };
+        let now = self.now;
+        let transfer = self.active.get_mut(&key).expect("current_leg found it");
+        let leg = &mut transfer.legs[at];
+        if let LegState::Receiving { bytes, .. } = leg.state
+            && progress.bytes > bytes
+        {
+            let bytes = progress.bytes.min(transfer.spec.size);
+            leg.become_(LegState::Receiving { bytes, since: now });
+        }
+    }
+
+    pub(super) fn on_received(&mut self, from: &NodeName, received: Received) {
+        let Some((key, at)) = self.current_leg(from, &received.leg) else {
+            return;
+        };
+        let transfer = self.active.get_mut(&key).expect("current_leg found it");
+        if matches!(transfer.legs[at].state, LegState::Receiving { .. }) {
+            transfer.legs[at].become_(LegState::Received);
+            self.commit_if_received(key);
+        }
+    }
+
+    /// The second phase: when every member has received and the digest is synced, all publish.
+    pub(super) fn commit_if_received(&mut self, key: TransferKey) {
+        let now = self.now;
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let received = transfer.stage == Stage::Streaming
+            && transfer
+                .legs
+                .iter()
+                .filter(|leg| leg.state.in_flight())
+                .all(|leg| leg.state == LegState::Received);
+        let (true, true, Some(digest)) = (received, transfer.digest_synced, transfer.digest) else {
+            return;
+        };
+        if !transfer.any_in_flight() {
+            return self.conclude(key);
+        }
+        transfer.become_(Stage::Committing {
+            deadline: now.plus(limits::COMMIT_DEADLINE_MS),
+        });
+        let (attempt, small) = (transfer.attempt, transfer.is_small());
+        let mut told = Vec::new();
+        for leg in transfer
+            .legs
+            .iter_mut()
+            .filter(|leg| leg.state == LegState::Received)
+        {
+            leg.become_(LegState::Committing);
+            told.push((
+                leg.node.clone(),
+                leg.start,
+                leg.slot,
+                leg.named(key, attempt),
+            ));
+        }
+        for (node, start, slot, leg) in told {
+            if small {
+                self.commits
+                    .entry((node, start))
+                    .or_default()
+                    .insert(slot.0);
+            } else {
+                let digest = digest.0.to_vec();
+                self.send(&node, Message::Commit(Commit { leg, digest }));
+            }
+        }
+    }
+
+    pub(super) fn on_hashed(&mut self, key: TransferKey, first_chunk: u64, hashes: Vec<u8>) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let at = usize::try_from(first_chunk)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(32);
+        if at <= transfer.hashes.len() {
+            transfer.hashes.truncate(at);
+            transfer.hashes.extend_from_slice(&hashes);
+        }
+        // A hint for a restart; nothing waits for it.
+        self.append(Record::Hashed(Hashed {
+            start: key.start.0,
+            seq: key.seq.0,
+            first_chunk,
+            hashes,
+        }));
+    }
+
+    pub(super) fn on_digest(&mut self, key: TransferKey, digest: Digest) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        match transfer.digest {
+            Some(known) if known != digest => {
+                self.fail(key, "the source no longer has the bytes that were sent before; hint: submit it as a new file".to_owned());
+            }
+            Some(_) => {}
+            None => {
+                transfer.digest = Some(digest);
+                transfer.dirty = true;
+                // A crash before this sync loses the digest, and no commit has left.
+                self.append(Record::DigestKnown(DigestKnown {
+                    start: key.start.0,
+                    seq: key.seq.0,
+                    digest: digest.0.to_vec(),
+                }));
+                self.journal.when_synced(Then::DigestSynced(key));
+            }
+        }
+    }
+
+    pub(super) fn digest_synced(&mut self, key: TransferKey) {
+        if let Some(transfer) = self.active.get_mut(&key) {
+            transfer.digest_synced = true;
+            self.commit_if_received(key);
+        }
+    }
+
+    pub(super) fn on_stream_failed(
+        &mut self,
+        key: TransferKey,
+        attempt: Attempt,
+        fault: StreamFault,
+    ) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        if transfer.attempt != attempt || !transfer.streaming {
+            return;
+        }
+        transfer.streaming = false;
+        match fault {
+            StreamFault::Source(why) => self.fail(key, why),
+            StreamFault::Link(_) => {
+                let first = transfer
+                    .chain
+                    .first()
+                    .map(|&at| transfer.legs[at].node.clone());
+                if let Some(node) = first {
+                    self.back_off(&node, 0);
+                    self.lose_leg(key, &node);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_link_lost(&mut self, from: &NodeName, lost: LinkLost) {
+        let Some((key, _)) = self.current_leg(from, &lost.leg) else {
+            return;
+        };
+        let Ok(to) = NodeName::new(&lost.to) else {
+            return;
+        };
+        self.back_off(&to, 0);
+        self.lose_leg(key, &to);
+    }
+
+    /// Something went wrong between a transfer and one of its consumers: that one is owed, and the
+    /// others go on without it.
+    pub(super) fn lose_leg(&mut self, key: TransferKey, node: &NodeName) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        let Some(at) = transfer.leg_at(node) else {
+            return;
+        };
+        if !transfer.legs[at].state.in_flight() {
+            return;
+        }
+        let (small, bytes) = (transfer.is_small(), transfer.spec.size);
+        transfer.legs[at].become_(LegState::Owed);
+        if let Some(destination) = self.destinations.get_mut(node) {
+            destination.land(key, small, bytes);
+        }
+        if small {
+            self.small_leg_lost(key, at);
+        } else {
+            self.chain_without(key);
+        }
+    }
+
+    /// A member of a large transfer's chain is gone.
+    fn chain_without(&mut self, key: TransferKey) {
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
+        if !transfer.any_in_flight() {
+            return self.conclude(key);
+        }
+        match transfer.stage {
+            Stage::Opening { .. } => self.chain_if_all_answered(key),
+            Stage::Streaming => {
+                let legs: Vec<usize> = (0..transfer.legs.len())
+                    .filter(|&at| transfer.legs[at].state.in_flight())
+                    .collect();
+                if legs
+                    .iter()
+                    .all(|&at| transfer.legs[at].state == LegState::Received)
+                {
+                    self.commit_if_received(key);
+                } else {
+                    self.open(key, &legs, "a member of the chain was lost");
+                }
+            }
+            // Who was told to publish goes on; the lost one will be asked.
+            Stage::Committing { .. } => {}
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Parking
+            | Stage::Done
+            | Stage::Failed { .. }
+            | Stage::Cancelled => {}
+        }
+    }
+
+    /// Nothing is under way any more: the transfer is finished, or goes on with who is left.
+    pub(super) fn conclude(&mut self, key: TransferKey) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        if transfer.any_in_flight() {
+            return;
+        }
+        if std::mem::take(&mut transfer.streaming) {
+            self.out.push(Effect::StopStream { key });
+        }
+        let transfer = self.active.get_mut(&key).expect("looked up above");
+        if transfer.is_delivered() {
+            return self.finish(key);
+        }
+        let waiting = transfer.kept().any(|leg| leg.state == LegState::Owed);
+        let refused = transfer.kept().find_map(|leg| match &leg.state {
+            LegState::Refused { reason } => Some(format!("{}: {reason}", leg.node)),
+            LegState::Owed
+            | LegState::Opening
+            | LegState::Receiving { .. }
+            | LegState::Received
+            | LegState::Committing
+            | LegState::Saved
+            | LegState::Dropped => None,
+        });
+        match refused {
+            Some(reason) if !waiting => self.fail(key, reason),
+            Some(_) | None => {
+                if transfer.stage != Stage::Queued {
+                    transfer.become_(Stage::Queued);
+                }
+                self.consider(key);
+            }
+        }
+    }
+
+    /// A consumer says that it threw its copy away because it does not have the digest.
+    pub(super) fn on_mismatch(&mut self, key: TransferKey, node: &NodeName) {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return;
+        };
+        transfer.mismatches += 1;
+        let often = transfer.mismatches >= MISMATCHES_MAX;
+        self.back_off(node, 0);
+        self.lose_leg(key, node);
+        if often && self.active.contains_key(&key) {
+            self.fail(key, format!("{node} received other bytes than were sent, {MISMATCHES_MAX} times; hint: check memory, disk and network of {node}, then `consign retry`"));
+        }
+    }
+}

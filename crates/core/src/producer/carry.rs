@@ -1,0 +1,239 @@
+//! Keeping the log short: which of its segments still hold something live, and writing that anew
+//! so that they can go.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::TransferKey;
+use crate::log::{Payload, Position};
+use crate::producer::queue::Rest;
+use crate::producer::replay::payload_bytes;
+use crate::producer::state::Stage;
+use crate::producer::{Effect, Producer, Wanted};
+use crate::ranges::RangeSet;
+use crate::record::{Claiming, Hashed, Placed, Record, Submitted, Transfers};
+use crate::tree::CHUNK_HASH_BYTES;
+
+/// Transfers that are read back at the same time in order to be carried.
+const CARRIED_AT_ONCE: usize = 64;
+
+/// Chunk hashes in one record, which has to stay below its limit.
+const HASHES_PER_RECORD: usize = 16 << 10;
+
+impl Producer {
+    /// Tells the driver from where on the log is needed, when that has changed.
+    pub(super) fn tell_needed(&mut self) {
+        if let Some(segment) = self.live.news() {
+            self.out.push(Effect::NeedsFrom { segment });
+        }
+    }
+
+    pub(super) fn on_carry(&mut self, through: u32) {
+        let old = |position: Option<Position>| position.is_some_and(|p| p.segment <= through);
+        let active: Vec<TransferKey> = self
+            .active
+            .values()
+            .filter(|t| old(t.submitted) || old(t.placed) || old(t.claimed))
+            .map(|t| t.key)
+            .collect();
+        for key in active {
+            self.carry_active(key);
+        }
+        self.carry_abandonments(through);
+        let dormant = self
+            .queue
+            .dormant
+            .iter()
+            .filter(|(_, d)| old(Some(d.submitted)) || old(d.placed))
+            .map(|(key, _)| *key);
+        self.carry_queue = dormant.collect::<VecDeque<_>>();
+        self.carry_more();
+    }
+
+    fn carry_more(&mut self) {
+        while self.carrying.len() < CARRIED_AT_ONCE {
+            let Some(key) = self.carry_queue.pop_front() else {
+                return;
+            };
+            let Some(dormant) = self.queue.dormant.get(&key) else {
+                continue;
+            };
+            self.carrying.insert(key, ());
+            self.out.push(Effect::Fetch {
+                key,
+                submitted: dormant.submitted,
+                placed: dormant.placed,
+            });
+        }
+    }
+
+    fn carry_active(&mut self, key: TransferKey) {
+        let transfer = &self.active[&key];
+        let (spec, source) = (transfer.spec.clone(), transfer.source.clone());
+        if transfer.stage == Stage::Claiming {
+            let claim = Claiming {
+                start: key.start.0,
+                seq: key.seq.0,
+                spec,
+                source,
+            };
+            return self.append_with(Record::Claiming(claim), Payload::None, Wanted::Claimed(key));
+        }
+        // One that is not synced yet is not old either.
+        let Some(position) = transfer.submitted else {
+            return;
+        };
+        let digest = match transfer.is_small() {
+            true => transfer.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let submitted = Submitted {
+            start: key.start.0,
+            seq: key.seq.0,
+            spec,
+            source,
+            digest,
+        };
+        let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
+        let (stage, hashes) = (transfer.stage.clone(), transfer.hashes.clone());
+        self.carry_records(key, submitted, placed, position);
+        for (at, hashes) in hashes
+            .chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES)
+            .enumerate()
+        {
+            self.append(Record::Hashed(Hashed {
+                start: key.start.0,
+                seq: key.seq.0,
+                first_chunk: (at * HASHES_PER_RECORD) as u64,
+                hashes: hashes.to_vec(),
+            }));
+        }
+        self.carry_fate(key, &stage);
+    }
+
+    /// One that is not in memory has been read. Whether that was all it was read for.
+    pub(super) fn carry_fetched(
+        &mut self,
+        key: TransferKey,
+        submitted: &Submitted,
+        placed: Option<&Placed>,
+    ) -> bool {
+        self.carry_more();
+        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+            return true;
+        };
+        if dormant.rest == Rest::Fetching {
+            return false;
+        }
+        // What a replay found beyond its placement is written with it.
+        let placed = placed.map(|placed| match self.replayed_placement(key) {
+            Some(current) => current,
+            None => Placed {
+                carried: true,
+                ..placed.clone()
+            },
+        });
+        self.carry_records(key, submitted.clone(), placed, dormant.submitted);
+        if dormant.rest == Rest::Failed {
+            let reason = self.failures.get(&key).cloned().unwrap_or_default();
+            self.carry_fate(key, &Stage::Failed { reason });
+        }
+        true
+    }
+
+    fn carry_records(
+        &mut self,
+        key: TransferKey,
+        submitted: Submitted,
+        placed: Option<Placed>,
+        at: Position,
+    ) {
+        let payload = match payload_bytes(submitted.spec.size) {
+            0 => Payload::None,
+            _ => Payload::CopyOf(at),
+        };
+        self.append_with(
+            Record::Submitted(submitted),
+            payload,
+            Wanted::Submitted(key),
+        );
+        if let Some(placed) = placed {
+            self.append_with(Record::Placed(placed), Payload::None, Wanted::Placed(key));
+        }
+    }
+
+    fn carry_fate(&mut self, key: TransferKey, stage: &Stage) {
+        let list = |reason: &str| Transfers {
+            start: key.start.0,
+            seqs: RangeSet::from_iter([key.seq.0]).ranges().collect(),
+            at: self.now.0,
+            reason: reason.to_owned(),
+        };
+        let record = match stage {
+            Stage::Done => Record::Done(list("")),
+            Stage::Cancelled => Record::Cancelled(list("")),
+            Stage::Failed { reason } => Record::Failed(list(reason)),
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking => return,
+        };
+        self.append(record);
+    }
+
+    /// Abandonments outlive their transfers, and are carried on their own.
+    fn carry_abandonments(&mut self, through: u32) {
+        let mut records: BTreeMap<TransferKey, Placed> = BTreeMap::new();
+        for (node, destination) in &self.destinations.0 {
+            for ((start, slot), abandonment) in &destination.abandons {
+                let key = abandonment.key;
+                let old = abandonment.decided.is_some_and(|p| p.segment <= through);
+                if !old || self.active.contains_key(&key) || self.queue.dormant.contains_key(&key) {
+                    continue;
+                }
+                let record = records.entry(key).or_insert_with(|| Placed {
+                    start: key.start.0,
+                    seq: key.seq.0,
+                    attempt: abandonment.attempt.0,
+                    carried: true,
+                    ..Placed::default()
+                });
+                record.legs.push(crate::record::LegRecord {
+                    node: node.as_str().to_owned(),
+                    start: start.0,
+                    slot: slot.0,
+                    rung: crate::record::LegRung::Abandoning.into(),
+                    tried: true,
+                    refusal: String::new(),
+                });
+            }
+        }
+        for (key, record) in records {
+            self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
+        }
+    }
+
+    /// The new place of a carried submission.
+    pub(super) fn note_carried(&mut self, key: TransferKey, position: Position) {
+        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+            return;
+        };
+        let bytes = payload_bytes(dormant.bytes);
+        let old = std::mem::replace(&mut dormant.submitted, position);
+        self.live.remove(old, bytes);
+        self.live.add(position, bytes);
+    }
+
+    /// The new place of a carried placement.
+    pub(super) fn note_carried_placement(&mut self, key: TransferKey, position: Position) {
+        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+            return;
+        };
+        if let Some(old) = dormant.placed.replace(position) {
+            self.live.remove(old, 0);
+        }
+        self.live.add(position, 0);
+    }
+}

@@ -1,0 +1,139 @@
+//! What happens because nothing happened.
+
+use std::ops::Bound;
+
+use crate::ids::{NodeName, TransferKey};
+use crate::limits;
+use crate::producer::Producer;
+use crate::producer::state::{LegState, Stage, Transfer};
+
+/// Transfers that one tick puts back in the queue because their consumer has been away for long.
+const REPLACED_PER_TICK: usize = 1024;
+
+impl Producer {
+    pub(super) fn on_tick(&mut self) {
+        let late: Vec<(TransferKey, Vec<NodeName>)> = self
+            .active
+            .values()
+            .filter_map(|transfer| {
+                let late = self.late(transfer);
+                (!late.is_empty()).then_some((transfer.key, late))
+            })
+            .collect();
+        for (key, nodes) in late {
+            for node in nodes {
+                self.back_off(&node, 0);
+                self.lose_leg(key, &node);
+            }
+        }
+        if self.now.since(self.settled_at) >= limits::SETTLE_EVERY_MS {
+            self.settled_at = self.now;
+            let nodes: Vec<NodeName> = self.destinations.0.keys().cloned().collect();
+            for node in nodes {
+                self.send_closed(&node);
+            }
+            self.release_again();
+            self.replace_overdue();
+        }
+        self.settled_at = self.settled_at.min(self.now);
+    }
+
+    /// Consumers that are keeping a transfer waiting beyond their deadline.
+    fn late(&self, transfer: &Transfer) -> Vec<NodeName> {
+        let in_state = |wanted: &LegState| {
+            transfer
+                .legs
+                .iter()
+                .filter(|leg| leg.state == *wanted)
+                .map(|leg| leg.node.clone())
+                .collect()
+        };
+        match &transfer.stage {
+            Stage::Opening { deadline } if *deadline <= self.now => in_state(&LegState::Opening),
+            Stage::Committing { deadline } if *deadline <= self.now => {
+                in_state(&LegState::Committing)
+            }
+            Stage::Streaming => self.straggler(transfer).into_iter().collect(),
+            Stage::Opening { .. }
+            | Stage::Committing { .. }
+            | Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Parking
+            | Stage::Done
+            | Stage::Failed { .. }
+            | Stage::Cancelled => Vec::new(),
+        }
+    }
+
+    /// The first in the chain who makes no progress although whoever is before it has more. Those
+    /// behind it cannot have got any further, and are not to blame.
+    fn straggler(&self, transfer: &Transfer) -> Option<NodeName> {
+        let mut upstream = transfer.spec.size;
+        for &at in &transfer.chain {
+            let leg = &transfer.legs[at];
+            let held = match &leg.state {
+                LegState::Receiving { bytes, since } => {
+                    let behind = *bytes < upstream || transfer.is_small();
+                    if behind && self.now.since(*since) >= limits::PROGRESS_DEADLINE_MS {
+                        return Some(leg.node.clone());
+                    }
+                    *bytes
+                }
+                LegState::Received | LegState::Saved | LegState::Committing => transfer.spec.size,
+                LegState::Owed
+                | LegState::Opening
+                | LegState::Refused { .. }
+                | LegState::Dropped => upstream,
+            };
+            upstream = upstream.min(held);
+        }
+        None
+    }
+
+    /// What is owed to a consumer that has been away for longer than its feed's patience goes back
+    /// in the queue, and is placed elsewhere when its turn comes.
+    fn replace_overdue(&mut self) {
+        let patience: Vec<Option<u64>> = self
+            .queue
+            .feeds
+            .iter()
+            .map(|feed| {
+                feed.rules
+                    .as_ref()
+                    .and_then(|rules| rules.policy.replace_after_ms)
+            })
+            .collect();
+        let mut overdue = Vec::new();
+        for destination in self.destinations.0.values_mut() {
+            if destination.connected() {
+                continue;
+            }
+            // Where nobody else can take them they stay where they are; the next look begins
+            // behind them, so that they do not hide the others.
+            let turns: Vec<_> = match destination.replace_cursor {
+                Some(after) => destination
+                    .parked
+                    .range((Bound::Excluded(after), Bound::Unbounded)),
+                None => destination.parked.range(..),
+            }
+            .take(REPLACED_PER_TICK)
+            .copied()
+            .collect();
+            destination.replace_cursor = turns.last().copied();
+            for turn in &turns {
+                let key = self.queue.key(*turn);
+                let Some(dormant) = self.queue.dormant.get(&key) else {
+                    continue;
+                };
+                let patience = patience[usize::from(dormant.feed)];
+                if destination.gone_longer_than(patience, self.now) {
+                    overdue.push(key);
+                }
+            }
+        }
+        for key in overdue {
+            self.wake(key);
+        }
+    }
+}

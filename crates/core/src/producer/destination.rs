@@ -1,0 +1,232 @@
+//! What a producer knows of one consumer: the connection, what it owes it, and how much it may
+//! have under way to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::ids::{Attempt, Incarnation, Millis, NodeName, Slot, Start, TransferKey};
+use crate::limits;
+use crate::log::Position;
+use crate::producer::Session;
+use crate::producer::queue::Turn;
+use crate::ranges::{RangeSet, SlotRange};
+
+/// A slot whose transfer was placed elsewhere: its consumer is to be told so, and to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abandonment {
+    /// Which transfer.
+    pub(crate) key: TransferKey,
+    /// The attempt that the decision began.
+    pub(crate) attempt: Attempt,
+    /// Where the decision lies in the log; `None` until it is synced.
+    pub(crate) decided: Option<Position>,
+}
+
+/// One consumer, as a producer sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Destination {
+    /// The control connection.
+    pub(crate) session: Option<(Session, Incarnation)>,
+    /// Since when there is none; `None` while there is one.
+    pub(crate) down_since: Option<Millis>,
+    /// Open slots, and what is to be delivered under each.
+    pub(crate) duties: BTreeMap<(Start, Slot), TransferKey>,
+    /// Open slots of transfers that were placed elsewhere.
+    pub(crate) abandons: BTreeMap<(Start, Slot), Abandonment>,
+    /// The next slot of the current start.
+    next_slot: u64,
+    /// Transfers that left memory and are owed to it.
+    pub(crate) parked: BTreeSet<Turn>,
+    /// Where the last look for transfers to be placed elsewhere ended.
+    pub(crate) replace_cursor: Option<Turn>,
+    /// Small transfers in memory that wait for room in its window.
+    pub(crate) blocked: VecDeque<TransferKey>,
+    /// Transfers with something under way to it.
+    pub(crate) in_flight: BTreeSet<TransferKey>,
+    /// Bytes of small files under way to it.
+    small_bytes: u64,
+    /// Small files under way to it.
+    small_files: usize,
+    /// Large transfers under way to it.
+    large: usize,
+    /// Nothing new is tried before.
+    pub(crate) hold_off: Millis,
+    /// Failures since it last saved something.
+    failures: u32,
+    /// Slots closed since it was last told, by start.
+    newly_closed: BTreeMap<Start, RangeSet>,
+    /// Low watermarks as it was last told on this connection.
+    told_low: BTreeMap<Start, u64>,
+}
+
+impl Destination {
+    pub(crate) fn connected(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Whether something may be tried with it now.
+    pub(crate) fn ready(&self, now: Millis) -> bool {
+        self.connected() && self.hold_off <= now
+    }
+
+    /// Whether it has been unreachable for longer than `patience_ms`.
+    pub(crate) fn gone_longer_than(&self, patience_ms: Option<u64>, now: Millis) -> bool {
+        match (self.down_since, patience_ms) {
+            (Some(since), Some(patience)) => now.since(since) >= patience,
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// Draws the next slot of the current start.
+    pub(crate) fn draw_slot(&mut self) -> Slot {
+        self.next_slot += 1;
+        Slot(self.next_slot)
+    }
+
+    pub(crate) fn has_room(&self, small: bool) -> bool {
+        if small {
+            self.small_files < limits::SMALL_WINDOW_FILES
+                && self.small_bytes < limits::SMALL_WINDOW_BYTES
+        } else {
+            self.large < limits::LARGE_ACTIVE_PER_NODE_MAX
+        }
+    }
+
+    /// Counts a transfer as under way; again is harmless.
+    pub(crate) fn take_off(&mut self, key: TransferKey, small: bool, bytes: u64) {
+        if self.in_flight.insert(key) {
+            if small {
+                self.small_files += 1;
+                self.small_bytes += bytes;
+            } else {
+                self.large += 1;
+            }
+        }
+    }
+
+    /// The opposite; again is harmless.
+    pub(crate) fn land(&mut self, key: TransferKey, small: bool, bytes: u64) {
+        if self.in_flight.remove(&key) {
+            if small {
+                self.small_files -= 1;
+                self.small_bytes -= bytes;
+            } else {
+                self.large -= 1;
+            }
+        }
+    }
+
+    /// Something went wrong with it although it is connected: leave it alone for a while, longer
+    /// each time. `jitter` is any number.
+    pub(crate) fn back_off(&mut self, now: Millis, at_least_ms: u64, jitter: u64) {
+        self.failures = self.failures.saturating_add(1);
+        let ceiling = limits::RETRY_DELAY_MIN_MS
+            .saturating_mul(1 << self.failures.min(16))
+            .min(limits::RETRY_DELAY_MAX_MS);
+        let delay = (ceiling / 2 + jitter % (ceiling / 2 + 1)).max(at_least_ms);
+        self.hold_off = self.hold_off.max(now.plus(delay));
+    }
+
+    pub(crate) fn did_well(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A slot is closed, durably.
+    pub(crate) fn close(&mut self, start: Start, slot: Slot) -> Option<Abandonment> {
+        let abandoned = self.abandons.remove(&(start, slot));
+        self.duties.remove(&(start, slot));
+        self.newly_closed.entry(start).or_default().insert(slot.0);
+        abandoned
+    }
+
+    /// Every slot of `start` below this is closed: the low watermark.
+    pub(crate) fn low(&self, start: Start, current: Start) -> u64 {
+        let all = (start, Slot(0))..=(start, Slot(u64::MAX));
+        let delivering = self.duties.range(all.clone()).next().map(|(at, _)| at.1);
+        let abandoning = self.abandons.range(all).next().map(|(at, _)| at.1);
+        match delivering.into_iter().chain(abandoning).min() {
+            Some(slot) => slot.0,
+            None if start == current => self.next_slot + 1,
+            None => u64::MAX,
+        }
+    }
+
+    /// Starts with open slots, and the current one.
+    pub(crate) fn starts(&self, current: Start) -> BTreeSet<Start> {
+        let mut starts = BTreeSet::from([current]);
+        starts.extend(self.abandons.keys().map(|(start, _)| *start));
+        let mut from = (Start(0), Slot(0));
+        while let Some((&(start, _), _)) = self.duties.range(from..).next() {
+            starts.insert(start);
+            match start.0.checked_add(1) {
+                Some(next) => from = (Start(next), Slot(0)),
+                None => break,
+            }
+        }
+        starts
+    }
+
+    /// A new connection has heard nothing yet.
+    pub(crate) fn forget_told(&mut self) {
+        self.told_low.clear();
+        self.newly_closed.clear();
+    }
+
+    /// What is to be told about closed slots: start, low watermark, and further closed slots.
+    pub(crate) fn closed_news(&mut self, current: Start) -> Vec<(Start, u64, Vec<SlotRange>)> {
+        let mut news = Vec::new();
+        for start in self.starts(current) {
+            let low = self.low(start, current);
+            let mut closed = self.newly_closed.remove(&start).unwrap_or_default();
+            closed.remove_below(low);
+            if self.told_low.get(&start) != Some(&low) || !closed.is_empty() {
+                self.told_low.insert(start, low);
+                let ranges: Vec<_> = closed.ranges().collect();
+                if ranges.is_empty() {
+                    news.push((start, low, ranges));
+                } else {
+                    for part in ranges.chunks(limits::RANGES_PER_MESSAGE_MAX) {
+                        news.push((start, low, part.to_vec()));
+                    }
+                }
+            }
+        }
+        // A start without open slots is not among those above: all of it is closed.
+        for (start, _) in std::mem::take(&mut self.newly_closed) {
+            self.told_low.remove(&start);
+            news.push((start, u64::MAX, Vec::new()));
+        }
+        news
+    }
+}
+
+/// The consumers, by name; one that is asked for and unknown begins unreachable.
+#[derive(Debug, Default)]
+pub(crate) struct Destinations(pub(crate) BTreeMap<NodeName, Destination>);
+
+impl Destinations {
+    pub(crate) fn get(&self, node: &NodeName) -> Option<&Destination> {
+        self.0.get(node)
+    }
+
+    pub(crate) fn get_mut(&mut self, node: &NodeName) -> Option<&mut Destination> {
+        self.0.get_mut(node)
+    }
+
+    pub(crate) fn at(&mut self, node: &NodeName, now: Millis) -> &mut Destination {
+        self.0.entry(node.clone()).or_insert_with(|| Destination {
+            down_since: Some(now),
+            ..Destination::default()
+        })
+    }
+
+    pub(crate) fn ready(&self, node: &NodeName, now: Millis) -> bool {
+        self.get(node).is_some_and(|d| d.ready(now))
+    }
+
+    /// The connection to `node`, if it is the one numbered `session`.
+    pub(crate) fn session_is(&self, node: &NodeName, session: Session) -> bool {
+        self.get(node)
+            .and_then(|d| d.session)
+            .is_some_and(|(current, _)| current == session)
+    }
+}

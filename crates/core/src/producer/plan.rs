@@ -1,0 +1,363 @@
+//! Which consumers a transfer gets, and which it loses: decided once, logged, and changed only by
+//! another logged decision.
+
+use std::collections::BTreeSet;
+
+use crate::ids::{Attempt, NodeName, TransferKey};
+use crate::log::{Payload, Position};
+use crate::placement;
+use crate::producer::destination::Abandonment;
+use crate::producer::queue::Rest;
+use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
+use crate::producer::{Producer, Then, Wanted};
+use crate::ranges::RangeSet;
+use crate::record::{LegRung, LegsSettled, Placed, Record};
+use crate::spec::Replicas;
+use crate::view::MemberState;
+use crate::wire::{Abandon, Leg, Message};
+
+/// A change of placement.
+#[derive(Debug, Default)]
+struct Plan {
+    add: Vec<NodeName>,
+    drop: Vec<NodeName>,
+    short: bool,
+    reason: String,
+}
+
+impl Producer {
+    /// Takes a queued transfer a step further: places it, or starts an attempt.
+    pub(super) fn consider(&mut self, key: TransferKey) {
+        let Some(transfer) = self.active.get(&key) else {
+            return;
+        };
+        if transfer.is_delivered() {
+            return self.finish(key);
+        }
+        match self.plan(transfer) {
+            Some(plan) => self.place(key, plan),
+            None if transfer.legs.is_empty() => self.rest_unplaced(key),
+            None => self.start_attempt(key),
+        }
+    }
+
+    /// Nobody accepts the feed at all: it waits, unplaced.
+    fn rest_unplaced(&mut self, key: TransferKey) {
+        let transfer = &self.active[&key];
+        // Before its submission is synced its place is not known; `note_submitted` sees to it.
+        if transfer.submitted.is_some() {
+            self.put_to_rest(key, Rest::Fresh);
+        }
+    }
+
+    /// What should change about a transfer's consumers; `None` when nothing.
+    fn plan(&self, transfer: &Transfer) -> Option<Plan> {
+        let rules = self
+            .queue
+            .feed(&transfer.feed)
+            .and_then(|f| f.rules.as_ref());
+        let patience = rules.and_then(|r| r.policy.replace_after_ms);
+        let first = transfer.legs.is_empty();
+        let unsettled = |leg: &&TransferLeg| leg.state == LegState::Owed;
+        let lost: Vec<NodeName> = transfer
+            .kept()
+            .filter(unsettled)
+            .filter(|leg| self.is_gone_for_good(&leg.node))
+            .map(|leg| leg.node.clone())
+            .collect();
+        let replicas = rules.map(|r| r.policy.replicas);
+        // `all` means everybody, reachable or not: nobody stands in for another.
+        let replaceable = replicas != Some(Replicas::All);
+        let overdue: Vec<NodeName> = transfer
+            .kept()
+            .filter(|_| replaceable)
+            .filter(unsettled)
+            .filter(|leg| !lost.contains(&leg.node) && self.is_overdue(&leg.node, patience))
+            .map(|leg| leg.node.clone())
+            .collect();
+        let kept = transfer.kept().count() - lost.len();
+        let wanted = match replicas {
+            Some(Replicas::Count(count)) => count,
+            // It is decided once: who joins later gets later placements.
+            Some(Replicas::All) if first => self
+                .view
+                .accepting(&transfer.feed)
+                .filter(|member| !self.forgotten.contains(&member.name))
+                .count(),
+            Some(Replicas::All) => kept,
+            None => kept.max(1),
+        };
+        let sure = wanted.saturating_sub(kept);
+        let kept_nodes: BTreeSet<NodeName> = transfer
+            .kept()
+            .map(|leg| leg.node.clone())
+            .filter(|node| !lost.contains(node) && !overdue.contains(node))
+            .collect();
+        let mut found = self.candidates(transfer, &kept_nodes, patience, sure + overdue.len());
+        if found.len() < sure {
+            // Better a consumer that has been away for long than none at all: it is owed the file.
+            let with_found = kept_nodes.iter().chain(&found).cloned().collect();
+            let more = self.candidates(transfer, &with_found, None, sure - found.len());
+            found.extend(more);
+        }
+        // An overdue consumer is given up only for another; it keeps its duty otherwise.
+        let replaced = found.len().saturating_sub(sure).min(overdue.len());
+        let short = kept + found.len() - replaced < wanted;
+        let mut drop = lost;
+        drop.extend(overdue.into_iter().take(replaced));
+        if found.is_empty() && drop.is_empty() && short == transfer.short {
+            return None;
+        }
+        if first && found.is_empty() {
+            return None;
+        }
+        let reason = reason_of(first, &drop);
+        Some(Plan {
+            add: found,
+            drop,
+            short,
+            reason,
+        })
+    }
+
+    /// Up to `count` further consumers, in chain order; none that has been away for longer than
+    /// `patience`.
+    fn candidates(
+        &self,
+        transfer: &Transfer,
+        kept: &BTreeSet<NodeName>,
+        patience: Option<u64>,
+        count: usize,
+    ) -> Vec<NodeName> {
+        if count == 0 {
+            return Vec::new();
+        }
+        // Nobody who ever had a slot of this transfer gets another: it may have published it.
+        let mut exclude: BTreeSet<NodeName> =
+            transfer.legs.iter().map(|leg| leg.node.clone()).collect();
+        exclude.extend(self.forgotten.iter().cloned());
+        if patience.is_some() {
+            let gone = self
+                .view
+                .accepting(&transfer.feed)
+                .filter(|member| self.is_overdue(&member.name, patience))
+                .map(|member| member.name.clone());
+            exclude.extend(gone);
+        }
+        let ask = placement::Ask {
+            key: &transfer.spec.key,
+            feed: &transfer.feed,
+            replicas: Replicas::Count(kept.len() + count),
+            kept,
+            excluded: &exclude,
+        };
+        let placed = placement::place(&ask, &self.view);
+        placement::chain_order(&placed.members, &self.view, self.me.zone.as_deref())
+    }
+
+    fn is_gone_for_good(&self, node: &NodeName) -> bool {
+        self.forgotten.contains(node)
+            || self
+                .view
+                .member(node)
+                .is_none_or(|member| member.state == MemberState::Left)
+    }
+
+    fn is_overdue(&self, node: &NodeName, patience: Option<u64>) -> bool {
+        self.destinations
+            .get(node)
+            .is_some_and(|d| d.gone_longer_than(patience, self.now))
+    }
+
+    /// Writes a decision down; the attempt begins when it is synced.
+    fn place(&mut self, key: TransferKey, plan: Plan) {
+        let now = self.now;
+        let mut transfer = self.active.remove(&key).expect("its caller looked it up");
+        let mut close_at_once = Vec::new();
+        for node in &plan.drop {
+            let at = transfer
+                .leg_at(node)
+                .expect("the plan is about this transfer");
+            let leg = &mut transfer.legs[at];
+            leg.become_(LegState::Dropped);
+            let slot = (leg.start, leg.slot);
+            // Who never heard of the slot, or never will again, need not be asked.
+            if !leg.tried || self.forgotten.contains(node) {
+                close_at_once.push((node.clone(), slot));
+            } else {
+                let destination = self.destinations.at(node, now);
+                destination.duties.remove(&slot);
+                let attempt = Attempt(transfer.attempt.0 + 1);
+                let abandonment = Abandonment {
+                    key,
+                    attempt,
+                    decided: None,
+                };
+                destination.abandons.insert(slot, abandonment);
+            }
+        }
+        for node in &plan.add {
+            let destination = self.destinations.at(node, now);
+            let slot = destination.draw_slot();
+            destination.duties.insert((self.me.start, slot), key);
+            transfer.legs.push(TransferLeg {
+                node: node.clone(),
+                start: self.me.start,
+                slot,
+                state: LegState::Owed,
+                tried: false,
+            });
+        }
+        transfer.short = plan.short;
+        transfer.attempt = Attempt(transfer.attempt.0 + 1);
+        transfer.dirty = false;
+        transfer.become_(Stage::Placing);
+        self.active.insert(key, transfer);
+        let record = self.placed_record(key, &plan.reason, false);
+        self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
+        for (node, (start, slot)) in close_at_once {
+            let slots = RangeSet::from_iter([slot.0]);
+            self.append(Record::LegsSettled(LegsSettled {
+                node: node.as_str().to_owned(),
+                start: start.0,
+                slots: slots.ranges().collect(),
+                rung: LegRung::Abandoned.into(),
+                receipt: None,
+                refusal: String::new(),
+                at: now.0,
+            }));
+            self.journal.when_synced(Then::Close(node, start, slots));
+        }
+        if !plan.drop.is_empty() {
+            self.journal.when_synced(Then::Abandon(key));
+        }
+        self.journal.when_synced(Then::Begin(key));
+    }
+
+    /// A placement is synced: who was dropped is told, if it can be reached.
+    pub(super) fn tell_abandoned(&mut self, key: TransferKey) {
+        let nodes: Vec<NodeName> = self
+            .destinations
+            .0
+            .iter()
+            .filter(|(_, d)| d.abandons.values().any(|a| a.key == key))
+            .map(|(node, _)| node.clone())
+            .collect();
+        for node in nodes {
+            self.send_abandons(&node, Some(key));
+        }
+    }
+
+    /// Tells a consumer what was placed elsewhere: one transfer, or all of them.
+    pub(super) fn send_abandons(&mut self, node: &NodeName, only: Option<TransferKey>) {
+        let Some(destination) = self.destinations.get(node) else {
+            return;
+        };
+        let legs: Vec<Leg> = destination
+            .abandons
+            .iter()
+            .filter(|(_, a)| a.decided.is_some() && only.is_none_or(|key| a.key == key))
+            .map(|((start, slot), a)| Leg {
+                start: a.key.start.0,
+                seq: a.key.seq.0,
+                slot_start: start.0,
+                slot: slot.0,
+                attempt: a.attempt.0,
+            })
+            .collect();
+        for leg in legs {
+            self.send(node, Message::Abandon(Abandon { leg }));
+        }
+    }
+
+    /// A transfer's placement as the log has it: whole, as it stands now.
+    pub(super) fn placed_record(&self, key: TransferKey, reason: &str, carried: bool) -> Placed {
+        let transfer = &self.active[&key];
+        let abandoning = |leg: &TransferLeg| {
+            self.destinations
+                .get(&leg.node)
+                .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
+        };
+        Placed {
+            start: key.start.0,
+            seq: key.seq.0,
+            attempt: transfer.attempt.0,
+            epoch: self.view.epoch(),
+            reason: reason.to_owned(),
+            legs: transfer
+                .legs
+                .iter()
+                .map(|leg| leg.record(abandoning(leg)))
+                .collect(),
+            at: self.now.0,
+            carried,
+            short: transfer.short,
+            digest: transfer.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn begin_placed(&mut self, key: TransferKey) {
+        if self.stage_of(key) == Some(&Stage::Placing) {
+            let transfer = self.active.get_mut(&key).expect("it has a stage");
+            transfer.become_(Stage::Queued);
+            self.start_attempt(key);
+        }
+    }
+
+    /// A placement's place in the log is known.
+    pub(super) fn note_placed(&mut self, key: TransferKey, position: Position) {
+        for destination in self.destinations.0.values_mut() {
+            for abandonment in destination.abandons.values_mut().filter(|a| a.key == key) {
+                if let Some(old) = abandonment.decided.replace(position) {
+                    self.live.remove(old, 0);
+                }
+                self.live.add(position, 0);
+            }
+        }
+        let Some(transfer) = self.active.get_mut(&key) else {
+            return self.note_carried_placement(key, position);
+        };
+        if let Some(old) = transfer.placed.replace(position) {
+            self.live.remove(old, 0);
+        }
+        self.live.add(position, 0);
+        match transfer.stage {
+            Stage::Parking if transfer.submitted.is_some() => self.put_to_rest(key, Rest::Parked),
+            Stage::Failed { .. } => self.rest_failed(key),
+            Stage::Parking
+            | Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Done
+            | Stage::Cancelled => {}
+        }
+    }
+
+    /// Nothing can be done for a transfer now: it leaves memory until its consumers can take it.
+    pub(super) fn park(&mut self, key: TransferKey) {
+        let transfer = self.active.get_mut(&key).expect("its caller looked it up");
+        if transfer.stage != Stage::Parking {
+            transfer.become_(Stage::Parking);
+        }
+        if !transfer.dirty && transfer.placed.is_some() && transfer.submitted.is_some() {
+            return self.put_to_rest(key, Rest::Parked);
+        }
+        transfer.dirty = false;
+        let record = self.placed_record(key, "", true);
+        self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
+    }
+}
+
+fn reason_of(first: bool, drop: &[NodeName]) -> String {
+    if first {
+        return "first placement".to_owned();
+    }
+    match drop {
+        [] => "another consumer was wanted".to_owned(),
+        [one] => format!("{one} is gone"),
+        [one, rest @ ..] => format!("{one} and {} more are gone", rest.len()),
+    }
+}

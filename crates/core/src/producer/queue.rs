@@ -1,0 +1,162 @@
+//! Transfers that are not in memory: what is known of each, and in what order they come back.
+//!
+//! A million queued files must not cost a million descriptions, so all that stays of a transfer
+//! outside the active window is where its records lie in the log, and what decides its turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{FeedName, Start, TransferKey};
+use crate::log::Position;
+use crate::producer::FeedRules;
+
+/// A place in a queue: small before large, then the higher priority, then the older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    /// Whether it is large.
+    pub(crate) large: bool,
+    /// Negated priority.
+    pub(crate) rank: i32,
+    /// Number of its start, counted in the order in which they happened.
+    pub(crate) start_number: u32,
+    /// Its sequence.
+    pub(crate) seq: u64,
+}
+
+/// Why a transfer is not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It waits for its turn; it may have been placed before.
+    Fresh,
+    /// It is owed to consumers that cannot take it now.
+    Parked,
+    /// Its records are being read.
+    Fetching,
+    /// A person must act.
+    Failed,
+}
+
+/// What is kept of a transfer outside the active window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dormant {
+    pub(crate) submitted: Position,
+    pub(crate) placed: Option<Position>,
+    pub(crate) bytes: u64,
+    pub(crate) feed: u16,
+    pub(crate) rank: i32,
+    pub(crate) large: bool,
+    pub(crate) rest: Rest,
+}
+
+/// A feed's queue.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) name: FeedName,
+    /// `None` for a feed that the configuration no longer has: what was submitted is delivered.
+    pub(crate) rules: Option<FeedRules>,
+    pub(crate) fresh: BTreeSet<Turn>,
+    pub(crate) queued_bytes: u64,
+    pub(crate) queued_files: u64,
+    pub(crate) failed: u64,
+    /// Done since this life began.
+    pub(crate) done_files: u64,
+    pub(crate) done_bytes: u64,
+}
+
+/// First possible turn of a large transfer; the small ones are all before it.
+const FIRST_LARGE: Turn = Turn {
+    large: true,
+    rank: i32::MIN,
+    start_number: 0,
+    seq: 0,
+};
+
+/// The first turn of a kind in a queue.
+pub(crate) fn first_turn(turns: &BTreeSet<Turn>, small: bool) -> Option<Turn> {
+    if small {
+        turns.range(..FIRST_LARGE).next().copied()
+    } else {
+        turns.range(FIRST_LARGE..).next().copied()
+    }
+}
+
+impl Feed {
+    /// Whose turn it is.
+    pub(crate) fn first_fresh(&self, small: bool) -> Option<Turn> {
+        first_turn(&self.fresh, small)
+    }
+}
+
+/// Feeds, the dormant transfers, and how they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) feeds: Vec<Feed>,
+    pub(crate) dormant: BTreeMap<TransferKey, Dormant>,
+    starts: Vec<Start>,
+    start_numbers: BTreeMap<Start, u32>,
+}
+
+impl Queue {
+    /// Numbers a start; the same one again is harmless.
+    pub(crate) fn note_start(&mut self, start: Start) -> u32 {
+        if let Some(&number) = self.start_numbers.get(&start) {
+            return number;
+        }
+        let number = u32::try_from(self.starts.len()).expect("fewer than 2^32 starts");
+        self.starts.push(start);
+        self.start_numbers.insert(start, number);
+        number
+    }
+
+    pub(crate) fn feed_index(&mut self, name: &FeedName) -> u16 {
+        if let Some(at) = self.feeds.iter().position(|feed| feed.name == *name) {
+            return u16::try_from(at).expect("checked when it was added");
+        }
+        let at = u16::try_from(self.feeds.len()).expect("fewer than 65,536 feeds");
+        self.feeds.push(Feed {
+            name: name.clone(),
+            rules: None,
+            fresh: BTreeSet::new(),
+            queued_bytes: 0,
+            queued_files: 0,
+            failed: 0,
+            done_files: 0,
+            done_bytes: 0,
+        });
+        at
+    }
+
+    pub(crate) fn feed(&self, name: &FeedName) -> Option<&Feed> {
+        self.feeds.iter().find(|feed| feed.name == *name)
+    }
+
+    pub(crate) fn feed_mut(&mut self, name: &FeedName) -> Option<&mut Feed> {
+        self.feeds.iter_mut().find(|feed| feed.name == *name)
+    }
+
+    pub(crate) fn turn(&mut self, key: TransferKey, large: bool, rank: i32) -> Turn {
+        Turn {
+            large,
+            rank,
+            start_number: self.note_start(key.start),
+            seq: key.seq.0,
+        }
+    }
+
+    pub(crate) fn key(&self, turn: Turn) -> TransferKey {
+        TransferKey {
+            start: self.starts[turn.start_number as usize],
+            seq: crate::ids::Sequence(turn.seq),
+        }
+    }
+
+    /// Puts a transfer that is not in memory in its feed's queue.
+    pub(crate) fn make_fresh(&mut self, key: TransferKey) {
+        let Some(dormant) = self.dormant.get_mut(&key) else {
+            return;
+        };
+        dormant.rest = Rest::Fresh;
+        let (feed, large, rank) = (dormant.feed, dormant.large, dormant.rank);
+        let turn = self.turn(key, large, rank);
+        self.feeds[usize::from(feed)].fresh.insert(turn);
+    }
+}

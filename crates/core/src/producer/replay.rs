@@ -1,0 +1,521 @@
+//! After a restart: from the log's records to where the last life left off.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{
+    Attempt, Digest, FeedName, Incarnation, Millis, NodeName, Sequence, Slot, Start, TransferKey,
+};
+use crate::limits;
+use crate::log::Position;
+use crate::producer::destination::Abandonment;
+use crate::producer::queue::{Dormant, Rest};
+use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
+use crate::producer::{Effect, Producer};
+use crate::ranges::SlotRange;
+use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
+
+/// What the records said of a transfer so far.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    claim: Option<(Claiming, Position)>,
+    submitted: Option<Position>,
+    placed: Option<Position>,
+    feed: FeedName,
+    rank: i32,
+    bytes: u64,
+    legs: Vec<TransferLeg>,
+    short: bool,
+    attempt: Attempt,
+    digest: Option<Digest>,
+    hashes: Vec<u8>,
+    /// Whether something happened since its placement was last written whole.
+    dirty: bool,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Live,
+    Failed(String),
+    Done,
+    Cancelled,
+}
+
+impl Producer {
+    /// Takes in one record of the log; in order, before [`Producer::begin`].
+    pub fn replay(&mut self, position: Position, record: &Record) {
+        self.replayed_to = Some(position);
+        match record {
+            Record::Boot(boot) => {
+                self.queue.note_start(Start(boot.start));
+                self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
+            }
+            Record::Forgotten(forgotten) => {
+                if let Ok(node) = NodeName::new(&forgotten.node) {
+                    self.forgotten.insert(node);
+                }
+            }
+            Record::Claiming(claim) => self.replay_claim(position, claim),
+            Record::Unclaimed(claim) => {
+                self.replayed.remove(&key_of(claim.start, claim.seq));
+            }
+            Record::Submitted(submitted) => self.replay_submitted(position, submitted),
+            Record::Placed(placed) => self.replay_placed(position, placed),
+            Record::AttemptStarted(started) => {
+                if let Some(transfer) = self.replayed.get_mut(&key_of(started.start, started.seq)) {
+                    transfer.attempt = transfer.attempt.max(Attempt(started.attempt));
+                }
+            }
+            Record::Hashed(hashed) => {
+                if let Some(transfer) = self.replayed.get_mut(&key_of(hashed.start, hashed.seq)) {
+                    let at = usize::try_from(hashed.first_chunk)
+                        .unwrap_or(usize::MAX)
+                        .saturating_mul(32);
+                    if at <= transfer.hashes.len() {
+                        transfer.hashes.truncate(at);
+                        transfer.hashes.extend_from_slice(&hashed.hashes);
+                    }
+                }
+            }
+            Record::DigestKnown(known) => {
+                if let Some(transfer) = self.replayed.get_mut(&key_of(known.start, known.seq)) {
+                    transfer.digest = Digest::from_slice(&known.digest);
+                    transfer.dirty = true;
+                }
+            }
+            Record::LegsSettled(settled) => self.replay_settled(settled),
+            Record::Done(list) => self.replay_fate(list.start, &list.seqs, &Fate::Done),
+            Record::Failed(list) => {
+                self.replay_fate(list.start, &list.seqs, &Fate::Failed(list.reason.clone()));
+            }
+            Record::Cancelled(list) => self.replay_fate(list.start, &list.seqs, &Fate::Cancelled),
+            Record::Retried(list) => self.replay_fate(list.start, &list.seqs, &Fate::Live),
+            Record::Released(list) => {
+                for seq in seqs_of(&list.seqs) {
+                    self.replay_released(key_of(list.start, seq));
+                }
+            }
+            // The consumer's, and the node's own.
+            Record::PeerSeen(_)
+            | Record::ViewSeen(_)
+            | Record::Opened(_)
+            | Record::Watermark(_)
+            | Record::SmallReceived(_)
+            | Record::SmallSaved(_)
+            | Record::Publishing(_)
+            | Record::Published(_)
+            | Record::SlotAbandoned(_)
+            | Record::SlotsClosed(_)
+            | Record::SlotCarried(_)
+            | Record::InboxMarked(_) => {}
+        }
+    }
+
+    fn replay_entry(
+        &mut self,
+        key: TransferKey,
+        spec: &crate::spec::FileSpec,
+    ) -> Option<&mut Replayed> {
+        let feed = FeedName::new(&spec.feed).ok()?;
+        self.queue.note_start(key.start);
+        Some(self.replayed.entry(key).or_insert_with(|| Replayed {
+            claim: None,
+            submitted: None,
+            placed: None,
+            feed,
+            rank: -spec.priority,
+            bytes: spec.size,
+            legs: Vec::new(),
+            short: false,
+            attempt: Attempt(0),
+            digest: None,
+            hashes: Vec::new(),
+            dirty: false,
+            fate: Fate::Live,
+        }))
+    }
+
+    fn replay_claim(&mut self, position: Position, claim: &Claiming) {
+        let key = key_of(claim.start, claim.seq);
+        if let Some(entry) = self.replay_entry(key, &claim.spec)
+            && entry.submitted.is_none()
+        {
+            entry.claim = Some((claim.clone(), position));
+        }
+    }
+
+    fn replay_submitted(&mut self, position: Position, submitted: &Submitted) {
+        let key = key_of(submitted.start, submitted.seq);
+        let payload = payload_bytes(submitted.spec.size);
+        let Some(entry) = self.replay_entry(key, &submitted.spec) else {
+            return;
+        };
+        entry.claim = None;
+        entry.bytes = submitted.spec.size;
+        if let Some(digest) = Digest::from_slice(&submitted.digest) {
+            entry.digest = Some(digest);
+        }
+        // Written again when it was carried forward: only its place is new.
+        let old = entry.submitted.replace(position);
+        if let Some(old) = old {
+            self.live.remove(old, payload);
+        }
+        self.live.add(position, payload);
+    }
+
+    fn replay_placed(&mut self, position: Position, placed: &Placed) {
+        let key = key_of(placed.start, placed.seq);
+        let legs: Vec<TransferLeg> = placed
+            .legs
+            .iter()
+            .filter_map(TransferLeg::from_record)
+            .map(|leg| TransferLeg { tried: true, ..leg })
+            .collect();
+        for leg in &legs {
+            self.queue.note_start(leg.start);
+        }
+        for record in &placed.legs {
+            if record.rung() != LegRung::Abandoning {
+                continue;
+            }
+            let Ok(node) = NodeName::new(&record.node) else {
+                continue;
+            };
+            let attempt = Attempt(placed.attempt);
+            let at = (Start(record.start), Slot(record.slot));
+            let destination = self.destinations.at(&node, Millis(0));
+            destination.duties.remove(&at);
+            let new = Abandonment {
+                key,
+                attempt,
+                decided: Some(position),
+            };
+            if let Some(old) = destination.abandons.insert(at, new).and_then(|a| a.decided) {
+                self.live.remove(old, 0);
+            }
+            self.live.add(position, 0);
+        }
+        let Some(entry) = self.replayed.get_mut(&key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.legs, legs.clone());
+        let old = entry.placed.replace(position);
+        entry.short = placed.short;
+        entry.attempt = entry.attempt.max(Attempt(placed.attempt));
+        entry.dirty = false;
+        if let Some(digest) = Digest::from_slice(&placed.digest) {
+            entry.digest = Some(digest);
+        }
+        if let Some(old) = old {
+            self.live.remove(old, 0);
+        }
+        self.live.add(position, 0);
+        for leg in before {
+            self.destinations
+                .at(&leg.node, Millis(0))
+                .duties
+                .remove(&(leg.start, leg.slot));
+        }
+        for leg in legs {
+            if matches!(leg.state, LegState::Owed | LegState::Refused { .. }) {
+                self.destinations
+                    .at(&leg.node, Millis(0))
+                    .duties
+                    .insert((leg.start, leg.slot), key);
+            }
+        }
+    }
+
+    fn replay_settled(&mut self, settled: &LegsSettled) {
+        let Ok(node) = NodeName::new(&settled.node) else {
+            return;
+        };
+        let start = Start(settled.start);
+        for slot in seqs_of(&settled.slots).map(Slot) {
+            let destination = self.destinations.at(&node, Millis(0));
+            if let Some(abandonment) = destination.abandons.remove(&(start, slot)) {
+                if let Some(position) = abandonment.decided {
+                    self.live.remove(position, 0);
+                }
+                continue;
+            }
+            let Some(&key) = destination.duties.get(&(start, slot)) else {
+                continue;
+            };
+            if settled.rung() != LegRung::Refused {
+                destination.duties.remove(&(start, slot));
+            }
+            let Some(entry) = self.replayed.get_mut(&key) else {
+                continue;
+            };
+            entry.dirty = true;
+            if let Some(leg) = entry
+                .legs
+                .iter_mut()
+                .find(|l| l.node == node && l.start == start && l.slot == slot)
+            {
+                leg.state = match settled.rung() {
+                    LegRung::Saved => LegState::Saved,
+                    LegRung::Refused => LegState::Refused {
+                        reason: settled.refusal.clone(),
+                    },
+                    LegRung::Abandoned | LegRung::Abandoning => LegState::Dropped,
+                    LegRung::Owed => LegState::Owed,
+                };
+            }
+        }
+    }
+
+    fn replay_fate(&mut self, start: u64, seqs: &[SlotRange], fate: &Fate) {
+        for seq in seqs_of(seqs) {
+            let Some(entry) = self.replayed.get_mut(&key_of(start, seq)) else {
+                continue;
+            };
+            if *fate == Fate::Live {
+                for leg in &mut entry.legs {
+                    if matches!(leg.state, LegState::Refused { .. }) {
+                        leg.state = LegState::Owed;
+                        entry.dirty = true;
+                    }
+                }
+            }
+            entry.fate = fate.clone();
+        }
+    }
+
+    fn replay_released(&mut self, key: TransferKey) {
+        let Some(entry) = self.replayed.remove(&key) else {
+            return;
+        };
+        if let Some(position) = entry.submitted {
+            self.live.remove(position, payload_bytes(entry.bytes));
+        }
+        if let Some(position) = entry.placed {
+            self.live.remove(position, 0);
+        }
+        for leg in entry.legs {
+            self.destinations
+                .at(&leg.node, Millis(0))
+                .duties
+                .remove(&(leg.start, leg.slot));
+        }
+    }
+
+    /// Goes on after the last record: releases what is done, takes up what was claimed, and queues
+    /// the rest.
+    pub fn begin(&mut self, now: Millis) -> Vec<Effect> {
+        self.now = now;
+        for destination in self.destinations.0.values_mut() {
+            destination.down_since = Some(now);
+        }
+        let members: Vec<NodeName> = self.view.members().iter().map(|m| m.name.clone()).collect();
+        for node in members {
+            self.destinations.at(&node, now);
+        }
+        for (key, mut entry) in std::mem::take(&mut self.replayed) {
+            if let Some((claim, position)) = entry.claim.take() {
+                self.begin_claim(key, entry.feed, claim, position);
+            } else if entry.submitted.is_some() {
+                self.begin_transfer(key, entry);
+            }
+        }
+        self.flush();
+        std::mem::take(&mut self.out)
+    }
+
+    fn begin_claim(
+        &mut self,
+        key: TransferKey,
+        feed: FeedName,
+        claim: Claiming,
+        position: Position,
+    ) {
+        self.queue.feed_index(&feed);
+        let mut transfer = Transfer::new(key, feed, claim.spec, claim.source);
+        transfer.stage = Stage::Claiming;
+        transfer.claimed = Some(position);
+        self.live.add(position, 0);
+        self.activate(transfer);
+        self.take(key);
+    }
+
+    fn begin_transfer(&mut self, key: TransferKey, entry: Replayed) {
+        let feed = self.queue.feed_index(&entry.feed);
+        let large = entry.bytes > limits::SMALL_FILE_BYTES_MAX;
+        let dormant = Dormant {
+            submitted: entry.submitted.expect("its caller looked"),
+            placed: entry.placed,
+            bytes: entry.bytes,
+            feed,
+            rank: entry.rank,
+            large,
+            rest: Rest::Parked,
+        };
+        self.queue.dormant.insert(key, dormant);
+        if entry.fate != Fate::Done && entry.fate != Fate::Cancelled {
+            let feed = &mut self.queue.feeds[usize::from(feed)];
+            feed.queued_bytes += entry.bytes;
+            feed.queued_files += 1;
+        }
+        match &entry.fate {
+            Fate::Done | Fate::Cancelled => {
+                self.replayed.insert(key, entry);
+                self.fetch(key);
+            }
+            Fate::Failed(reason) => {
+                self.failures.insert(key, reason.clone());
+                self.queue.dormant.get_mut(&key).expect("just made").rest = Rest::Failed;
+                self.queue.feeds[usize::from(feed)].failed += 1;
+                self.replayed.insert(key, entry);
+            }
+            // Whatever its consumers have to be asked for, the queue brings it back.
+            Fate::Live => {
+                if entry.dirty || !entry.hashes.is_empty() {
+                    self.replayed.insert(key, entry);
+                }
+                self.queue.make_fresh(key);
+            }
+        }
+    }
+
+    /// A transfer's records are back in memory.
+    pub(super) fn on_fetched(
+        &mut self,
+        key: TransferKey,
+        submitted: Submitted,
+        placed: Option<Placed>,
+    ) {
+        if self.carrying.remove(&key).is_some()
+            && self.carry_fetched(key, &submitted, placed.as_ref())
+        {
+            return;
+        }
+        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+            return;
+        };
+        if dormant.rest != Rest::Fetching {
+            return;
+        }
+        self.queue.dormant.remove(&key);
+        if dormant.large {
+            self.large_active -= 1;
+        } else {
+            self.small_active -= 1;
+        }
+        let turn = self.queue.turn(key, dormant.large, dormant.rank);
+        for destination in self.destinations.0.values_mut() {
+            destination.parked.remove(&turn);
+        }
+        self.short.remove(&key);
+        let feed = self.queue.feeds[usize::from(dormant.feed)].name.clone();
+        let mut transfer = Transfer::new(key, feed, submitted.spec, submitted.source);
+        transfer.submitted = Some(dormant.submitted);
+        transfer.placed = dormant.placed;
+        transfer.digest = Digest::from_slice(&submitted.digest);
+        if let Some(placed) = &placed {
+            let aged = dormant.placed <= self.replayed_to;
+            transfer.short = placed.short;
+            transfer.attempt = Attempt(placed.attempt);
+            transfer.digest = transfer.digest.or(Digest::from_slice(&placed.digest));
+            transfer.legs = placed
+                .legs
+                .iter()
+                .filter_map(TransferLeg::from_record)
+                .map(|leg| TransferLeg {
+                    tried: leg.tried || aged,
+                    ..leg
+                })
+                .collect();
+        }
+        let fate = match self.replayed.remove(&key) {
+            Some(entry) => {
+                transfer.legs = entry.legs;
+                transfer.short = entry.short;
+                transfer.attempt = transfer.attempt.max(entry.attempt);
+                transfer.digest = transfer.digest.or(entry.digest);
+                transfer.hashes = entry.hashes;
+                transfer.dirty = entry.dirty;
+                entry.fate
+            }
+            None => Fate::Live,
+        };
+        // It was read from the log, and so it is synced.
+        transfer.digest_synced = transfer.digest.is_some();
+        // A person retried it.
+        for leg in &mut transfer.legs {
+            if matches!(leg.state, LegState::Refused { .. }) {
+                leg.become_(LegState::Owed);
+                transfer.dirty = true;
+            }
+        }
+        self.resume(key, transfer, &fate);
+    }
+
+    fn resume(&mut self, key: TransferKey, mut transfer: Transfer, fate: &Fate) {
+        match fate {
+            Fate::Done => transfer.stage = Stage::Done,
+            Fate::Cancelled => transfer.stage = Stage::Cancelled,
+            Fate::Live | Fate::Failed(_) => {}
+        }
+        let finished = matches!(transfer.stage, Stage::Done | Stage::Cancelled);
+        self.activate(transfer);
+        let cancels = self.cancelling.remove(&key).unwrap_or_default();
+        if finished {
+            return self.release(&[key]);
+        }
+        if !cancels.is_empty() {
+            for token in cancels {
+                self.on_cancel(token, key);
+            }
+            if self.stage_of(key) == Some(&Stage::Cancelled) {
+                return;
+            }
+        }
+        self.consider(key);
+    }
+}
+
+impl Producer {
+    /// The current placement of a transfer that a replay left with news, as a record.
+    pub(super) fn replayed_placement(&self, key: TransferKey) -> Option<Placed> {
+        let entry = self
+            .replayed
+            .get(&key)
+            .filter(|entry| !entry.legs.is_empty())?;
+        Some(Placed {
+            start: key.start.0,
+            seq: key.seq.0,
+            attempt: entry.attempt.0,
+            epoch: self.view.epoch(),
+            reason: String::new(),
+            legs: entry.legs.iter().map(|leg| leg.record(false)).collect(),
+            at: self.now.0,
+            carried: true,
+            short: entry.short,
+            digest: entry.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Bytes of a submission's payload in the log.
+pub(super) fn payload_bytes(size: u64) -> u64 {
+    if size <= limits::SMALL_FILE_BYTES_MAX {
+        size
+    } else {
+        0
+    }
+}
+
+fn key_of(start: u64, seq: u64) -> TransferKey {
+    TransferKey {
+        start: Start(start),
+        seq: Sequence(seq),
+    }
+}
+
+fn seqs_of(ranges: &[SlotRange]) -> impl Iterator<Item = u64> + '_ {
+    ranges.iter().flat_map(|range| range.from..range.to)
+}
+
+/// What replaying has gathered, until [`Producer::begin`].
+pub(super) type ReplayedTransfers = BTreeMap<TransferKey, Replayed>;

@@ -1,0 +1,413 @@
+//! One transfer as its producer holds it while it is in the active window, and the legal changes
+//! of its state.
+
+use crate::ids::{
+    Attempt, Digest, FeedName, Fence, Incarnation, Millis, NodeName, Slot, Start, TransferKey,
+};
+use crate::limits;
+use crate::log::Position;
+use crate::producer::Token;
+use crate::record::{LegRecord, LegRung};
+use crate::spec::{FileSpec, Source};
+use crate::wire;
+
+/// Where a transfer stands.
+///
+/// ```text
+///  Claiming ──▶ Queued ──▶ Placing ──▶ Opening ──▶ Streaming ──▶ Committing ──▶ Done ──▶ (released)
+///     │            ▲  ▲       │        │  ▲  │        │  │            │
+///     ▼            │  │       ▼        │  └──┼────────┘  │            │
+///  (unclaimed)     │  └── Parking ◀────┴─────┴───────────┴────────────┘
+///                  │                   (what is left is owed to somebody who cannot take it now)
+///               Failed ◀── any of them up to Committing          Cancelled ◀── any up to Committing
+/// ```
+/// A small file has no `Opening`: its bytes are pushed (`Streaming`), or those consumers that may
+/// have some of it are asked first (`Streaming` as well, with the leg in `Opening`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// The claim is logged, or being logged; the file is being taken into the spool.
+    Claiming,
+    /// Submitted; waiting for its turn, or for the log to say so.
+    Queued,
+    /// Consumers are chosen; waiting for the log to say so.
+    Placing,
+    /// Consumers have been asked what they hold.
+    Opening {
+        /// Who has not answered by then is left out.
+        deadline: Millis,
+    },
+    /// Bytes are on their way down the chain.
+    Streaming,
+    /// Every member has received it, and has been told to publish.
+    Committing {
+        /// Who has not answered by then is left out.
+        deadline: Millis,
+    },
+    /// Its state is being written, to leave memory.
+    Parking,
+    /// Every consumer has it; the source is being released.
+    Done,
+    /// A person must act.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A person does not want it; the source is being given back.
+    Cancelled,
+}
+
+impl Stage {
+    /// Whether a transfer may go from this stage to `next`: the one place that says so.
+    #[must_use]
+    pub fn may_become(&self, next: &Self) -> bool {
+        use Stage::{
+            Cancelled, Claiming, Committing, Done, Failed, Opening, Parking, Placing, Queued,
+            Streaming,
+        };
+        match (self, next) {
+            (Claiming, Queued | Cancelled) => true,
+            (Queued, Placing | Opening { .. } | Streaming | Parking) => true,
+            (Placing, Opening { .. } | Streaming | Queued | Parking | Placing) => true,
+            (Opening { .. }, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => {
+                true
+            }
+            (Streaming, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => true,
+            (Committing { .. }, Opening { .. } | Queued | Parking) => true,
+            (Parking, Placing | Queued) => true,
+            (
+                Queued | Placing | Opening { .. } | Streaming | Committing { .. } | Parking,
+                Done | Failed { .. } | Cancelled,
+            ) => true,
+            (Failed { .. }, Queued | Cancelled) => true,
+            (
+                Claiming
+                | Queued
+                | Placing
+                | Opening { .. }
+                | Streaming
+                | Committing { .. }
+                | Parking
+                | Done
+                | Failed { .. }
+                | Cancelled,
+                _,
+            ) => false,
+        }
+    }
+
+    /// The stage's name, as `status` prints it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Queued => "queued",
+            Self::Placing => "placing",
+            Self::Opening { .. } => "opening",
+            Self::Streaming => "streaming",
+            Self::Committing { .. } => "committing",
+            Self::Parking => "parking",
+            Self::Done => "releasing",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Where one consumer of a transfer stands.
+///
+/// ```text
+///  Owed ──▶ Opening ──▶ Receiving ──▶ Received ──▶ Committing ──▶ Saved
+///   ▲ │        │            │             │             │
+///   │ └────────┴────────────┴─────────────┴─────────────┤ (its answer may be any of these)
+///   └───────────────── lost, late, or refused for now ◀─┘
+///  Owed … Committing ──▶ Refused ──▶ Owed (a person retried)
+///  Owed, Refused ──▶ Dropped (it was placed elsewhere)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegState {
+    /// Nothing is under way.
+    Owed,
+    /// It was asked what it holds.
+    Opening,
+    /// Bytes are on their way to it.
+    Receiving {
+        /// The first byte that it does not hold, as far as is known.
+        bytes: u64,
+        /// When that last changed.
+        since: Millis,
+    },
+    /// It holds every byte.
+    Received,
+    /// It was told to publish.
+    Committing,
+    /// It answered that the file is durable and will be visible.
+    Saved,
+    /// It will not have it; a person must act.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The transfer was placed elsewhere instead; it is told so on its own account.
+    Dropped,
+}
+
+impl LegState {
+    /// Whether a leg may go from this state to `next`: the one place that says so.
+    #[must_use]
+    pub fn may_become(&self, next: &Self) -> bool {
+        use LegState::{Committing, Dropped, Opening, Owed, Received, Receiving, Refused, Saved};
+        match (self, next) {
+            (Owed, Opening | Receiving { .. } | Saved | Refused { .. } | Dropped | Owed) => true,
+            (Opening, Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. }) => {
+                true
+            }
+            (
+                Receiving { .. },
+                Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. },
+            ) => true,
+            (Received, Opening | Committing | Saved | Owed | Refused { .. }) => true,
+            (Committing, Opening | Saved | Owed | Refused { .. }) => true,
+            (Refused { .. }, Owed | Dropped | Saved) => true,
+            (
+                Owed
+                | Opening
+                | Receiving { .. }
+                | Received
+                | Committing
+                | Saved
+                | Refused { .. }
+                | Dropped,
+                _,
+            ) => false,
+        }
+    }
+
+    /// Whether something is under way with this consumer.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        match self {
+            Self::Opening | Self::Receiving { .. } | Self::Received | Self::Committing => true,
+            Self::Owed | Self::Saved | Self::Refused { .. } | Self::Dropped => false,
+        }
+    }
+
+    /// The state's name, as `show` prints it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Owed => "owed",
+            Self::Opening => "opening",
+            Self::Receiving { .. } => "receiving",
+            Self::Received => "received",
+            Self::Committing => "committing",
+            Self::Saved => "saved",
+            Self::Refused { .. } => "refused",
+            Self::Dropped => "replaced",
+        }
+    }
+}
+
+/// One consumer of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferLeg {
+    /// The consumer.
+    pub node: NodeName,
+    /// The start under which its slot was drawn.
+    pub start: Start,
+    /// The slot.
+    pub slot: Slot,
+    /// Where it stands.
+    pub state: LegState,
+    /// Whether bytes may have been sent to it.
+    pub tried: bool,
+}
+
+impl TransferLeg {
+    /// Changes the state.
+    pub(crate) fn become_(&mut self, next: LegState) {
+        assert!(
+            self.state.may_become(&next),
+            "a leg at {} went from {:?} to {next:?}",
+            self.node,
+            self.state
+        );
+        self.state = next;
+    }
+
+    /// The leg as the wire names it.
+    pub(crate) fn named(&self, key: TransferKey, attempt: Attempt) -> wire::Leg {
+        wire::Leg {
+            start: key.start.0,
+            seq: key.seq.0,
+            slot_start: self.start.0,
+            slot: self.slot.0,
+            attempt: attempt.0,
+        }
+    }
+
+    /// The leg as the log names it; `abandoning` says whether a dropped one has yet to answer.
+    pub(crate) fn record(&self, abandoning: bool) -> LegRecord {
+        let (rung, refusal) = match &self.state {
+            LegState::Owed
+            | LegState::Opening
+            | LegState::Receiving { .. }
+            | LegState::Received
+            | LegState::Committing => (LegRung::Owed, ""),
+            LegState::Saved => (LegRung::Saved, ""),
+            LegState::Refused { reason } => (LegRung::Refused, reason.as_str()),
+            LegState::Dropped if abandoning => (LegRung::Abandoning, ""),
+            LegState::Dropped => (LegRung::Abandoned, ""),
+        };
+        LegRecord {
+            node: self.node.as_str().to_owned(),
+            start: self.start.0,
+            slot: self.slot.0,
+            rung: rung.into(),
+            tried: self.tried,
+            refusal: refusal.to_owned(),
+        }
+    }
+
+    /// Reads a leg back; `None` for a name that cannot be one.
+    pub(crate) fn from_record(record: &LegRecord) -> Option<Self> {
+        let state = match record.rung() {
+            LegRung::Owed => LegState::Owed,
+            LegRung::Saved => LegState::Saved,
+            LegRung::Refused => LegState::Refused {
+                reason: record.refusal.clone(),
+            },
+            LegRung::Abandoning | LegRung::Abandoned => LegState::Dropped,
+        };
+        Some(Self {
+            node: NodeName::new(&record.node).ok()?,
+            start: Start(record.start),
+            slot: Slot(record.slot),
+            state,
+            tried: record.tried,
+        })
+    }
+}
+
+/// A transfer in the active window.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// Which.
+    pub key: TransferKey,
+    /// Its feed.
+    pub feed: FeedName,
+    /// The file.
+    pub spec: FileSpec,
+    /// Its place.
+    pub source: Source,
+    /// Its digest, once known.
+    pub digest: Option<Digest>,
+    /// Whether the digest is synced: no commit before.
+    pub(crate) digest_synced: bool,
+    /// The current try.
+    pub attempt: Attempt,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Its consumers, in chain order.
+    pub legs: Vec<TransferLeg>,
+    /// Whether more consumers are wanted than there were.
+    pub short: bool,
+    /// Where its claim lies, until it is submitted.
+    pub(crate) claimed: Option<Position>,
+    /// Where its submission lies; known once it is synced.
+    pub(crate) submitted: Option<Position>,
+    /// Where its newest placement lies; known once it is synced.
+    pub(crate) placed: Option<Position>,
+    /// Whether anything changed since that placement was written.
+    pub(crate) dirty: bool,
+    /// Chunk hashes known from before a restart, 32 bytes each.
+    pub(crate) hashes: Vec<u8>,
+    /// Whether a stream is under way.
+    pub(crate) streaming: bool,
+    /// The members of the current chain, in order; indices into `legs`.
+    pub(crate) chain: Vec<usize>,
+    /// How often a consumer found other bytes than this producer's digest says.
+    pub(crate) mismatches: u32,
+    /// Whether its source could not be released, so that it is to be tried again.
+    pub(crate) release_again: bool,
+    /// Who waits to hear that it is submitted.
+    pub(crate) asker: Option<Token>,
+}
+
+impl Transfer {
+    pub(crate) fn new(key: TransferKey, feed: FeedName, spec: FileSpec, source: Source) -> Self {
+        Self {
+            key,
+            feed,
+            spec,
+            source,
+            digest: None,
+            digest_synced: false,
+            attempt: Attempt(0),
+            stage: Stage::Queued,
+            legs: Vec::new(),
+            short: false,
+            claimed: None,
+            submitted: None,
+            placed: None,
+            dirty: false,
+            hashes: Vec::new(),
+            streaming: false,
+            chain: Vec::new(),
+            mismatches: 0,
+            release_again: false,
+            asker: None,
+        }
+    }
+
+    /// Changes the stage.
+    pub(crate) fn become_(&mut self, next: Stage) {
+        assert!(
+            self.stage.may_become(&next),
+            "transfer {} went from {:?} to {next:?}",
+            self.key,
+            self.stage
+        );
+        self.stage = next;
+    }
+
+    /// Whether its bytes travel in the logs.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.spec.size <= limits::SMALL_FILE_BYTES_MAX
+    }
+
+    /// The fence of its current attempt.
+    #[must_use]
+    pub fn fence(&self, incarnation: Incarnation) -> Fence {
+        Fence {
+            incarnation,
+            attempt: self.attempt,
+        }
+    }
+
+    pub(crate) fn leg_at(&self, node: &NodeName) -> Option<usize> {
+        self.legs
+            .iter()
+            .position(|leg| leg.node == *node && leg.state != LegState::Dropped)
+    }
+
+    /// Consumers that have it, or are to have it.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &TransferLeg> {
+        self.legs
+            .iter()
+            .filter(|leg| leg.state != LegState::Dropped)
+    }
+
+    pub(crate) fn any_in_flight(&self) -> bool {
+        self.legs.iter().any(|leg| leg.state.in_flight())
+    }
+
+    /// Whether nothing is left but to release the source.
+    pub(crate) fn is_delivered(&self) -> bool {
+        !self.short && self.placed_once() && self.kept().all(|leg| leg.state == LegState::Saved)
+    }
+
+    pub(crate) fn placed_once(&self) -> bool {
+        !self.legs.is_empty()
+    }
+}

@@ -1,0 +1,135 @@
+//! What can be seen of a producer from outside.
+
+use crate::ids::{FeedName, Incarnation, Millis, NodeName};
+use crate::producer::Producer;
+use crate::producer::state::Transfer;
+
+/// How a feed stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// The feed.
+    pub name: FeedName,
+    /// Files submitted and not done.
+    pub queued_files: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Files that wait for a person.
+    pub failed: u64,
+    /// Files done since this life began.
+    pub done_files: u64,
+    /// Their bytes.
+    pub done_bytes: u64,
+    /// Whether any member accepts it.
+    pub accepted: bool,
+    /// Whether any of those can be reached now.
+    pub reachable: bool,
+}
+
+/// How a consumer stands, as this producer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationStatus {
+    /// The consumer.
+    pub node: NodeName,
+    /// Its incarnation, while there is a connection.
+    pub incarnation: Option<Incarnation>,
+    /// Since when there is none.
+    pub down_since: Option<Millis>,
+    /// Files owed to it.
+    pub owed: u64,
+    /// Until when nothing new is tried with it.
+    pub hold_off: Millis,
+}
+
+impl Producer {
+    /// The transfers in the active window.
+    pub fn transfers(&self) -> impl Iterator<Item = &Transfer> {
+        self.active.values()
+    }
+
+    /// A transfer in the active window.
+    #[must_use]
+    pub fn transfer(&self, key: crate::ids::TransferKey) -> Option<&Transfer> {
+        self.active.get(&key)
+    }
+
+    /// Whether a name in the spool is that of a transfer which is not finished.
+    #[must_use]
+    pub fn holds_spool(&self, name: &str) -> bool {
+        let Some((start, seq)) = name.split_once('.') else {
+            return false;
+        };
+        let (Ok(start), Ok(seq)) = (u64::from_str_radix(start, 16), seq.parse()) else {
+            return false;
+        };
+        let key = crate::ids::TransferKey {
+            start: crate::ids::Start(start),
+            seq: crate::ids::Sequence(seq),
+        };
+        self.knows(key) || self.replayed.contains_key(&key)
+    }
+
+    /// Whether a transfer is known, in memory or not.
+    #[must_use]
+    pub fn knows(&self, key: crate::ids::TransferKey) -> bool {
+        self.active.contains_key(&key) || self.queue.dormant.contains_key(&key)
+    }
+
+    /// Nodes that were declared gone for good.
+    pub fn forgotten(&self) -> impl Iterator<Item = &NodeName> {
+        self.forgotten.iter()
+    }
+
+    /// Number of transfers that are not finished.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.active.len() + self.queue.dormant.len()
+    }
+
+    /// Bytes of live payloads in the log.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.live.bytes()
+    }
+
+    /// Every feed.
+    #[must_use]
+    pub fn feeds(&self) -> Vec<FeedStatus> {
+        let reachable = |name: &FeedName| {
+            let connected =
+                |node: &NodeName| self.destinations.get(node).is_some_and(|d| d.connected());
+            self.view
+                .accepting(name)
+                .any(|member| connected(&member.name))
+        };
+        self.queue
+            .feeds
+            .iter()
+            .map(|feed| FeedStatus {
+                name: feed.name.clone(),
+                queued_files: feed.queued_files,
+                queued_bytes: feed.queued_bytes,
+                failed: feed.failed,
+                done_files: feed.done_files,
+                done_bytes: feed.done_bytes,
+                accepted: self.view.accepting(&feed.name).next().is_some(),
+                reachable: reachable(&feed.name),
+            })
+            .collect()
+    }
+
+    /// Every consumer.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<DestinationStatus> {
+        self.destinations
+            .0
+            .iter()
+            .map(|(node, destination)| DestinationStatus {
+                node: node.clone(),
+                incarnation: destination.session.map(|(_, incarnation)| incarnation),
+                down_since: destination.down_since,
+                owed: destination.duties.len() as u64,
+                hold_off: destination.hold_off,
+            })
+            .collect()
+    }
+}

@@ -1,1 +1,0 @@
-//! The members of a cluster, as one node sees them.

@@ -1,0 +1,175 @@
+//! Addresses, and who the members are.
+
+use super::super::HostPort;
+use super::super::error::{ConfigError, Problem};
+use super::{LEAST, in_consume, parse, problem_in, refused};
+
+#[test]
+fn nothing_leaves_this_machine_unencrypted_unless_it_is_said_aloud() {
+    let listen =
+        |lines: &str| format!("[node]\nname = \"n\"\ndata_dir = \"/d\"\n[listen]\n{lines}\n");
+    let cases = [
+        (
+            "listen.peer",
+            listen("peer = \"0.0.0.0:1\"\nadvertise = \"127.0.0.1:1\""),
+        ),
+        ("listen.peer", listen("peer = \"10.0.0.1:1\"")),
+        (
+            "listen.advertise",
+            listen("peer = \"[::1]:1\"\nadvertise = \"cam.lan:1\""),
+        ),
+        (
+            "listen.http",
+            listen("peer = \"localhost:1\"\nhttp = \"[2001:db8::1]:2\""),
+        ),
+        (
+            "membership.nodes[1].addr",
+            format!("{LEAST}[membership]\nnodes = [{{ name = \"a\", addr = \"10.0.0.5:1\" }}]"),
+        ),
+    ];
+    for (expected, text) in cases {
+        match refused(&text) {
+            ConfigError::Value { key, problem, .. } => {
+                assert_eq!(key, expected);
+                assert!(matches!(*problem, Problem::Exposed { .. }), "{problem}");
+            }
+            other => panic!("{other}"),
+        }
+        assert!(parse(&format!("{text}\n[tls]\nplaintext = true")).plaintext);
+    }
+    parse(&listen(
+        "peer = \"127.9.9.9:1\"\nadvertise = \"localhost:1\"\nhttp = \"[::1]:0\"",
+    ));
+}
+
+#[test]
+fn others_can_connect_to_what_is_advertised() {
+    let wildcard = LEAST.replace("127.0.0.1", "0.0.0.0");
+    let text = format!("{wildcard}[tls]\nplaintext = true\n");
+    match refused(&text) {
+        ConfigError::Value { key, problem, .. } => {
+            assert_eq!(key, "listen.peer");
+            assert_eq!(
+                *problem,
+                Problem::NotReachable {
+                    addr: "0.0.0.0:7420".to_owned()
+                }
+            );
+        }
+        other => panic!("{other}"),
+    }
+    let own = "[membership]\nnodes = [{ name = \"n\", addr = \"n.lan:1\" }]";
+    assert_eq!(
+        parse(&format!("{text}{own}")).listen.advertise.to_string(),
+        "n.lan:1"
+    );
+    for addr in ["0.0.0.0:1", "[::]:1", "127.0.0.1:0"] {
+        let nodes = format!("[membership]\nnodes = [{{ name = \"a\", addr = \"{addr}\" }}]");
+        assert!(
+            matches!(problem_in(&nodes).1, Problem::NotReachable { .. }),
+            "{addr}"
+        );
+    }
+}
+
+#[test]
+fn addresses_are_a_host_and_a_port() {
+    for good in ["a:1", "10.0.0.1:65535", "[::1]:7420", "store-1.lan:0"] {
+        assert_eq!(HostPort::parse(good).unwrap().to_string(), good);
+    }
+    for bad in [
+        "",
+        "a",
+        ":1",
+        "a:",
+        "a:65536",
+        "a:-1",
+        "::1:7420",
+        "[a]:1",
+        "a b:1",
+        "[::1]",
+        "http://a:1",
+    ] {
+        assert!(HostPort::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_listed_is_a_member_as_it_says_itself() {
+    let config = parse(&format!(
+        "{}{}[membership]\nnodes = [{{ name = \"a\", addr = \"localhost:1\" }}]",
+        LEAST.replace("\"n\"", "\"n\"\nzone = \"z\""),
+        in_consume("weight = 7")
+    ));
+    let [a, own] = config.membership.nodes.as_slice() else {
+        panic!()
+    };
+    assert_eq!((a.name.as_str(), a.weight, a.feeds.len()), ("a", 100, 0));
+    assert_eq!(
+        (own.name.as_str(), own.addr.as_str(), own.weight),
+        ("n", "127.0.0.1:7420", 7)
+    );
+    assert_eq!(own.zone.as_deref(), Some("z"));
+    assert_eq!(
+        own.feeds
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["f"]
+    );
+}
+
+#[test]
+fn a_node_that_is_listed_is_listed_as_it_is() {
+    let listed = |entry: &str| {
+        let nodes = format!("nodes = [{{ name = \"n\", addr = \"localhost:1\", {entry} }}]");
+        format!("[membership]\n{nodes}\n{}", in_consume("weight = 7"))
+    };
+    for (entry, key) in [
+        ("feeds = [\"f\"], weight = 8", "membership.nodes[1].weight"),
+        (
+            "feeds = [\"f\", \"g\"], weight = 7",
+            "membership.nodes[1].feeds",
+        ),
+        ("weight = 7", "membership.nodes[1].feeds"),
+        (
+            "feeds = [\"f\"], weight = 7, zone = \"z\"",
+            "membership.nodes[1].zone",
+        ),
+    ] {
+        let (found, problem) = problem_in(&listed(entry));
+        assert_eq!(found, key);
+        assert!(matches!(problem, Problem::OwnEntry { .. }), "{problem}");
+    }
+    let config = parse(&format!("{LEAST}{}", listed("feeds = [\"f\"], weight = 7")));
+    assert_eq!(config.membership.nodes.len(), 1);
+    assert_eq!(config.membership.nodes[0].addr, "localhost:1");
+}
+
+#[test]
+fn members_fit_into_a_view() {
+    let nodes = |entries: &str| format!("[membership]\nnodes = [{entries}]");
+    let twice =
+        nodes("{ name = \"a\", addr = \"localhost:1\" }, { name = \"a\", addr = \"localhost:2\" }");
+    assert!(matches!(problem_in(&twice), (key, Problem::View(_)) if key == "membership.nodes"));
+    let heavy = nodes("{ name = \"a\", addr = \"localhost:1\", weight = 2000000 }");
+    assert!(matches!(problem_in(&heavy).1, Problem::View(_)));
+    let other = in_consume("weight = 2")
+        .replace("\"f\"", "\"g\"")
+        .replace("/in", "/in2");
+    let (key, problem) = problem_in(&(in_consume("weight = 1") + &other));
+    assert_eq!(key, "consume[2].weight");
+    assert!(matches!(
+        problem,
+        Problem::Weights {
+            weight: 2,
+            other: 1,
+            ..
+        }
+    ));
+    let zone = refused(&LEAST.replace("\"n\"", "\"n\"\nzone = \"\""));
+    assert!(
+        zone.to_string().contains("node: member n has the zone"),
+        "{zone}"
+    );
+}

@@ -1,0 +1,250 @@
+//! The inboxes' disks: staging and publishing what the consumer decided, over the core's own code.
+//!
+//! Calls block. They run on the node's worker threads, one for each batch.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consign_core::consumer::{Event, PublishOrder, StageOrder};
+use consign_core::disk::Disk;
+use consign_core::ids::{FeedName, SlotId};
+use consign_core::publish::{self, PublishFile, PublishOutcome, SyncFailed};
+
+use crate::config::ConsumeConfig;
+use crate::filesystem::{self, FsError, Use};
+use crate::os_disk::OsDisk;
+
+use super::log_writer::Payloads;
+
+/// One feed's inbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    pub(crate) path: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) marker: [u8; publish::MARKER_BYTES],
+}
+
+/// The inboxes, by feed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inboxes(BTreeMap<FeedName, Inbox>);
+
+/// Why an inbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InboxError {
+    /// Its filesystem is not fit.
+    #[error(transparent)]
+    Filesystem(#[from] FsError),
+    /// Its staging directory cannot be made.
+    #[error(
+        "the staging directory of inbox {path:?} cannot be made: {source}; hint: let this user write there"
+    )]
+    Staging {
+        /// The inbox.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl Inboxes {
+    /// Opens and checks them; also what is weaker there than promised.
+    ///
+    /// # Errors
+    /// [`InboxError`] for the first that cannot be used.
+    pub(crate) fn open(
+        consume: &[ConsumeConfig],
+        fresh: impl Fn() -> [u8; publish::MARKER_BYTES],
+    ) -> Result<(Self, Vec<String>), InboxError> {
+        let mut inboxes = BTreeMap::new();
+        let mut degraded = Vec::new();
+        for feed in consume {
+            let path = PathBuf::from(&feed.policy.inbox);
+            let staging = |source| InboxError::Staging {
+                path: path.clone(),
+                source,
+            };
+            std::fs::create_dir_all(&path).map_err(staging)?;
+            degraded.extend(filesystem::check(&path, Use::Inbox)?.degraded);
+            let disk: Arc<dyn Disk> = Arc::new(OsDisk::beneath(&path).map_err(staging)?);
+            let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
+            let inbox = Inbox {
+                path: path.clone(),
+                disk,
+                marker,
+            };
+            inboxes.insert(feed.policy.feed.clone(), inbox);
+        }
+        Ok((Self(inboxes), degraded))
+    }
+
+    pub(crate) fn get(&self, feed: &FeedName) -> Option<&Inbox> {
+        self.0.get(feed)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FeedName, &Inbox)> {
+        self.0.iter()
+    }
+
+    /// Writes small files into staging and syncs them all.
+    ///
+    /// # Errors
+    /// A sync that failed: the node must stop.
+    pub(crate) fn stage(
+        &self,
+        orders: &[StageOrder],
+        payloads: &Payloads,
+    ) -> Result<Event, SyncFailed> {
+        let mut staged: BTreeMap<&FeedName, Vec<&StageOrder>> = BTreeMap::new();
+        let mut failed = Vec::new();
+        for order in orders {
+            match self.stage_one(order, payloads) {
+                Ok(()) => staged.entry(&order.feed).or_default().push(order),
+                Err(why) => failed.push((order.slot.clone(), why)),
+            }
+        }
+        let mut files = Vec::new();
+        for (feed, orders) in staged {
+            let disk = &self.0[feed].disk;
+            // A crash before this sync stages the files again, from the log.
+            publish::sync_staged(&**disk)?;
+            for order in orders {
+                match publish::is_taken(&**disk, &order.path) {
+                    Ok(taken) => files.push((order.slot.clone(), !taken)),
+                    Err(error) => failed.push((order.slot.clone(), error.to_string())),
+                }
+            }
+        }
+        Ok(Event::Staged { files, failed })
+    }
+
+    fn stage_one(&self, order: &StageOrder, payloads: &Payloads) -> Result<(), String> {
+        let inbox = self
+            .get(&order.feed)
+            .ok_or_else(|| not_consumed(&order.feed))?;
+        let bytes = payloads
+            .get(order.bytes_at)
+            .map_err(|error| error.to_string())?;
+        publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes).map_err(
+            |error| {
+                format!(
+                    "{}: {error}; hint: check space and rights there",
+                    inbox.path.display()
+                )
+            },
+        )
+    }
+
+    /// Renames files into their inboxes and syncs the directories.
+    ///
+    /// # Errors
+    /// A sync that failed: the node must stop.
+    pub(crate) fn publish(&self, orders: &[PublishOrder]) -> Result<Event, SyncFailed> {
+        let mut by_feed: BTreeMap<&FeedName, Vec<&PublishOrder>> = BTreeMap::new();
+        for order in orders {
+            by_feed.entry(&order.feed).or_default().push(order);
+        }
+        let (mut done, mut conflicts, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (feed, orders) in by_feed {
+            let Some(inbox) = self.get(feed) else {
+                failed.extend(
+                    orders
+                        .iter()
+                        .map(|order| (order.slot.clone(), not_consumed(feed))),
+                );
+                continue;
+            };
+            let files: Vec<_> = orders
+                .iter()
+                .map(|order| PublishFile {
+                    staging: &order.staging,
+                    path: &order.path,
+                })
+                .collect();
+            let outcomes = publish::publish(&*inbox.disk, &files)?;
+            for (order, outcome) in orders.iter().zip(outcomes) {
+                let slot = order.slot.clone();
+                match outcome {
+                    PublishOutcome::Published | PublishOutcome::AlreadyGone => done.push(slot),
+                    PublishOutcome::Conflict => conflicts.push(slot),
+                    PublishOutcome::Failed(error) => {
+                        let why = format!(
+                            "{:?} cannot be published: {error}; hint: check space and rights of {}",
+                            order.path,
+                            inbox.path.display()
+                        );
+                        failed.push((slot, why));
+                    }
+                }
+            }
+        }
+        Ok(Event::Published {
+            done,
+            conflicts,
+            failed,
+        })
+    }
+
+    /// Looks whether paths are free.
+    pub(crate) fn look(&self, files: &[(SlotId, FeedName, String)]) -> Event {
+        let free = |feed: &FeedName, path: &str| {
+            let inbox = self.get(feed);
+            // What cannot be looked at counts as taken: nothing is promised on a guess.
+            inbox.is_some_and(|inbox| matches!(publish::is_taken(&*inbox.disk, path), Ok(false)))
+        };
+        Event::Looked(
+            files
+                .iter()
+                .map(|(slot, feed, path)| (slot.clone(), free(feed, path)))
+                .collect(),
+        )
+    }
+
+    /// Removes a staging file; one that is not there is fine, one that stays is an orphan for the
+    /// next start.
+    pub(crate) fn discard(&self, feed: &FeedName, staging: &str) {
+        if let Some(inbox) = self.get(feed) {
+            let _ = inbox.disk.remove(&publish::staging_path(staging));
+        }
+    }
+
+    /// Removes staging files that nothing in the log needs; how many there were.
+    pub(crate) fn remove_orphans(&self, needed: impl Fn(&FeedName) -> Vec<String>) -> usize {
+        let mut removed = 0;
+        for (feed, inbox) in self.iter() {
+            let needed: std::collections::BTreeSet<String> = needed(feed).into_iter().collect();
+            let Ok(entries) = inbox.disk.list(Path::new(publish::STAGING_DIR)) else {
+                continue;
+            };
+            for entry in entries {
+                let ours = entry.kind == consign_core::disk::EntryKind::File
+                    && publish::is_staging_name(&entry.name);
+                if ours
+                    && !needed.contains(&entry.name)
+                    && inbox
+                        .disk
+                        .remove(&publish::staging_path(&entry.name))
+                        .is_ok()
+                {
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
+    /// Free bytes under each inbox.
+    pub(crate) fn space(&self) -> Vec<(FeedName, u64)> {
+        self.iter()
+            .filter_map(|(feed, inbox)| {
+                Some((feed.clone(), filesystem::free_space(&inbox.path).ok()?))
+            })
+            .collect()
+    }
+}
+
+fn not_consumed(feed: &FeedName) -> String {
+    format!(
+        "feed {feed} is not consumed here any more; hint: add [[consume]] feed = {feed:?} again, its files wait"
+    )
+}

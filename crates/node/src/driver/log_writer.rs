@@ -1,0 +1,346 @@
+//! The thread that owns the intent log: it appends what has gathered while it was syncing, syncs
+//! once, and says so. That is all of group commit.
+//!
+//! Records that nobody waits for (bytes of small files before their commit, hints, completions)
+//! ask for no sync of their own; they go with the next one, or after [`LAZY_MAX`].
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use consign_core::log::{Log, LogError, LogReader, Payload, Position};
+use consign_core::record::Record;
+use tokio::sync::mpsc;
+
+use crate::catalogue::Applied;
+
+/// How long a record that nobody waits for may stay unsynced.
+const LAZY_MAX: Duration = Duration::from_millis(25);
+
+/// After this long without a record the log proves its last sync.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Pause before the log tries again to find space for what was accepted.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Records that are synced together at most, so that the first does not wait for the last.
+const GROUP_MAX: usize = 4096;
+
+/// Payloads that are kept in memory to be sent without reading them back, in bytes.
+const RECENT_BYTES: usize = 16 << 20;
+
+/// Whose record it is: who has to hear where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Producer,
+    Consumer,
+    Node,
+}
+
+/// What the log is asked for.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Append(Role, Record, Payload),
+    /// Nothing live is below this segment.
+    DropBelow(u32),
+}
+
+/// What the log has done.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// These are synced, in order.
+    Synced(Vec<(Role, Position)>, LogStanding),
+    /// It cannot go on. Nothing that was not synced has been acknowledged.
+    Failed(LogError),
+}
+
+/// The log's size and room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogStanding {
+    pub(crate) first_segment: u32,
+    pub(crate) current_segment: u32,
+    pub(crate) size_bytes: u64,
+    pub(crate) has_room: bool,
+}
+
+impl LogStanding {
+    pub(crate) fn of(log: &Log) -> Self {
+        Self {
+            first_segment: log.first_segment(),
+            current_segment: log.current_segment(),
+            size_bytes: log.size_bytes(),
+            has_room: log.has_room(),
+        }
+    }
+}
+
+/// The driver's end of the log.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    pub(crate) payloads: Arc<Payloads>,
+}
+
+impl LogWriter {
+    /// Starts the thread. It ends, with everything appended synced, when this is dropped.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub(crate) fn start(
+        log: Log,
+        done: mpsc::UnboundedSender<Done>,
+        catalogue: mpsc::Sender<Vec<Applied>>,
+    ) -> std::io::Result<Self> {
+        let payloads = Arc::new(Payloads::new(log.reader()));
+        let (orders, inbox) = channel();
+        let writer = Writer {
+            log,
+            inbox,
+            done,
+            catalogue,
+            payloads: Arc::clone(&payloads),
+            group: Vec::new(),
+            applied: Vec::new(),
+            drop_below: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run())?;
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread),
+            payloads,
+        })
+    }
+
+    /// Hands an order over; one for a log that has failed is lost, and that was told.
+    pub(crate) fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+        }
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    log: Log,
+    inbox: Receiver<Order>,
+    done: mpsc::UnboundedSender<Done>,
+    catalogue: mpsc::Sender<Vec<Applied>>,
+    payloads: Arc<Payloads>,
+    group: Vec<(Role, Position)>,
+    applied: Vec<Applied>,
+    drop_below: Option<u32>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        if let Err(error) = self.serve() {
+            let _ = self.done.send(Done::Failed(error));
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), LogError> {
+        loop {
+            match self.inbox.recv_timeout(IDLE) {
+                Ok(order) => self.gather(order)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.log.mark_idle()?;
+                    if !self.log.has_room() && self.log.ensure_reserve()? {
+                        self.tell();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.commit(),
+            }
+            self.commit()?;
+        }
+    }
+
+    /// Appends an order and all that wait behind it, until somebody wants the sync.
+    fn gather(&mut self, first: Order) -> Result<(), LogError> {
+        let began = Instant::now();
+        let mut eager = self.take(first)?;
+        loop {
+            while self.group.len() < GROUP_MAX {
+                let Ok(order) = self.inbox.try_recv() else {
+                    break;
+                };
+                eager |= self.take(order)?;
+            }
+            let left = LAZY_MAX.saturating_sub(began.elapsed());
+            if eager || left.is_zero() || self.group.len() >= GROUP_MAX {
+                return Ok(());
+            }
+            match self.inbox.recv_timeout(left) {
+                Ok(order) => eager |= self.take(order)?,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Appends one order; whether somebody waits for its sync.
+    fn take(&mut self, order: Order) -> Result<bool, LogError> {
+        match order {
+            Order::Append(role, record, payload) => {
+                let eager = !is_lazy(&record);
+                let bytes = match &payload {
+                    Payload::Bytes(bytes) => Some(bytes.clone()),
+                    Payload::None | Payload::CopyOf(_) => None,
+                };
+                let position = self.append(&record, payload)?;
+                if let Some(bytes) = bytes {
+                    self.payloads.keep(position, bytes);
+                }
+                self.group.push((role, position));
+                self.applied.push(Applied {
+                    position: position.pack(),
+                    record,
+                });
+                Ok(eager)
+            }
+            Order::DropBelow(segment) => {
+                self.drop_below = Some(segment);
+                Ok(true)
+            }
+        }
+    }
+
+    /// What was accepted is never dropped: on a full disk this waits for space, and everything
+    /// with it.
+    fn append(&mut self, record: &Record, payload: Payload) -> Result<Position, LogError> {
+        loop {
+            match self.log.append(record, payload.clone()) {
+                Err(LogError::Full { path, .. }) => {
+                    tracing::error!(
+                        path = %path.display(),
+                        "the intent log has no space left, nothing goes on; hint: free some disk space there"
+                    );
+                    self.log.commit()?;
+                    std::thread::sleep(FULL_PAUSE);
+                    self.log.ensure_reserve()?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        // A crash before this sync loses records that nobody was told of.
+        self.log.commit()?;
+        if !self.log.has_room() {
+            self.log.ensure_reserve()?;
+        }
+        if let Some(segment) = self.drop_below.take() {
+            self.log
+                .drop_below(segment.min(self.log.current_segment()))?;
+        }
+        self.tell();
+        if !self.applied.is_empty() {
+            // A catalogue that has ended is degraded, and has said so.
+            let _ = self
+                .catalogue
+                .blocking_send(std::mem::take(&mut self.applied));
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        let _ = self
+            .done
+            .send(Done::Synced(group, LogStanding::of(&self.log)));
+    }
+}
+
+/// Whether nobody waits for a record to be synced.
+fn is_lazy(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::SmallReceived(_)
+            | Record::Hashed(_)
+            | Record::Released(_)
+            | Record::Published(_)
+            | Record::SlotsClosed(_)
+            | Record::AttemptStarted(_)
+            | Record::Watermark(_)
+    )
+}
+
+/// Payloads of the log: the recent ones from memory, the others read back and verified.
+#[derive(Debug)]
+pub(crate) struct Payloads {
+    reader: LogReader,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<Position>,
+    bytes: std::collections::HashMap<Position, Bytes>,
+    total: usize,
+}
+
+impl Payloads {
+    fn new(reader: LogReader) -> Self {
+        Self {
+            reader,
+            recent: Mutex::default(),
+        }
+    }
+
+    fn keep(&self, position: Position, bytes: Bytes) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.total += bytes.len();
+        recent.order.push_back(position);
+        recent.bytes.insert(position, bytes);
+        while recent.total > RECENT_BYTES {
+            let Some(oldest) = recent.order.pop_front() else {
+                break;
+            };
+            if let Some(bytes) = recent.bytes.remove(&oldest) {
+                recent.total -= bytes.len();
+            }
+        }
+    }
+
+    /// The payload of the record at `position`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was written.
+    pub(crate) fn get(&self, position: Position) -> Result<Bytes, LogError> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = recent.bytes.get(&position) {
+            return Ok(bytes.clone());
+        }
+        drop(recent);
+        let (_, payload) = self.reader.read(position)?;
+        Ok(payload.unwrap_or_default())
+    }
+
+    /// The record at `position`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was written.
+    pub(crate) fn record(&self, position: Position) -> Result<Record, LogError> {
+        self.reader.read(position).map(|(record, _)| record)
+    }
+}
+
+impl crate::net::Payloads for Payloads {
+    fn read(&self, at: Position) -> std::io::Result<Bytes> {
+        self.get(at).map_err(std::io::Error::other)
+    }
+}

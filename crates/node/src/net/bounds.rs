@@ -1,0 +1,111 @@
+//! Bounds of the network side of a node, each with its unit and its reason. What both ends of a
+//! connection must agree on is in [`consign_core::limits`].
+
+use std::time::Duration;
+
+/// How long a connection may take to be made, name resolution included.
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a stranger may take to say hello.
+pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an answer to our hello may take. It waits for the peer's log to be synced.
+pub(super) const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long our own log may take to note a peer's incarnation before the peer is sent away.
+pub(super) const ADMIT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest header of a hello or its answer, in bytes: names and a reason. All that a stranger can
+/// make us allocate.
+pub(super) const HELLO_BYTES_MAX: usize = 4 << 10;
+
+/// Connections that may be between accepted and known. More wait in the kernel's backlog.
+pub(super) const STRANGERS_MAX: usize = 64;
+
+/// Connections from one node: a control connection and its successor, and the data connections of
+/// either purpose with theirs.
+pub(super) const CONNECTIONS_PER_NODE_MAX: usize = 12;
+
+/// Accepted connections altogether: one control connection from every member there may be.
+pub(super) const CONNECTIONS_MAX: usize = consign_core::limits::MEMBERS_MAX;
+
+/// Interval of pings.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(5);
+
+/// Silence after which a connection is given up: three pings unanswered.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes that may wait for a peer to read them, on a connection of small messages, before one more
+/// message closes it. Holds the largest message there is.
+pub(super) const OUTBOX_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that may wait likewise.
+pub(super) const OUTBOX_MESSAGES_MAX: usize = 16 << 10;
+
+/// Memory for chunks between the socket and the staging file, in bytes, all transfers together.
+/// Two of the largest chunks fit, so that any transfer can move.
+pub(super) const RECEIVE_BYTES: usize = 40 << 20;
+
+/// Memory for chunks between a file and the socket, in bytes, all transfers together.
+pub(super) const SEND_BYTES: usize = 24 << 20;
+
+/// Memory for chunks that were just received and are about to be forwarded, in bytes, all
+/// transfers together. What does not fit is read back from the staging file.
+pub(super) const RECENT_BYTES: usize = 8 << 20;
+
+/// Chunks that one transfer keeps in that memory.
+pub(super) const RECENT_CHUNKS: usize = 4;
+
+/// Memory for frames of small files that have arrived and are not yet in the log, in bytes.
+pub(super) const SMALLS_BYTES: usize = 12 << 20;
+
+/// How long granted credit may go unused before the memory behind it is lent to others.
+pub(super) const CREDIT_IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes written to a staging file between two requests to write them back.
+pub(super) const WRITE_BEHIND_BYTES: u64 = 8 << 20;
+
+/// Shortest time between two reports of one transfer's progress.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Connections to one peer for chunks: two, so that two cores can copy.
+pub(super) const CHUNK_LINKS_PER_PEER: usize = 2;
+
+/// Chunks of one link that are between the file and the socket: one read and hashed, one waiting,
+/// one being written.
+pub(super) const LINK_TURNS: usize = 3;
+
+/// Frames without chunks that wait on a link: beginnings and pings.
+pub(super) const LINK_QUEUE: usize = 64;
+
+/// How long a link without transfers is kept for the next.
+pub(super) const LINK_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Frames of small files on one link that the peer has not confirmed.
+pub(super) const FRAMES_UNCONFIRMED_MAX: usize = 16;
+
+/// Bytes of small files that wait to be forwarded to one peer; and, as each holds memory of
+/// [`SMALLS_BYTES`], to all peers together.
+pub(super) const FORWARD_BYTES_PER_PEER: usize = 3 << 20;
+/// See [`FORWARD_BYTES_PER_PEER`].
+pub(super) const FORWARD_BYTES: usize = 6 << 20;
+
+/// Threads that read, hash and write, at least and at most; between the two as many as cores.
+pub(super) const WORKERS_MIN: usize = 2;
+/// See [`WORKERS_MIN`].
+pub(super) const WORKERS_MAX: usize = 8;
+
+/// Threads that wait for syncs: apart, because a disk may take seconds for one.
+pub(super) const SYNCERS: usize = 4;
+
+/// Jobs that wait for the threads of one kind; more wait as tasks.
+pub(super) const WORKER_QUEUE: usize = 64;
+
+/// Memory for the chunk hashes of files whose streams are stopped and may start again, in bytes.
+pub(super) const STOPPED_HASHES_BYTES: usize = 4 << 20;
+
+/// Such files: each holds a file open.
+pub(super) const STOPPED_SOURCES_MAX: usize = 64;
+
+/// Interval at which memory that was not needed meanwhile is given back to the system.
+pub(super) const TRIM_EVERY: Duration = Duration::from_secs(5);

@@ -1,0 +1,10 @@
+//! Small files, many to a frame, along their route: sent, received, verified and passed on.
+
+mod frame;
+mod line;
+mod receive;
+mod send;
+
+pub(crate) use frame::Payloads;
+pub(super) use receive::serve;
+pub(super) use send::SmallSenders;

@@ -1,0 +1,366 @@
+//! Sends frames of small files: one task for each node that they go to next, which dials when
+//! there is something to send and ends when there has been nothing for a while.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use consign_core::ids::NodeName;
+use consign_core::producer::{Event, SmallSend};
+use consign_core::wire::{Hop, SmallFrame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::net::bounds::{FORWARD_BYTES, FORWARD_BYTES_PER_PEER, LINK_IDLE_MAX};
+use crate::net::shared::NetEvent;
+use crate::net::tasks::contained;
+
+use super::super::buffers::Buffer;
+use super::super::engine::Engine;
+use super::super::link::Body;
+use super::frame::{Payloads, file_of, first_hop, first_slots, frames_of};
+use super::line::{Line, Place, Stake};
+
+/// A peer, by name and address.
+type Destination = (NodeName, String);
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::net::bulk) struct SmallSenders {
+    engine: Arc<Engine>,
+    forward_room: Arc<Semaphore>,
+    senders: Mutex<HashMap<Destination, Sender>>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    /// Not bounded itself: our own files are, by the window that the state machine keeps; those
+    /// that are forwarded, by the room.
+    parcels: mpsc::UnboundedSender<Parcel>,
+    forward_room: Arc<Semaphore>,
+}
+
+/// What is to be sent.
+enum Parcel {
+    /// Our own files; their bytes are yet to be read.
+    Own {
+        route: Vec<Hop>,
+        files: Vec<SmallSend>,
+        payloads: Arc<dyn Payloads>,
+    },
+    /// A frame that goes on.
+    Forward {
+        frame: SmallFrame,
+        payload: Bytes,
+        _room: [OwnedSemaphorePermit; 2],
+    },
+}
+
+impl SmallSenders {
+    pub(in crate::net::bulk) fn new(engine: &Arc<Engine>) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            forward_room: Arc::new(Semaphore::new(FORWARD_BYTES)),
+            senders: Mutex::default(),
+        })
+    }
+
+    /// Sends files of this node along a route. An empty route is our own bug.
+    pub(in crate::net::bulk) fn send(
+        self: &Arc<Self>,
+        route: Vec<Hop>,
+        files: Vec<SmallSend>,
+        payloads: Arc<dyn Payloads>,
+    ) {
+        let destination = first_hop(&route).expect("a route begins with a node");
+        let parcel = Parcel::Own {
+            route,
+            files,
+            payloads,
+        };
+        self.to(&mut self.lock(), destination, parcel);
+    }
+
+    /// Passes a frame on, if there is room for it to wait.
+    ///
+    /// # Errors
+    /// Whom to tell that it was not, and why.
+    pub(super) fn forward(
+        self: &Arc<Self>,
+        frame: SmallFrame,
+        payload: Bytes,
+    ) -> Result<(), (Stake, &'static str)> {
+        let destination = first_hop(&frame.route).expect("the frame was checked");
+        let mut senders = self.lock();
+        let of_peer = senders.get(&destination).map_or_else(
+            || Arc::new(Semaphore::new(FORWARD_BYTES_PER_PEER)),
+            |sender| Arc::clone(&sender.forward_room),
+        );
+        let len = payload.len() as u32;
+        let room = [&of_peer, &self.forward_room]
+            .map(|room| Arc::clone(room).try_acquire_many_owned(len).ok());
+        let [Some(of_peer), Some(of_all)] = room else {
+            let stake = stake_of(&frame, &self.engine.shared.me.node);
+            return Err((
+                stake,
+                "it takes small files more slowly than they come; hint: check its load and link",
+            ));
+        };
+        let parcel = Parcel::Forward {
+            frame,
+            payload,
+            _room: [of_peer, of_all],
+        };
+        self.to(&mut senders, destination, parcel);
+        Ok(())
+    }
+
+    fn to(
+        self: &Arc<Self>,
+        senders: &mut HashMap<Destination, Sender>,
+        destination: Destination,
+        parcel: Parcel,
+    ) {
+        let sender = senders
+            .entry(destination)
+            .or_insert_with_key(|destination| {
+                let (parcels, queue) = mpsc::unbounded_channel();
+                let run = Arc::clone(self).run(destination.clone(), queue);
+                self.engine.shared.tasks.spawn(run);
+                let forward_room = Arc::new(Semaphore::new(FORWARD_BYTES_PER_PEER));
+                Sender {
+                    parcels,
+                    forward_room,
+                }
+            });
+        // The task ends only under the lock that is held here, or with everything.
+        let _ = sender.parcels.send(parcel);
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        destination: Destination,
+        mut queue: mpsc::UnboundedReceiver<Parcel>,
+    ) {
+        let mut task = Task {
+            engine: &self.engine,
+            destination: &destination,
+            line: None,
+        };
+        loop {
+            match timeout(LINK_IDLE_MAX, queue.recv()).await {
+                Ok(Some(parcel)) => task.carry(parcel, &mut queue).await,
+                Ok(None) => return,
+                Err(_) => {
+                    let mut senders = self.lock();
+                    if queue.is_empty() {
+                        senders.remove(&destination);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Sender>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Task<'a> {
+    engine: &'a Arc<Engine>,
+    destination: &'a Destination,
+    line: Option<Line>,
+}
+
+impl Task<'_> {
+    /// Sends a parcel. When the peer cannot be reached, what waits behind it is not tried either:
+    /// whoever waits for it should hear at once.
+    async fn carry(&mut self, parcel: Parcel, queue: &mut mpsc::UnboundedReceiver<Parcel>) {
+        if let Err(reason) = self.connect().await {
+            self.lose(parcel, &reason).await;
+            while let Ok(parcel) = queue.try_recv() {
+                self.lose(parcel, &reason).await;
+            }
+            return;
+        }
+        let stakes = self.stakes(&parcel);
+        if let Err(panicked) = contained(self.deliver(parcel)).await {
+            for stake in stakes {
+                let event = stake.lost(&panicked.to_string());
+                self.engine.shared.tell(event).await;
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), String> {
+        if self.line.as_ref().is_some_and(|line| !line.is_closed()) {
+            return Ok(());
+        }
+        let (node, addr) = self.destination;
+        let line = Line::dial(&self.engine.shared, node, addr).await;
+        self.line = Some(line.map_err(|why| format!("{node}: {why}"))?);
+        Ok(())
+    }
+
+    async fn deliver(&self, parcel: Parcel) {
+        match parcel {
+            Parcel::Own {
+                route,
+                files,
+                payloads,
+            } => {
+                for range in frames_of(&files) {
+                    self.send_own(&route, &files, range, &payloads).await;
+                }
+            }
+            Parcel::Forward {
+                frame,
+                payload,
+                _room,
+            } => {
+                let stake = stake_of(&frame, &self.engine.shared.me.node);
+                let place = self.place().await;
+                self.send(place, frame, Body::Bytes(payload), stake).await;
+            }
+        }
+    }
+
+    async fn send_own(
+        &self,
+        route: &[Hop],
+        files: &[SmallSend],
+        range: Range<usize>,
+        payloads: &Arc<dyn Payloads>,
+    ) {
+        let place = self.place().await;
+        let files = files[range].to_vec();
+        let len = files.iter().map(|file| file.spec.size as usize).sum();
+        let memory = &self.engine.send;
+        let buffer = memory.take(memory.reserve(len).await, len);
+        let (source, slots) = (Arc::clone(payloads), self.slots_of(&files));
+        let read = move || read_all(source.as_ref(), files, buffer);
+        let read = match self.engine.workers.run(read).await {
+            Ok(read) => read,
+            Err(panicked) => return self.tell_lost(slots, &panicked.to_string()).await,
+        };
+        for (file, reason) in read.unreadable {
+            self.tell_lost(self.slots_of(&[file]), &reason).await;
+        }
+        let me = &self.engine.shared.me;
+        let frame = SmallFrame {
+            producer: me.node.to_string(),
+            incarnation: me.incarnation.0,
+            route: route.to_vec(),
+            files: read.files.into_iter().map(file_of).collect(),
+        };
+        let stake = stake_of(&frame, &me.node);
+        let payload = Bytes::from_owner(read.buffer);
+        self.send(place, frame, Body::Bytes(payload.slice(..read.len)), stake)
+            .await;
+    }
+
+    async fn place(&self) -> Option<Place> {
+        match &self.line {
+            Some(line) => line.place().await,
+            None => None,
+        }
+    }
+
+    async fn send(&self, place: Option<Place>, frame: SmallFrame, body: Body, stake: Stake) {
+        let sent = match (&self.line, place) {
+            (Some(line), Some(place)) => line.send(place, frame, body, stake).await,
+            (_, None) | (None, _) => Err((stake, "the connection broke".to_owned())),
+        };
+        if let Err((stake, reason)) = sent {
+            self.engine.shared.tell(stake.lost(&reason)).await;
+        }
+    }
+
+    async fn lose(&self, parcel: Parcel, reason: &str) {
+        for stake in self.stakes(&parcel) {
+            self.engine.shared.tell(stake.lost(reason)).await;
+        }
+    }
+
+    fn stakes(&self, parcel: &Parcel) -> Vec<Stake> {
+        match parcel {
+            Parcel::Own { files, .. } => vec![self.slots_of(files)],
+            Parcel::Forward { frame, .. } => vec![stake_of(frame, &self.engine.shared.me.node)],
+        }
+    }
+
+    fn slots_of(&self, files: &[SmallSend]) -> Stake {
+        Stake {
+            to: self.destination.0.clone(),
+            slots: files
+                .iter()
+                .filter_map(|file| file.slots.first().copied())
+                .collect(),
+            forwarded_for: None,
+        }
+    }
+
+    async fn tell_lost(&self, stake: Stake, reason: &str) {
+        let event = stake.lost(reason);
+        if let NetEvent::Producer(Event::SmallsNotSent { to, slots, .. }) = &event {
+            tracing::warn!(peer = %to, files = slots.len(), "small files not sent: {reason}");
+        }
+        self.engine.shared.tell(event).await;
+    }
+}
+
+/// Small files read from the log into one buffer.
+struct ReadFiles {
+    files: Vec<SmallSend>,
+    buffer: Buffer,
+    len: usize,
+    unreadable: Vec<(SmallSend, String)>,
+}
+
+/// Reads files' bytes; those that cannot be read, or are not as long as they should be, are left
+/// out. Blocks.
+fn read_all(payloads: &dyn Payloads, files: Vec<SmallSend>, mut buffer: Buffer) -> ReadFiles {
+    let mut len = 0;
+    let mut unreadable = Vec::new();
+    let mut readable = Vec::with_capacity(files.len());
+    for file in files {
+        let bytes = payloads
+            .read(file.submitted)
+            .map_err(|error| error.to_string());
+        match bytes {
+            Ok(bytes) if bytes.len() as u64 == file.spec.size => {
+                buffer[len..len + bytes.len()].copy_from_slice(&bytes);
+                len += bytes.len();
+                readable.push(file);
+            }
+            Ok(bytes) => unreadable.push((file, format!("{} bytes are there", bytes.len()))),
+            Err(error) => unreadable.push((file, error)),
+        }
+    }
+    let name = |(file, reason): (SmallSend, String)| {
+        let reason = format!(
+            "cannot read {} from the log: {reason}; hint: run `consign doctor`",
+            file.spec.name
+        );
+        (file, reason)
+    };
+    ReadFiles {
+        files: readable,
+        buffer,
+        len,
+        unreadable: unreadable.into_iter().map(name).collect(),
+    }
+}
+
+/// What is at stake with a frame on its way to its first hop.
+fn stake_of(frame: &SmallFrame, me: &NodeName) -> Stake {
+    let (to, _) = first_hop(&frame.route).expect("the frame was checked, or is ours");
+    let producer = NodeName::new(&frame.producer).expect("the frame was checked, or is ours");
+    Stake {
+        to,
+        slots: first_slots(&frame.files),
+        forwarded_for: (producer != *me).then_some(producer),
+    }
+}

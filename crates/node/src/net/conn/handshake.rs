@@ -1,0 +1,325 @@
+//! The first words on a connection: who calls whom, why, and in which life.
+
+use consign_core::ids::{Incarnation, NodeName};
+use consign_core::wire::{
+    Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
+    encode_frame,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE, WELCOME_DEADLINE};
+use crate::net::identity::{Identity, Seen};
+
+use super::{Broken, Conn};
+
+/// A hello that is acceptable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::net) struct Greeting {
+    /// Who calls.
+    pub(in crate::net) node: NodeName,
+    /// In which life.
+    pub(in crate::net) incarnation: Incarnation,
+    /// What for.
+    pub(in crate::net) purpose: Purpose,
+    /// The highest incarnation of ours that it has seen.
+    pub(in crate::net) seen: Incarnation,
+    /// The version that both speak.
+    version: u32,
+}
+
+/// Connects to `node` at `addr` and introduces ourselves. The connection is good when this
+/// returns; also in which life the peer is.
+///
+/// # Errors
+/// [`Broken`]; [`Broken::Outlived`] when the peer has seen a later life of ours.
+pub(in crate::net) async fn dial(
+    me: &Identity,
+    seen: &Seen,
+    node: &NodeName,
+    addr: &str,
+    purpose: Purpose,
+) -> Result<(Conn, Incarnation), Broken> {
+    let mut conn = Conn::open(addr).await?;
+    let hello = Message::Hello(Hello {
+        version: PROTOCOL_VERSION,
+        version_min: PROTOCOL_VERSION_MIN,
+        node: me.node.to_string(),
+        to: node.to_string(),
+        purpose: purpose.into(),
+        incarnation: me.incarnation.0,
+        start: me.start.0,
+        seen: seen.of(node).0,
+    });
+    conn.writer.write_all(&encode_frame(&hello, 0)).await?;
+    let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
+    let frame = answer.await.map_err(|_| Broken::Slow {
+        what: "the answer to our hello",
+        deadline: WELCOME_DEADLINE,
+    })??;
+    let incarnation = check_answer(me, seen, node, frame.message)?;
+    seen.note(node, incarnation);
+    Ok((conn, incarnation))
+}
+
+fn check_answer(
+    me: &Identity,
+    seen: &Seen,
+    node: &NodeName,
+    answer: Message,
+) -> Result<Incarnation, Broken> {
+    match answer {
+        Message::Welcome(welcome) => check_welcome(me, seen, node, &welcome),
+        Message::Rejected(rejected) if rejected.seen > me.incarnation.0 => Err(Broken::Outlived {
+            node: node.clone(),
+            ours: me.incarnation,
+            seen: Incarnation(rejected.seen),
+        }),
+        Message::Rejected(rejected) => Err(Broken::Rejected {
+            reason: rejected.reason,
+            seen: Incarnation(rejected.seen),
+        }),
+        other => Err(Broken::Unexpected {
+            message: other.name(),
+            place: "as the answer to a hello",
+        }),
+    }
+}
+
+fn check_welcome(
+    me: &Identity,
+    seen: &Seen,
+    node: &NodeName,
+    welcome: &Welcome,
+) -> Result<Incarnation, Broken> {
+    if welcome.node != node.as_str() {
+        return Err(Broken::OtherNode {
+            wanted: node.clone(),
+            found: printable(&welcome.node),
+        });
+    }
+    if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION).contains(&welcome.version) {
+        return Err(Broken::Protocol(format!(
+            "{node} answers in protocol version {}; hint: check its version",
+            welcome.version
+        )));
+    }
+    if welcome.seen > me.incarnation.0 {
+        return Err(Broken::Outlived {
+            node: node.clone(),
+            ours: me.incarnation,
+            seen: Incarnation(welcome.seen),
+        });
+    }
+    let (found, highest) = (Incarnation(welcome.incarnation), seen.of(node));
+    if found < highest {
+        return Err(Broken::OldLife {
+            node: node.clone(),
+            found,
+            seen: highest,
+        });
+    }
+    Ok(found)
+}
+
+/// Waits for a stranger's hello and checks it. A stranger whose hello is unacceptable is told why.
+///
+/// # Errors
+/// [`Broken`]: the connection is of no use.
+pub(in crate::net) async fn hear_hello(conn: &mut Conn, me: &Identity) -> Result<Greeting, Broken> {
+    let hello = timeout(HELLO_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
+    let frame = hello.await.map_err(|_| Broken::Slow {
+        what: "the peer's hello",
+        deadline: HELLO_DEADLINE,
+    })??;
+    let Message::Hello(hello) = frame.message else {
+        return Err(Broken::Unexpected {
+            message: frame.message.name(),
+            place: "before a hello",
+        });
+    };
+    match check_hello(me, &hello, frame.payload_len) {
+        Ok(greeting) => Ok(greeting),
+        Err(reason) => {
+            reject(conn, &reason, Incarnation(0)).await?;
+            Err(Broken::Protocol(reason))
+        }
+    }
+}
+
+fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greeting, String> {
+    let node = NodeName::new(&hello.node).map_err(|bad| bad.to_string())?;
+    if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+        return Err(format!(
+            "{node} speaks protocol versions {} to {}, {} speaks {PROTOCOL_VERSION_MIN} to \
+             {PROTOCOL_VERSION}; hint: upgrade the older of the two",
+            hello.version_min, hello.version, me.node
+        ));
+    }
+    if hello.to != me.node.as_str() {
+        return Err(format!(
+            "this is {}, and {node} wants {}; hint: correct the address of that node in the \
+             membership",
+            me.node,
+            printable(&hello.to)
+        ));
+    }
+    let purpose = Purpose::try_from(hello.purpose).map_err(|_| {
+        format!(
+            "{node} connects for purpose {}, which is unknown; hint: check its version",
+            hello.purpose
+        )
+    })?;
+    if payload_len > 0 || hello.incarnation == 0 {
+        return Err(format!(
+            "{node} says a malformed hello; hint: check its version"
+        ));
+    }
+    Ok(Greeting {
+        node,
+        incarnation: Incarnation(hello.incarnation),
+        purpose,
+        seen: Incarnation(hello.seen),
+        version: hello.version.min(PROTOCOL_VERSION),
+    })
+}
+
+/// Accepts a stranger.
+///
+/// # Errors
+/// [`Broken::Io`].
+pub(in crate::net) async fn welcome(
+    conn: &mut Conn,
+    me: &Identity,
+    seen: &Seen,
+    greeting: &Greeting,
+) -> Result<(), Broken> {
+    let welcome = Message::Welcome(Welcome {
+        version: greeting.version,
+        node: me.node.to_string(),
+        incarnation: me.incarnation.0,
+        seen: seen.of(&greeting.node).0,
+    });
+    say(conn, &welcome).await
+}
+
+/// Sends a stranger away.
+///
+/// # Errors
+/// [`Broken::Io`].
+pub(in crate::net) async fn reject(
+    conn: &mut Conn,
+    reason: &str,
+    seen: Incarnation,
+) -> Result<(), Broken> {
+    let rejected = Message::Rejected(Rejected {
+        reason: reason.to_owned(),
+        seen: seen.0,
+    });
+    say(conn, &rejected).await
+}
+
+/// Says one of the first words. A few hundred bytes into an empty socket buffer: never waits for
+/// long, and not at all for a peer that does not read.
+async fn say(conn: &mut Conn, message: &Message) -> Result<(), Broken> {
+    let frame = encode_frame(message, 0);
+    let written = timeout(HELLO_DEADLINE, conn.writer.write_all(&frame));
+    written.await.map_err(|_| Broken::Slow {
+        what: "answering a hello",
+        deadline: HELLO_DEADLINE,
+    })??;
+    Ok(())
+}
+
+/// A stranger's text, fit for a log.
+fn printable(text: &str) -> String {
+    format!("{:?}", text.chars().take(64).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use consign_core::ids::Start;
+
+    use super::*;
+
+    fn me() -> Identity {
+        Identity {
+            node: NodeName::new("store-1").unwrap(),
+            incarnation: Incarnation(4),
+            start: Start(9),
+        }
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION + 3,
+            version_min: PROTOCOL_VERSION,
+            node: "cam-7".into(),
+            to: "store-1".into(),
+            purpose: Purpose::Smalls.into(),
+            incarnation: 2,
+            start: 1,
+            seen: 4,
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Hello)) -> String {
+        let mut hello = hello();
+        change(&mut hello);
+        check_hello(&me(), &hello, 0).unwrap_err()
+    }
+
+    #[test]
+    fn a_later_version_that_still_speaks_ours_is_welcome() {
+        let greeting = check_hello(&me(), &hello(), 0).unwrap();
+        assert_eq!(greeting.version, PROTOCOL_VERSION);
+        assert_eq!(greeting.purpose, Purpose::Smalls);
+    }
+
+    #[test]
+    fn unacceptable_hellos_are_answered_with_the_reason_and_a_hint() {
+        for (refusal, about) in [
+            (refusal(|h| h.to = "store-2".into()), "this is store-1"),
+            (refusal(|h| h.version_min = 99), "99"),
+            (refusal(|h| h.version = 0), "0"),
+            (refusal(|h| h.node = "../x".into()), "node name"),
+            (refusal(|h| h.purpose = 77), "purpose 77"),
+            (refusal(|h| h.incarnation = 0), "malformed"),
+        ] {
+            assert!(refusal.contains(about), "{refusal}");
+            assert!(refusal.contains("hint:"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_welcome_is_checked_for_name_and_lives() {
+        let node = NodeName::new("store-2").unwrap();
+        let seen = Seen::new([(node.clone(), Incarnation(6))]);
+        let answer = |name: &str, incarnation, of_us| {
+            check_welcome(
+                &me(),
+                &seen,
+                &node,
+                &Welcome {
+                    version: PROTOCOL_VERSION,
+                    node: name.into(),
+                    incarnation,
+                    seen: of_us,
+                },
+            )
+        };
+        assert_eq!(answer("store-2", 6, 4).unwrap(), Incarnation(6));
+        assert!(matches!(
+            answer("store-3", 6, 4),
+            Err(Broken::OtherNode { .. })
+        ));
+        assert!(matches!(
+            answer("store-2", 5, 4),
+            Err(Broken::OldLife { .. })
+        ));
+        assert!(matches!(
+            answer("store-2", 6, 5),
+            Err(Broken::Outlived { .. })
+        ));
+    }
+}

@@ -1,0 +1,277 @@
+//! Keeps one control connection to each consumer that this node talks to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use consign_core::ids::{Incarnation, Millis, NodeName};
+use consign_core::limits::{RETRY_DELAY_MAX_MS, RETRY_DELAY_MIN_MS};
+use consign_core::producer::Event;
+use consign_core::wire::Purpose;
+use tokio::sync::watch;
+
+use crate::net::conn::{Broken, Conn, dial};
+use crate::net::roster::Side;
+use crate::net::shared::{NetEvent, Shared};
+use crate::net::tasks::contained;
+
+use super::session::{self, Peer, Role};
+
+/// How a consumer stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerState {
+    /// The consumer.
+    pub(crate) node: NodeName,
+    /// Where it is dialled.
+    pub(crate) addr: String,
+    /// Whether there is a connection.
+    pub(crate) connected: bool,
+    /// Its life, as of the last connection.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// Why there is no connection, or why the last one ended.
+    pub(crate) error: Option<String>,
+    /// Since when `connected` is what it is.
+    pub(crate) since: Millis,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::net) struct Dialer {
+    shared: Arc<Shared>,
+    targets: Mutex<BTreeMap<NodeName, Target>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    /// Dropping it ends the connection.
+    _wanted: watch::Sender<()>,
+    state: Arc<Mutex<PeerState>>,
+}
+
+impl Dialer {
+    /// Dials nobody yet.
+    pub(in crate::net) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            targets: Mutex::default(),
+        }
+    }
+
+    /// Dials these and nobody else. A connection to the same node at the same address stays.
+    pub(in crate::net) fn set_targets(&self, wanted: Vec<(NodeName, String)>) {
+        let wanted: BTreeMap<_, _> = wanted.into_iter().collect();
+        let mut targets = lock(&self.targets);
+        targets.retain(|node, target| wanted.get(node) == Some(&lock(&target.state).addr));
+        for (node, addr) in wanted {
+            targets
+                .entry(node.clone())
+                .or_insert_with(|| self.target(node, addr));
+        }
+    }
+
+    /// How each stands, sorted by name.
+    pub(in crate::net) fn states(&self) -> Vec<PeerState> {
+        let targets = lock(&self.targets);
+        targets
+            .values()
+            .map(|target| lock(&target.state).clone())
+            .collect()
+    }
+
+    fn target(&self, node: NodeName, addr: String) -> Target {
+        let state = Arc::new(Mutex::new(PeerState {
+            node: node.clone(),
+            addr: addr.clone(),
+            connected: false,
+            incarnation: None,
+            error: None,
+            since: now(),
+        }));
+        let (wanted, unwanted) = watch::channel(());
+        let line = Line {
+            shared: Arc::clone(&self.shared),
+            node,
+            addr,
+            state: Arc::clone(&state),
+            unwanted,
+        };
+        self.shared.tasks.spawn(line.keep());
+        Target {
+            _wanted: wanted,
+            state,
+        }
+    }
+}
+
+/// The connection to one consumer, over and over.
+struct Line {
+    shared: Arc<Shared>,
+    node: NodeName,
+    addr: String,
+    state: Arc<Mutex<PeerState>>,
+    unwanted: watch::Receiver<()>,
+}
+
+impl Line {
+    async fn keep(self) {
+        let mut delay = Backoff::default();
+        while !self.is_unwanted() {
+            let why = self.connect(&mut delay).await;
+            self.note(&why).await;
+            let mut unwanted = self.unwanted.clone();
+            tokio::select! {
+                () = tokio::time::sleep(delay.next(random())) => {}
+                _ = unwanted.changed() => {}
+            }
+        }
+    }
+
+    /// Connects once, and stays until the connection ends.
+    async fn connect(&self, delay: &mut Backoff) -> Broken {
+        let shared = &self.shared;
+        let mut unwanted = self.unwanted.clone();
+        let dialling = contained(dial(
+            &shared.me,
+            &shared.seen,
+            &self.node,
+            &self.addr,
+            Purpose::Control,
+        ));
+        let dialled = tokio::select! {
+            dialled = dialling => dialled,
+            _ = unwanted.changed() => return not_wanted(),
+        };
+        match dialled {
+            Ok(Ok((conn, incarnation))) => {
+                *delay = Backoff::default();
+                self.talk(conn, incarnation).await
+            }
+            Ok(Err(why)) => why,
+            Err(panicked) => Broken::Ours(panicked.to_string()),
+        }
+    }
+
+    async fn talk(&self, conn: Conn, incarnation: Incarnation) -> Broken {
+        let side = Side::Dialled;
+        let entry = match self.shared.roster.enter(&self.node, incarnation, side) {
+            Ok(entry) => entry,
+            Err(reason) => return Broken::Ours(reason),
+        };
+        {
+            let mut state = lock(&self.state);
+            state.connected = true;
+            state.incarnation = Some(incarnation);
+            state.error = None;
+            state.since = now();
+        }
+        let (node, session) = (self.node.clone(), entry.session);
+        tracing::info!(peer = %node, %incarnation, session = session.0, "connected");
+        self.shared
+            .tell_producer(Event::PeerUp {
+                node: node.clone(),
+                session,
+                incarnation,
+            })
+            .await;
+        let peer = Peer {
+            node: &node,
+            session,
+            role: Role::Producer,
+            outbox: &entry.outbox,
+        };
+        let mut unwanted = self.unwanted.clone();
+        let why = tokio::select! {
+            why = session::run(&self.shared, conn, peer) => why,
+            _ = unwanted.changed() => not_wanted(),
+        };
+        drop(entry);
+        self.shared
+            .tell_producer(Event::PeerDown {
+                node: node.clone(),
+                session,
+            })
+            .await;
+        why
+    }
+
+    /// Notes why there is no connection; in the log only when that is news.
+    async fn note(&self, why: &Broken) {
+        let text = why.to_string();
+        let is_news = {
+            let mut state = lock(&self.state);
+            if state.connected {
+                state.connected = false;
+                state.since = now();
+            }
+            state.error.replace(text.clone()) != Some(text.clone())
+        };
+        if is_news && !self.is_unwanted() {
+            tracing::warn!(peer = %self.node, addr = %self.addr, "no connection: {text}");
+        }
+        if let Broken::Outlived { node, seen, .. } = why {
+            self.shared
+                .tell(NetEvent::OutlivedIncarnation {
+                    peer: node.clone(),
+                    seen: *seen,
+                })
+                .await;
+        }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.unwanted.has_changed().is_err()
+    }
+}
+
+fn not_wanted() -> Broken {
+    Broken::Ours("no longer a member".into())
+}
+
+/// Delays that double from try to try, so that a peer that is down costs little and one that
+/// comes back is found soon.
+#[derive(Debug, Default)]
+struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    /// The next delay: between half of it and all of it, as `random` has it, so that a cluster
+    /// does not fall upon a restarted node at once.
+    fn next(&mut self, random: u64) -> Duration {
+        let full = RETRY_DELAY_MIN_MS
+            .saturating_mul(1 << self.tries.min(20))
+            .min(RETRY_DELAY_MAX_MS);
+        self.tries = self.tries.saturating_add(1);
+        Duration::from_millis(full / 2 + random % (full / 2 + 1))
+    }
+}
+
+/// A system without randomness delays everybody alike, which is slow and not wrong.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Millis(since.unwrap_or_default().as_millis() as u64)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_limit_and_differ() {
+        let mut delay = Backoff::default();
+        let first = delay.next(0);
+        assert_eq!(first.as_millis() as u64, RETRY_DELAY_MIN_MS / 2);
+        assert_ne!(first, Backoff::default().next(17));
+        let last = (0..100).map(|_| delay.next(u64::MAX)).last().unwrap();
+        assert!(last.as_millis() as u64 <= RETRY_DELAY_MAX_MS);
+        assert!(last.as_millis() as u64 > RETRY_DELAY_MAX_MS / 2 - 1);
+    }
+}

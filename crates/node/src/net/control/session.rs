@@ -1,0 +1,119 @@
+//! One control connection while it lives: reads events out of it, writes what waits into it, and
+//! notices when the peer falls silent.
+
+use consign_core::ids::NodeName;
+use consign_core::producer::Session;
+use consign_core::wire::Message;
+use consign_core::{consumer, producer};
+
+use crate::net::conn::{Broken, Conn, Life, Outbox, Reader, watch_silence};
+use crate::net::shared::{NetEvent, Shared};
+use crate::net::tasks::contained;
+
+/// Which of this node's two sides a connection belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// We produce, the peer consumes: we dialled.
+    Producer,
+    /// We consume.
+    Consumer,
+}
+
+/// A control connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer<'a> {
+    pub(super) node: &'a NodeName,
+    pub(super) session: Session,
+    pub(super) role: Role,
+    pub(super) outbox: &'a Outbox,
+}
+
+/// Runs the connection to its end: says why it ended.
+pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Broken {
+    let life = conn.life;
+    let run = async {
+        tokio::select! {
+            why = read(shared, &mut conn.reader, &life, peer) => why,
+            why = peer.outbox.drain(&mut conn.writer) => why,
+            why = watch_silence(&life, peer.outbox) => why,
+        }
+    };
+    contained(run)
+        .await
+        .unwrap_or_else(|panicked| Broken::Ours(panicked.to_string()))
+}
+
+async fn read(shared: &Shared, reader: &mut Reader, life: &Life, peer: Peer<'_>) -> Broken {
+    loop {
+        let frame = match reader.next().await {
+            Ok(frame) if frame.payload_len == 0 => frame,
+            Ok(frame) => return unexpected(&frame.message),
+            Err(why) => return why,
+        };
+        match frame.message {
+            Message::Ping(ping) => peer.outbox.push(&Message::Pong(ping)),
+            Message::Pong(_) => {}
+            message if is_for(peer.role, &message) => {
+                let _deaf = life.deaf();
+                shared.tell(heard(peer, message)).await;
+            }
+            message => return unexpected(&message),
+        }
+    }
+}
+
+fn heard(peer: Peer<'_>, message: Message) -> NetEvent {
+    let (from, session) = (peer.node.clone(), peer.session);
+    match peer.role {
+        Role::Producer => NetEvent::Producer(producer::Event::Message {
+            from,
+            session,
+            message,
+        }),
+        Role::Consumer => NetEvent::Consumer(consumer::Event::Message {
+            from,
+            session,
+            message,
+        }),
+    }
+}
+
+fn unexpected(message: &Message) -> Broken {
+    Broken::Unexpected {
+        message: message.name(),
+        place: "on this control connection",
+    }
+}
+
+fn is_for(role: Role, message: &Message) -> bool {
+    match message {
+        Message::OpenAnswer(_)
+        | Message::Progress(_)
+        | Message::Received(_)
+        | Message::Saved(_)
+        | Message::Abandoned(_)
+        | Message::Refused(_)
+        | Message::LinkLost(_)
+        | Message::SmallReceived(_)
+        | Message::SmallMissing(_)
+        | Message::SmallLinkLost(_) => role == Role::Producer,
+        Message::Open(_)
+        | Message::Forward(_)
+        | Message::Commit(_)
+        | Message::Abandon(_)
+        | Message::SmallQuery(_)
+        | Message::SmallCommit(_)
+        | Message::Closed(_)
+        | Message::OpenStarts(_) => role == Role::Consumer,
+        Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Rejected(_)
+        | Message::Ping(_)
+        | Message::Pong(_)
+        | Message::Begin(_)
+        | Message::Chunk(_)
+        | Message::Credit(_)
+        | Message::Stop(_)
+        | Message::SmallFrame(_) => false,
+    }
+}

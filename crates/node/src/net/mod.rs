@@ -1,0 +1,199 @@
+//! The network side of a node: connections to and from its peers, and the bytes of files.
+//!
+//! The driver gives orders by calls that neither wait nor block, and hears what happened as
+//! [`NetEvent`]s over one channel. *Control* connections carry messages about transfers directly
+//! between a producer and each of its consumers; *data* connections carry bytes down the chain.
+//! Dropping the [`Net`] ends every task and connection.
+//!
+//! Deliberately absent: any decision about a transfer. Who gets what, when to try again and what
+//! an answer means is the business of the state machines in the core.
+
+mod bounds;
+mod bulk;
+mod conn;
+mod control;
+mod identity;
+mod listener;
+mod roster;
+mod shared;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use consign_core::consumer::InflowOrder;
+use consign_core::disk::Disk;
+use consign_core::ids::{Incarnation, NodeName, SlotId, TransferKey};
+use consign_core::producer::{Session, SmallSend, StreamOrder};
+use consign_core::wire::{Hop, Message};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
+pub(crate) use control::PeerState;
+pub(crate) use identity::Identity;
+pub(crate) use shared::NetEvent;
+
+use bulk::Bulk;
+use control::Dialer;
+use identity::Seen;
+use roster::Verdict;
+use shared::Shared;
+
+/// What the net must know at the start.
+#[derive(Debug)]
+pub(crate) struct NetConfig {
+    /// Who we are.
+    pub(crate) me: Identity,
+    /// Where peers connect to, as `host:port`.
+    pub(crate) listen: String,
+    /// The highest incarnation that the log remembers of each peer.
+    pub(crate) seen: Vec<(NodeName, Incarnation)>,
+    /// Where the sources of large files lie.
+    pub(crate) spool: PathBuf,
+}
+
+/// The net did not start; nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetError {
+    /// The port cannot be had.
+    #[error(
+        "cannot listen on {addr}: {source}; hint: another agent may run there, or correct [listen] peer"
+    )]
+    Listen {
+        /// Where.
+        addr: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A thread cannot be had.
+    #[error("cannot start threads: {0}; hint: raise the limit of processes")]
+    Threads(std::io::Error),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Net {
+    shared: Arc<Shared>,
+    dialer: Dialer,
+    bulk: Arc<Bulk>,
+    addr: SocketAddr,
+}
+
+impl Net {
+    /// Listens, and dials nobody yet. Events are sent to `events`; while that is full, readers of
+    /// connections wait.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub(crate) async fn start(
+        config: NetConfig,
+        events: mpsc::Sender<NetEvent>,
+    ) -> Result<Self, NetError> {
+        let refused = |source| NetError::Listen {
+            addr: config.listen.clone(),
+            source,
+        };
+        let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
+        let addr = listener.local_addr().map_err(refused)?;
+        let shared = Arc::new(Shared::new(config.me, Seen::new(config.seen), events));
+        let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
+        let bulk = Arc::new(bulk);
+        let listen = listener::listen(listener, Arc::clone(&shared), Arc::clone(&bulk));
+        shared.tasks.spawn(listen);
+        Ok(Self {
+            dialer: Dialer::new(Arc::clone(&shared)),
+            shared,
+            bulk,
+            addr,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Keeps a control connection to each of these consumers, and to nobody else.
+    pub(crate) fn set_targets(&self, targets: Vec<(NodeName, String)>) {
+        self.dialer.set_targets(targets);
+    }
+
+    /// How each of these consumers stands, sorted by name.
+    pub(crate) fn peer_states(&self) -> Vec<PeerState> {
+        self.dialer.states()
+    }
+
+    /// Says something on a control connection; dropped when that connection is gone.
+    pub(crate) fn send(&self, to: &NodeName, session: Session, message: &Message) {
+        self.shared.roster.send(to, session, message);
+    }
+
+    /// Answers a producer's control connection, and ends the connections of its older lives.
+    pub(crate) fn admit(&self, node: &NodeName, session: Session) {
+        self.shared.admit(node, session);
+    }
+
+    /// Sends a producer's control connection away: a later life of it was seen.
+    pub(crate) fn reject(&self, node: &NodeName, session: Session, seen: Incarnation) {
+        let verdict = Verdict::Reject(seen);
+        self.shared.roster.judge(node, session, verdict);
+    }
+
+    /// Opens a large transfer for reception, or opens it again under a higher fence. Staging is
+    /// `.consign/` beneath `inbox`. Answered by `InflowReady` or `InflowFailed`.
+    pub(crate) fn open_inflow(&self, order: InflowOrder, inbox: Arc<dyn Disk>) {
+        self.bulk.open_inflow(order, inbox);
+    }
+
+    /// Takes no more of a transfer, stops forwarding it, and lets go of its file. Opening it after
+    /// this is a first opening: what was not synced is cut off.
+    pub(crate) fn close_inflow(&self, slot: &SlotId) {
+        self.bulk.close_inflow(slot);
+    }
+
+    /// Forwards what is there of a transfer, and what comes.
+    pub(crate) fn forward(&self, order: ForwardOrder) {
+        self.bulk.forward(order);
+    }
+
+    /// Makes a complete staging file durable. Answered by `Sealed`.
+    pub(crate) fn seal(&self, order: SealOrder, inbox: Arc<dyn Disk>) {
+        self.bulk.seal(order, inbox);
+    }
+
+    /// Streams a large file, hashing what is not hashed yet.
+    pub(crate) fn stream(&self, order: StreamOrder) {
+        self.bulk.stream(order);
+    }
+
+    /// Stops streaming a file. The file stays open and its hashes known, for the next attempt.
+    pub(crate) fn stop_stream(&self, key: TransferKey) {
+        self.bulk.stop_stream(key);
+    }
+
+    /// Closes the file of a transfer that is over.
+    pub(crate) fn forget_stream(&self, key: TransferKey) {
+        self.bulk.forget_stream(key);
+    }
+
+    /// Sends small files along a route, their bytes read from `payloads`. What may not have
+    /// arrived at the first hop is reported as `SmallsNotSent`.
+    pub(crate) fn send_smalls(
+        &self,
+        route: Vec<Hop>,
+        files: Vec<SmallSend>,
+        payloads: Arc<dyn Payloads>,
+    ) {
+        self.bulk.send_smalls(route, files, payloads);
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        self.shared.tasks.close();
+    }
+}
