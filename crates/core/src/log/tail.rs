@@ -6,8 +6,9 @@ use super::error::{LogError, Unsound};
 use super::format::{ALIGN, seal_bytes};
 use super::segment::Segment;
 
-/// How many bytes are read at once in the search for batches behind a bad one.
-const HUNT_STEP_BYTES: u32 = 1 << 20;
+/// How many bytes are read, and passed over if zero, at once in the search for batches behind a bad
+/// one.
+const HUNT_STEP_BYTES: usize = 64 << 10;
 
 /// What was found in the newest segment.
 #[derive(Debug)]
@@ -126,12 +127,17 @@ fn hunt(segment: &Segment, from: u32) -> Result<Beyond, LogError> {
         Err(Unsound::Flaw { .. }) => segment.header.size,
         Err(Unsound::Error(error)) => return Err(error),
     };
-    let mut buffer = Vec::new();
+    let zeroes = vec![0; HUNT_STEP_BYTES];
+    let mut buffer = zeroes.clone();
     let mut at = from;
     while at < end {
-        buffer.resize((end - at).min(HUNT_STEP_BYTES) as usize, 0);
+        buffer.truncate((end - at) as usize);
         segment.read_into(&mut buffer, at)?;
-        for (i, word) in buffer.chunks(ALIGN as usize).enumerate() {
+        let words = match zeroes.starts_with(&buffer) {
+            true => &[],
+            false => &buffer[..],
+        };
+        for (i, word) in words.chunks(ALIGN as usize).enumerate() {
             if word.iter().all(|&byte| byte == 0) {
                 continue;
             }

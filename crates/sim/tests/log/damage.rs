@@ -1,6 +1,6 @@
 //! Damage: what was proven synced and is not there is reported, and nothing is cut for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use consign_core::log::{LogError, LogSettings};
 use consign_sim::disk::SimDisk;
@@ -95,7 +95,7 @@ fn outcome(disk: &SimDisk, committed: &[u64]) -> Outcome {
     outcome
 }
 
-fn tampered(disk: &SimDisk, path: &PathBuf, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
+fn tampered(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
     let disk = disk.fork();
     disk.tamper(path, change);
     disk

@@ -70,13 +70,30 @@ fn a_full_log_changes_nothing_and_goes_on_when_there_is_space() {
 }
 
 #[test]
-fn dropping_segments_on_a_full_disk_makes_room() {
+fn dropping_segments_makes_room_even_when_the_log_is_full_to_the_brim() {
     let (_disk, mut log, begun) = full_disk();
-    let next = fill(&mut log, begun, |_| false);
+    fill(&mut log, begun, |_| false);
+    // The smallest record, until not even that fits.
+    while append(&mut log, 0).is_ok() {
+        let _ = log.commit().unwrap();
+    }
+    log.mark_idle().unwrap();
     assert!(!log.has_room());
     log.drop_below(log.current_segment()).unwrap();
     assert!(log.ensure_reserve().unwrap());
-    append(&mut log, next).unwrap();
+    append(&mut log, 0).unwrap();
+}
+
+#[test]
+fn the_reserve_survives_power_cuts() {
+    for seed in 0..30 {
+        let disk = new_disk(seed);
+        drop(open(&disk, SEGMENT).unwrap());
+        disk.power_cut(&mut consign_sim::rng::Rng::new(seed));
+        disk.set_capacity(Some(disk.used_bytes()));
+        let opened = open(&disk, SEGMENT).unwrap();
+        assert_eq!(opened.log.size_bytes(), disk.used_bytes());
+    }
 }
 
 #[test]
