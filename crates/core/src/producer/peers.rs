@@ -19,6 +19,9 @@ impl Producer {
             return;
         }
         self.lose_all_legs(node);
+        if self.was_given_up(node) {
+            self.wake_short();
+        }
         let destination = self.destinations.at(node, now);
         destination.session = Some((session, incarnation));
         destination.down_since = None;
@@ -33,7 +36,6 @@ impl Producer {
         self.send(node, Message::OpenStarts(OpenStarts { starts }));
         self.send_closed(node);
         self.send_abandons(node, None);
-        self.wake_short();
     }
 
     pub(super) fn on_peer_down(&mut self, node: &NodeName, session: Session) {
@@ -112,7 +114,20 @@ impl Producer {
         self.wake_short();
     }
 
-    /// Who was missing may be there now.
+    /// Whether placements have been made without a consumer since it was unreachable for longer
+    /// than some feed's patience.
+    fn was_given_up(&self, node: &NodeName) -> bool {
+        let Some(destination) = self.destinations.get(node) else {
+            return false;
+        };
+        self.queue.feeds.iter().any(|feed| {
+            let rules = feed.rules.as_ref();
+            let patience = rules.and_then(|rules| rules.policy.replace_after_ms);
+            destination.gone_longer_than(patience, self.now)
+        })
+    }
+
+    /// There may be somebody for those that want more consumers than there were.
     fn wake_short(&mut self) {
         for key in std::mem::take(&mut self.short) {
             self.wake(key);

@@ -18,7 +18,7 @@ use crate::wire::{Abandon, Leg, Message};
 
 /// A change of placement.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     add: Vec<NodeName>,
     drop: Vec<NodeName>,
     short: bool,
@@ -51,7 +51,7 @@ impl Producer {
     }
 
     /// What should change about a transfer's consumers; `None` when nothing.
-    fn plan(&self, transfer: &Transfer) -> Option<Plan> {
+    pub(super) fn plan(&self, transfer: &Transfer) -> Option<Plan> {
         let rules = self
             .queue
             .feed(&transfer.feed)
@@ -297,11 +297,9 @@ impl Producer {
     }
 
     pub(super) fn begin_placed(&mut self, key: TransferKey) {
+        // Whoever was dropped may have been the last that was waited for.
         if self.stage_of(key) == Some(&Stage::Placing) {
-            let transfer = self.active.get_mut(&key).expect("it has a stage");
-            transfer.become_(Stage::Queued);
-            // Dropping a consumer may have left nobody who lacks it.
-            self.consider(key);
+            self.conclude(key);
         }
     }
 
