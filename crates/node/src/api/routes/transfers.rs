@@ -1,0 +1,170 @@
+//! Transfers: listed, shown, retried, cancelled.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use consign_core::ids::TransferId;
+use serde::Deserialize;
+
+use super::super::error::{ApiError, ErrorBody};
+use super::super::model::{Acted, Live, RefusedTransfer, Transfer};
+use super::super::stream::{self, Format};
+use super::super::{Api, IDS_PER_REQUEST_MAX};
+use super::named;
+use crate::catalogue::{Filter, Pages, TransferRow};
+use crate::driver::handle::{Failed, Outcome};
+use crate::driver::refusal::Refusal;
+
+/// The catalogue follows the log with a small delay; so long a transfer of this very start is
+/// waited for before it is said not to exist.
+const CATALOGUE_LAG_MAX: Duration = Duration::from_secs(2);
+const CATALOGUE_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    state: Option<String>,
+    feed: Option<String>,
+    to: Option<String>,
+    limit: Option<u64>,
+    #[serde(default)]
+    order: Order,
+    ids: Option<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    #[default]
+    Oldest,
+    Newest,
+}
+
+/// `GET /transfers?state&feed&to&limit&order=oldest|newest`, or `?ids=ID,ID,…`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    query: Result<Query<Listing>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|error| {
+        ApiError::invalid(&format!(
+            "{}; hint: a listing takes state, feed, to, limit, order and ids",
+            error.body_text()
+        ))
+    })?;
+    let format = Format::asked(&headers);
+    if let Some(ids) = &query.ids {
+        return some(&api, ids, format).await;
+    }
+    let filter = Filter {
+        state: query.state.as_deref().map(named).transpose()?,
+        feed: query.feed,
+        to: query.to,
+        limit: query.limit,
+        newest_first: query.order == Order::Newest,
+    };
+    stream::transfers(api, Pages::new(filter), format).await
+}
+
+async fn some(api: &Api, ids: &str, format: Format) -> Result<Response, ApiError> {
+    let ids = ids.split(',').map(named);
+    let ids = ids.collect::<Result<Vec<TransferId>, _>>()?;
+    if ids.len() > IDS_PER_REQUEST_MAX {
+        let text = format!(
+            "{} ids are too many for one call; hint: ask for at most {IDS_PER_REQUEST_MAX}",
+            ids.len()
+        );
+        return Err(ApiError::invalid(&text));
+    }
+    let rows = api.reader.some(ids).await?;
+    let snapshot = api.handle.snapshot();
+    let live = Live::new(&snapshot);
+    let found: Vec<Transfer> = rows.into_iter().map(|row| live.over(row)).collect();
+    Ok(stream::list(format, &found))
+}
+
+/// `GET /transfers/{id}`.
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Transfer>, ApiError> {
+    let row = found(&api, named(&id)?).await?;
+    let snapshot = api.handle.snapshot();
+    Ok(Json(Live::new(&snapshot).over(row)))
+}
+
+/// `GET /transfers/{id}/events`: its whole timeline.
+pub(super) async fn events(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id: TransferId = named(&id)?;
+    found(&api, id.clone()).await?;
+    let events = api.reader.timeline(id).await?;
+    Ok(stream::list(Format::asked(&headers), &events))
+}
+
+/// The row of a transfer. Who has just been told an id must find it, so the catalogue is given a
+/// moment to catch up.
+async fn found(api: &Api, id: TransferId) -> Result<TransferRow, ApiError> {
+    let snapshot = api.handle.snapshot();
+    let may_come = id.producer.as_str() == snapshot.node
+        && format!("{:016x}", id.key.start.0) == snapshot.start;
+    let deadline = tokio::time::Instant::now() + CATALOGUE_LAG_MAX;
+    loop {
+        if let Some(row) = api.reader.transfer(id.clone()).await? {
+            return Ok(row);
+        }
+        let degraded = api.reader.health().is_degraded();
+        if !may_come || degraded || tokio::time::Instant::now() >= deadline {
+            return Err(Refusal::UnknownTransfer { id }.into());
+        }
+        tokio::time::sleep(CATALOGUE_LOOK_EVERY).await;
+    }
+}
+
+/// `POST /transfers/{id}/retry`.
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Acted>, ApiError> {
+    let which = Failed::These(vec![named(&id)?]);
+    of_one(api.handle.retry(which).await?)
+}
+
+/// `POST /transfers/{id}/cancel`.
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Acted>, ApiError> {
+    of_one(api.handle.cancel(vec![named(&id)?]).await?)
+}
+
+/// `POST /transfers/retry-failed`.
+pub(super) async fn retry_failed(State(api): State<Api>) -> Result<Json<Acted>, ApiError> {
+    let outcome = api.handle.retry(Failed::All).await?;
+    let refused = outcome.refused.iter().map(|(id, refusal)| RefusedTransfer {
+        id: id.to_string(),
+        error: ErrorBody::from(refusal),
+    });
+    Ok(Json(Acted {
+        files: outcome.files,
+        refused: refused.collect(),
+    }))
+}
+
+/// With a single transfer, its refusal is the answer.
+fn of_one(mut outcome: Outcome) -> Result<Json<Acted>, ApiError> {
+    match outcome.refused.pop() {
+        Some((_, refusal)) => Err(refusal.into()),
+        None => Ok(Json(Acted {
+            files: outcome.files,
+            refused: Vec::new(),
+        })),
+    }
+}

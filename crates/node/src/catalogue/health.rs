@@ -1,0 +1,74 @@
+//! Whether the catalogue works. It is allowed to fail; it is not allowed to do so silently.
+
+use std::sync::Mutex;
+
+use crate::driver::snapshot::Problem;
+use crate::timestamp::Timestamp;
+
+/// What is wrong with the catalogue, if anything. The first failure stands until the agent
+/// restarts: after it records are missing, and only the log can supply them again.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failure: Mutex<Option<Problem>>,
+    notice: Mutex<Option<Problem>>,
+}
+
+impl Health {
+    /// What a person should know, for `status`: the failure if there is one, else that an unusable
+    /// database was set aside at this start.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let failure = locked(&self.failure).clone();
+        failure.or_else(|| locked(&self.notice).clone())
+    }
+
+    /// Whether it has stopped taking records.
+    pub(crate) fn is_degraded(&self) -> bool {
+        locked(&self.failure).is_some()
+    }
+
+    /// Why it has stopped taking records.
+    pub(super) fn failure(&self) -> Option<Problem> {
+        locked(&self.failure).clone()
+    }
+
+    /// Notes the first failure; later ones follow from it and are not kept.
+    pub(super) fn fail(&self, what: String) {
+        let mut failure = locked(&self.failure);
+        if failure.is_none() {
+            tracing::error!(
+                what,
+                "the catalogue is degraded; transfers go on without it"
+            );
+            *failure = Some(Problem {
+                what: format!("the catalogue is degraded, so listings are incomplete: {what}"),
+                hint: "files are delivered all the same; look at the space and the disk of the \
+                       data directory, then restart the agent, which fills the catalogue from its \
+                       log"
+                .to_owned(),
+                since: Timestamp::now(),
+            });
+        }
+    }
+
+    /// Notes that a database was set aside and begun anew.
+    pub(super) fn set_aside(&self, why: &str, kept_as: &std::path::Path) {
+        tracing::warn!(why, kept_as = %kept_as.display(), "the catalogue was set aside and is begun anew");
+        *locked(&self.notice) = Some(Problem {
+            what: format!(
+                "the catalogue was begun anew at this start, and the history before it is not \
+                 listed: {why}"
+            ),
+            hint: format!(
+                "nothing else is lost; the old one is kept as {}, delete it when you do not need it",
+                kept_as.display()
+            ),
+            since: Timestamp::now(),
+        });
+    }
+}
+
+fn locked(slot: &Mutex<Option<Problem>>) -> std::sync::MutexGuard<'_, Option<Problem>> {
+    // A panic while it is held cannot leave it half written: it is only ever assigned whole.
+    slot.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

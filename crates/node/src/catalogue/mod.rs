@@ -1,0 +1,106 @@
+//! The catalogue: an index of the transfers that are live and the history of those that are not,
+//! in SQLite, for listings, timelines and counts.
+//!
+//! It holds no promise. Everything in it comes from the intent log, in the log's order, and it may
+//! be deleted at any time: then history is lost and nothing else. Each transaction stores the
+//! position of the last record in it, so a replay of the whole log skips what is there; applying
+//! the log's end again, under whatever positions, changes nothing either.
+//!
+//! One thread writes ([`writer`]), fed through a bounded channel; queries ([`reader`]) run over
+//! connections of their own and see the last committed transaction. When the database fails, the
+//! catalogue says so ([`health`]) and drains its channel: it never stops the node.
+//!
+//! Absent on purpose: payloads, chunk hashes, claims that were not submitted yet.
+
+mod apply;
+mod health;
+mod history;
+mod packed;
+mod query;
+mod reader;
+mod row;
+mod schema;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use consign_core::ids::NodeName;
+use consign_core::record::Record;
+use tokio::sync::mpsc;
+
+pub(crate) use health::Health;
+pub(crate) use query::counts::{DeliveryCount, TransferCount};
+pub(crate) use query::timeline::Event;
+pub(crate) use query::transfers::{Filter, LegRow, Pages, TransferRow};
+pub(crate) use reader::{QueryError, Reader};
+pub(crate) use row::TransferState;
+pub(crate) use writer::Writer;
+
+/// Batches that may wait for the catalogue before the driver has to wait as well. A record takes
+/// about 1 KiB here, so with batches of a thousand this is 16 MiB.
+pub(crate) const BATCHES_WAITING_MAX: usize = 16;
+
+/// A record of the log that is synced, without its payload.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Applied {
+    /// Where it stands in the log; larger is later.
+    pub(crate) position: u64,
+    /// The record.
+    pub(crate) record: Record,
+}
+
+/// What the log holds when the catalogue is opened: it tells whether the two still fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogSpan {
+    /// Position of the first record that is still there.
+    pub(crate) first: u64,
+    /// A position that no record has reached yet.
+    pub(crate) end: u64,
+}
+
+/// An open catalogue.
+pub(crate) struct Catalogue {
+    /// Where the driver puts the log's records, in the log's order.
+    pub(crate) feed: mpsc::Sender<Vec<Applied>>,
+    /// For queries.
+    pub(crate) reader: Reader,
+    /// Whether it works.
+    pub(crate) health: Arc<Health>,
+    /// The thread that writes; it ends, with everything committed, once `feed` and its clones are
+    /// dropped.
+    pub(crate) writer: Writer,
+}
+
+/// Opens `<data_dir>/catalogue.db`. A database that is corrupt, of another version or of another
+/// log is set aside as `catalogue.db.broken-N` and begun anew; when not even that works, the
+/// catalogue is degraded from the start. Afterwards the whole log is to be fed into it.
+///
+/// `history_ms` is how long finished transfers stay; `None` keeps them for ever.
+pub(crate) fn open(
+    data_dir: &Path,
+    node: &NodeName,
+    log: LogSpan,
+    history_ms: Option<u64>,
+) -> Catalogue {
+    let path = data_dir.join("catalogue.db");
+    let health = Arc::new(Health::default());
+    let connection = schema::open_or_rebuild(&path, log, &health);
+    let (feed, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let writer = Writer::start(
+        connection,
+        path.clone(),
+        batches,
+        history_ms,
+        Arc::clone(&health),
+    );
+    Catalogue {
+        feed,
+        reader: Reader::new(path, node.clone(), Arc::clone(&health)),
+        health,
+        writer,
+    }
+}

@@ -1,0 +1,237 @@
+//! The side that asks: read-only connections, a few at a time, each query on a blocking thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use consign_core::ids::{NodeName, TransferId};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::health::Health;
+use super::query::counts::{self, DeliveryCount, TransferCount};
+use super::query::deliveries::{self, DeliveryRow};
+use super::query::timeline::{self, Event};
+use super::query::transfers::{self, Filter, Pages, TransferRow};
+
+/// Queries that run at once. More would only take the disk from the transfers.
+const QUERIES_AT_ONCE_MAX: usize = 4;
+/// Memory for the pages of one connection, in KiB.
+const CACHE_KIB: i64 = 4 << 10;
+
+/// Why a query has no answer. Asking again is right for the first, useless for the second until
+/// somebody has looked at `status`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryError {
+    /// There is no database to ask.
+    #[error("the catalogue is not available: {why}; hint: {hint}")]
+    Unavailable {
+        /// Why.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The database failed.
+    #[error(
+        "the catalogue failed: {0}; hint: if it goes on, stop the agent, delete catalogue.db in its data directory and start it: only history is lost"
+    )]
+    Database(#[from] rusqlite::Error),
+}
+
+/// Queries over the catalogue. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    node: NodeName,
+    health: Arc<Health>,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl Reader {
+    pub(super) fn new(path: PathBuf, node: NodeName, health: Arc<Health>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                path,
+                node,
+                health,
+                idle: Mutex::default(),
+                permits: Semaphore::new(QUERIES_AT_ONCE_MAX),
+            }),
+        }
+    }
+
+    /// The node whose transfers these are.
+    pub(crate) fn node(&self) -> &NodeName {
+        &self.inner.node
+    }
+
+    /// Whether the catalogue works.
+    pub(crate) fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// The next page of a listing, and where to go on; an empty page ends it. Each page is one
+    /// short read, so a slow listener holds up neither the writer's checkpoints nor other queries.
+    ///
+    /// # Errors
+    /// [`QueryError`]; the listing is then incomplete.
+    pub(crate) async fn page(
+        &self,
+        mut pages: Pages,
+    ) -> Result<(Vec<TransferRow>, Pages), QueryError> {
+        self.ask(move |db, node| {
+            let rows = pages.next(db, node)?;
+            Ok((rows, pages))
+        })
+        .await
+    }
+
+    /// The transfers that match, all at once: for callers with a small limit.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn transfers(&self, filter: Filter) -> Result<Vec<TransferRow>, QueryError> {
+        let mut all = Vec::new();
+        let mut pages = Pages::new(filter);
+        loop {
+            let (rows, rest) = self.page(pages).await?;
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            all.extend(rows);
+            pages = rest;
+        }
+    }
+
+    /// One transfer, or `None` when it is not, or no longer, or not yet in the catalogue.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn transfer(&self, id: TransferId) -> Result<Option<TransferRow>, QueryError> {
+        self.ask(move |db, node| transfers::one(db, node, &id))
+            .await
+    }
+
+    /// The transfers of these ids that are in the catalogue, in the order of the ids.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn some(&self, ids: Vec<TransferId>) -> Result<Vec<TransferRow>, QueryError> {
+        self.ask(move |db, node| {
+            let found = ids.iter().map(|id| transfers::one(db, node, id));
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    /// The story of one transfer, the earliest event first; empty when it is not there.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn timeline(&self, id: TransferId) -> Result<Vec<Event>, QueryError> {
+        self.ask(move |db, node| timeline::of(db, node, &id)).await
+    }
+
+    /// Transfers by feed and state.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn transfer_counts(&self) -> Result<Vec<TransferCount>, QueryError> {
+        self.ask(|db, _| counts::transfers(db)).await
+    }
+
+    /// Deliveries by feed and state.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, QueryError> {
+        self.ask(|db, _| counts::deliveries(db)).await
+    }
+
+    /// The last `limit` files that this node received of a feed, the latest first.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn deliveries(
+        &self,
+        feed: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, QueryError> {
+        self.ask(move |db, _| deliveries::latest(db, feed.as_deref(), limit))
+            .await
+    }
+
+    /// Runs one query. When the caller goes away, it still ends, and its answer is dropped.
+    async fn ask<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection, &NodeName) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let _permit = self.inner.permits.acquire().await;
+        let inner = Arc::clone(&self.inner);
+        let answer = tokio::task::spawn_blocking(move || inner.run(query)).await;
+        answer.unwrap_or_else(|failed| match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => Err(QueryError::Unavailable {
+                why: "the agent is stopping".to_owned(),
+                hint: "ask again when it runs".to_owned(),
+            }),
+        })
+    }
+}
+
+impl Inner {
+    fn run<T>(
+        &self,
+        query: impl FnOnce(&Connection, &NodeName) -> rusqlite::Result<T>,
+    ) -> Result<T, QueryError> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let db = match idle {
+            Some(db) => db,
+            None => self.connect()?,
+        };
+        let answer = query(&db, &self.node);
+        if let Err(rusqlite::Error::SqliteFailure(error, _)) = &answer
+            && error.code == rusqlite::ErrorCode::DatabaseCorrupt
+        {
+            self.health
+                .fail(format!("{} is corrupt", self.path.display()));
+        }
+        if answer.is_ok() {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < QUERIES_AT_ONCE_MAX {
+                idle.push(db);
+            }
+        }
+        Ok(answer?)
+    }
+
+    fn connect(&self) -> Result<Connection, QueryError> {
+        connect(&self.path).map_err(|error| match self.health.failure() {
+            Some(problem) => QueryError::Unavailable {
+                why: problem.what,
+                hint: problem.hint,
+            },
+            None => QueryError::Database(error),
+        })
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.set_prepared_statement_cache_capacity(32);
+    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // The writer never locks readers out in WAL mode but for moments at opening and recovery.
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(db)
+}

@@ -1,0 +1,207 @@
+//! The database file: opening it, and setting it aside when it is of no use.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use super::LogSpan;
+use super::health::Health;
+
+/// "cnsg": tells this database from any other.
+const APPLICATION_ID: i32 = 0x636e_7367;
+/// Version of [`TABLES`]. There is no migration: what differs is begun anew from the log.
+const SCHEMA_VERSION: i32 = 1;
+const TABLES: &str = include_str!("tables.sql");
+
+/// Pages of the write-ahead log after which it is folded back into the database: 32 MiB, so that
+/// a busy catalogue syncs twice per 32 MiB and not twice per 4.
+const CHECKPOINT_PAGES: u32 = 8192;
+/// Memory for the writer's pages, in KiB.
+const CACHE_KIB: u32 = 16 << 10;
+/// Databases that are kept aside; the eldest numbers are used first and later ones replace the
+/// last.
+const BROKEN_KEPT_MAX: u32 = 9;
+
+/// Why a database file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("it belongs to another program (application id {0:#x})")]
+    Foreign(i32),
+    #[error("its schema is version {0}, this program writes {SCHEMA_VERSION}")]
+    Version(i32),
+    #[error("it is ahead of the intent log (at {applied}, the log ends at {end})")]
+    OtherLog { applied: u64, end: u64 },
+    #[error("{0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+impl Unusable {
+    /// Whether a new file in its place would do better. A full disk or a missing right would
+    /// strike again, and the old file is innocent.
+    fn is_the_files_fault(&self) -> bool {
+        match self {
+            Self::Foreign(_) | Self::Version(_) | Self::OtherLog { .. } => true,
+            Self::Database(error) => is_corruption(error),
+        }
+    }
+}
+
+/// Whether SQLite says that the file itself is damaged.
+pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error {
+        rusqlite::Error::SqliteFailure(inner, _) => {
+            matches!(inner.code, DatabaseCorrupt | NotADatabase)
+        }
+        // Tables or values that this program never wrote, in a file that claims to be ours.
+        rusqlite::Error::SqlInputError { .. }
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
+}
+
+/// Opens the database for writing, or sets it aside and begins a new one, or gives up and says so.
+pub(super) fn open_or_rebuild(path: &Path, log: LogSpan, health: &Health) -> Option<Connection> {
+    let first = match open(path, log) {
+        Ok(db) => return Some(db),
+        Err(unusable) => unusable,
+    };
+    if !first.is_the_files_fault() {
+        health.fail(format!("cannot open {}: {first}", path.display()));
+        return None;
+    }
+    let second = set_aside(path).map_err(|error| error.to_string());
+    let second = second.and_then(|kept_as| {
+        health.set_aside(&first.to_string(), &kept_as);
+        open(path, log).map_err(|unusable| unusable.to_string())
+    });
+    match second {
+        Ok(db) => Some(db),
+        Err(why) => {
+            health.fail(format!(
+                "{} is unusable ({first}) and cannot be begun anew: {why}",
+                path.display()
+            ));
+            None
+        }
+    }
+}
+
+fn open(path: &Path, log: LogSpan) -> Result<Connection, Unusable> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // NORMAL syncs at checkpoints only. A power cut may then lose the last transactions, which the
+    // log supplies again, but cannot damage the file; with OFF it could, perhaps unnoticed, and
+    // the catalogue would tell lies.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    if is_empty(&db)? {
+        create(&db)?;
+    }
+    check(&db, log)?;
+    Ok(db)
+}
+
+fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables == 0)
+}
+
+fn create(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(&format!(
+        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    ))
+}
+
+fn check(db: &Connection, log: LogSpan) -> Result<(), Unusable> {
+    let id = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Err(Unusable::Foreign(id));
+    }
+    let version = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version != SCHEMA_VERSION {
+        return Err(Unusable::Version(version));
+    }
+    match applied(db)? {
+        Some(applied) if applied >= log.end => Err(Unusable::OtherLog {
+            applied,
+            end: log.end,
+        }),
+        Some(applied) if applied < log.first => Ok(drop_the_unfinished(db)?),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The log has moved on past what is in here (the catalogue was degraded, or a power cut took its
+/// last transactions), so nobody will ever say how these ended. Those that still live are carried
+/// in the log and come back from it.
+fn drop_the_unfinished(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "BEGIN;
+         DELETE FROM legs WHERE transfer IN (SELECT id FROM transfers WHERE ended_at IS NULL);
+         DELETE FROM events WHERE transfer IN (SELECT id FROM transfers WHERE ended_at IS NULL);
+         DELETE FROM transfers WHERE ended_at IS NULL;
+         DELETE FROM deliveries WHERE ended_at IS NULL;
+         DELETE FROM transfer_counts;
+         INSERT INTO transfer_counts
+             SELECT feed, state, count(*), sum(size) FROM transfers GROUP BY feed, state;
+         DELETE FROM delivery_counts;
+         INSERT INTO delivery_counts
+             SELECT feed, state, count(*), sum(size) FROM deliveries GROUP BY feed, state;
+         COMMIT;",
+    )
+}
+
+/// The last log position that is in the database.
+pub(super) fn applied(db: &Connection) -> rusqlite::Result<Option<u64>> {
+    let bits = db
+        .query_row("SELECT applied FROM position", [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?;
+    Ok(bits.map(i64::cast_unsigned))
+}
+
+/// Stores the last log position, in the transaction that brought its record.
+pub(super) fn set_applied(db: &Connection, position: u64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO position VALUES (1, ?1) ON CONFLICT DO UPDATE SET applied = excluded.applied",
+    )?
+    .execute(params![position.cast_signed()])?;
+    Ok(())
+}
+
+/// Renames the database and its companions to the first free `….broken-N`. A rename, so that what
+/// is in it can still be looked at; its write-ahead log goes with it, or the new database would
+/// take it for its own.
+pub(super) fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let free = (1..BROKEN_KEPT_MAX).find(|n| !with_suffix(path, &format!(".broken-{n}")).exists());
+    let n = free.unwrap_or(BROKEN_KEPT_MAX);
+    let kept_as = with_suffix(path, &format!(".broken-{n}"));
+    for companion in ["-wal", "-shm"] {
+        let from = with_suffix(path, companion);
+        if from.exists() {
+            std::fs::rename(from, with_suffix(&kept_as, companion))?;
+        }
+    }
+    std::fs::rename(path, &kept_as)?;
+    Ok(kept_as)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,268 @@
+//! The command line as its users see it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::address::Address;
+use super::human::parse_duration;
+use crate::catalogue::TransferState;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 agent not reachable, \
+4 waited in vain.
+Environment: CONSIGN_AGENT names the agent to talk to, CONSIGN_TOKEN is sent along over HTTP, \
+NO_COLOR keeps the output plain.";
+
+/// Delivers files, guaranteed: hands each to one or more machines, once, whole, whatever crashes.
+#[derive(Debug, Parser)]
+#[command(name = "consign", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Which agent is meant.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The agent to talk to: unix:PATH or http://HOST:PORT
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "Agent")]
+    pub(super) agent: Option<Address>,
+    /// The agent's configuration file, to run it or to find it
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Agent")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Try it: real agents on this machine, real files, and a check of every one
+    Demo(DemoArgs),
+    /// Run a node; SIGTERM stops it, SIGHUP reloads its configuration
+    Agent,
+    /// Hand files to the agent; returns when they are certain to be delivered
+    Send(SendArgs),
+    /// Claim delivered files for an application [not in this version]
+    #[command(hide = true)]
+    Receive(Later),
+    /// Am I healthy, what waits and why, what failed and what to do
+    Status(Output),
+    /// The members of the cluster
+    Nodes(Output),
+    /// The feeds of this node
+    Feeds(Output),
+    /// The transfers of this node
+    Transfers(TransfersArgs),
+    /// Everything that happened to one transfer
+    Show(ShowArgs),
+    /// Where a key goes now, and why
+    Explain(ExplainArgs),
+    /// Try failed transfers again
+    Retry(RetryArgs),
+    /// Give transfers up
+    Cancel(CancelArgs),
+    /// Stop sending a feed's files for a while [not in this version]
+    #[command(hide = true)]
+    Pause(Later),
+    /// Send a paused feed's files again [not in this version]
+    #[command(hide = true)]
+    Resume(Later),
+    /// Prepare a node for being switched off [not in this version]
+    #[command(hide = true)]
+    Drain(Later),
+    /// Declare a node gone for good: what is owed to it is placed elsewhere
+    Forget(ForgetArgs),
+    /// Compare the producer's ledger with every consumer's [not in this version]
+    #[command(hide = true)]
+    Audit(Later),
+    /// Check a data directory while its agent is stopped [not in this version]
+    #[command(hide = true)]
+    Doctor(Later),
+    /// A live view in the terminal [not in this version]
+    #[command(hide = true)]
+    Top(Later),
+    /// Manage the cluster's own authority [not in this version]
+    #[command(hide = true)]
+    Keys(Later),
+    /// Join a cluster by a token [not in this version]
+    #[command(hide = true)]
+    Join(Later),
+    /// Show and verify signed receipts [not in this version]
+    #[command(hide = true)]
+    Receipt(Later),
+    /// Look at a configuration file
+    Config(ConfigArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page [not in this version]
+    #[command(hide = true)]
+    Man(Later),
+}
+
+/// Arguments of a command that does not exist yet: anything.
+#[derive(Debug, Args)]
+pub(super) struct Later {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// What `consign demo` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Files and directories to send; without any, files are made
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Nodes that send
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) producers: u16,
+    /// Nodes that receive
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) consumers: u16,
+    /// Consumers for each file
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) replicas: u16,
+    /// Kill and restart nodes while files flow
+    #[arg(long)]
+    pub(crate) chaos: bool,
+    /// Keep everything in this directory, to look at it afterwards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Output {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// Files, and directories whose files keep their path below the directory
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// The feed to send them on
+    #[arg(long)]
+    pub(super) feed: String,
+    /// What is hashed to choose the consumers; by default as the feed says
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Another name for the file; by default its base name
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// An entry of your own that travels with the files; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = meta_entry)]
+    pub(super) meta: Vec<(String, String)>,
+    /// Wait until every consumer has them
+    #[arg(long, value_name = "RUNG", num_args = 0..=1, require_equals = true, default_missing_value = "saved")]
+    pub(super) wait: Option<Rung>,
+    /// How long to wait, like 30s or 10m; by default for ever
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration, requires = "wait")]
+    pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// What `send --wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Rung {
+    /// Every consumer has it, synced, and will show it in its inbox
+    Saved,
+    /// Every consumer's application has acknowledged it [not in this version]
+    Processed,
+}
+
+fn meta_entry(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("hint: write it like camera=7".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TransfersArgs {
+    /// Only those in this state: submitted, placed, done, failed or cancelled
+    #[arg(long)]
+    pub(super) state: Option<TransferState>,
+    /// Only those of this feed
+    #[arg(long)]
+    pub(super) feed: Option<String>,
+    /// Only those with this consumer
+    #[arg(long, value_name = "NODE")]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The transfer, as `send` and `transfers` print it
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The feed
+    #[arg(long)]
+    pub(super) feed: String,
+    /// The key: by default a file's name
+    #[arg(long)]
+    pub(super) key: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetryArgs {
+    /// The transfers
+    #[arg(value_name = "ID", required_unless_present = "failed")]
+    pub(super) ids: Vec<String>,
+    /// All that failed
+    #[arg(long, conflicts_with = "ids")]
+    pub(super) failed: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    /// The transfers
+    #[arg(value_name = "ID", required = true)]
+    pub(super) ids: Vec<String>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// The node that will not come back
+    pub(super) node: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(super) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say whether the file given by --config is right, and what is wrong with it
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}

@@ -1,0 +1,109 @@
+//! How a command ends: its exit code, and what it says on the way out.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::api::error::ErrorBody;
+
+/// The documented exit codes, beside 0 for done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// Wrong usage, or a wrong configuration.
+    Usage = 2,
+    /// No agent answers.
+    Unreachable = 3,
+    /// What was waited for did not come in time.
+    TimedOut = 4,
+}
+
+/// Why a command does not end with 0.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(super) exit: Option<Exit>,
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// It failed; `text` ends in `; hint: …`.
+    pub(super) fn failed(text: impl Into<String>) -> Self {
+        Self::with(Exit::Failed, text)
+    }
+
+    /// It was used wrongly; `text` ends in `; hint: …`.
+    pub(super) fn usage(text: impl Into<String>) -> Self {
+        Self::with(Exit::Usage, text)
+    }
+
+    /// Any of the codes.
+    pub(super) fn with(exit: Exit, text: impl Into<String>) -> Self {
+        Self {
+            exit: Some(exit),
+            text: text.into(),
+        }
+    }
+
+    /// Everything there was to say has been said already.
+    pub(super) fn silent(exit: Exit) -> Self {
+        Self::with(exit, "")
+    }
+
+    /// Says on stderr what there is to say.
+    pub(super) fn say(&self) {
+        if !self.text.is_empty() {
+            let (message, hint) = self.text.split_once("; hint: ").unwrap_or((&self.text, ""));
+            eprintln!("consign: {message}");
+            if !hint.is_empty() {
+                eprintln!("hint: {hint}");
+            }
+        }
+    }
+
+    /// The code to exit with.
+    pub(super) fn code(&self) -> ExitCode {
+        match self.exit {
+            None => ExitCode::SUCCESS,
+            Some(exit) => ExitCode::from(exit as u8),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of writing to stdout. A reader that has seen enough (`| head`) is no failure.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self {
+                exit: None,
+                text: String::new(),
+            },
+            _ => Self::failed(format!(
+                "cannot write the output: {error}; hint: look at where stdout goes"
+            )),
+        }
+    }
+}
+
+impl From<ErrorBody> for Failure {
+    fn from(error: ErrorBody) -> Self {
+        let exit = match error.kind.as_str() {
+            "invalid" => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self::with(exit, told(&error))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+/// An error of the API as one text again.
+pub(super) fn told(error: &ErrorBody) -> String {
+    match error.hint.as_str() {
+        "" => error.message.clone(),
+        hint => format!("{}; hint: {hint}", error.message),
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line: what people and scripts use. stdout is data, stderr is talk.
+//!
+//! It holds no state and does nothing itself: everything but `agent`, `demo` and `completions` is
+//! a few HTTP requests to an agent, and their answers in a readable form.
+
+mod act;
+mod address;
+mod client;
+pub(crate) mod command;
+mod exit;
+mod explain;
+mod feeds;
+mod human;
+mod nodes;
+mod paint;
+mod send;
+mod session;
+mod show;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transfers;
+mod wait;
+mod walk;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use client::Client;
+use command::{Cli, Command, ConfigCommand, Target};
+use exit::{Exit, Failure};
+use session::Session;
+
+/// Where an agent's configuration is when nobody says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/consign/consign.toml";
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.say();
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let target = cli.target;
+    match cli.command {
+        Command::Demo(args) => Ok(crate::demo::run(&args)?),
+        Command::Agent => Ok(crate::daemon::run(&config_path(target))?),
+        Command::Config(args) => match args.command {
+            ConfigCommand::Check => check_config(target),
+        },
+        Command::Completions(args) => complete(args.shell),
+        Command::Send(args) => ask(&target, async |session| send::run(session, args).await),
+        Command::Status(output) => ask(&target, async |session| status::run(session, output).await),
+        Command::Nodes(output) => ask(&target, async |session| nodes::run(session, output).await),
+        Command::Feeds(output) => ask(&target, async |session| feeds::run(session, output).await),
+        Command::Transfers(args) => {
+            ask(&target, async |session| transfers::run(session, args).await)
+        }
+        Command::Show(args) => ask(&target, async |session| show::run(session, args).await),
+        Command::Explain(args) => ask(&target, async |session| explain::run(session, args).await),
+        Command::Retry(args) => ask(&target, async |session| act::retry(session, args).await),
+        Command::Cancel(args) => ask(&target, async |session| act::cancel(session, args).await),
+        Command::Forget(args) => ask(&target, async |session| act::forget(session, args).await),
+        Command::Receive(_) => missing("receive"),
+        Command::Pause(_) => missing("pause"),
+        Command::Resume(_) => missing("resume"),
+        Command::Drain(_) => missing("drain"),
+        Command::Audit(_) => missing("audit"),
+        Command::Doctor(_) => missing("doctor"),
+        Command::Top(_) => missing("top"),
+        Command::Keys(_) => missing("keys"),
+        Command::Join(_) => missing("join"),
+        Command::Receipt(_) => missing("receipt"),
+        Command::Man(_) => missing("man"),
+    }
+}
+
+/// Finds the agent, and runs a command that talks to it.
+fn ask(
+    target: &Target,
+    command: impl AsyncFnOnce(&mut Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let from_env = environment("CONSIGN_AGENT")?;
+    let token = environment("CONSIGN_TOKEN")?;
+    if let Some(token) = &token
+        && !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(Failure::usage(
+            "CONSIGN_TOKEN holds more than a token; hint: set it to the one line in api-token",
+        ));
+    }
+    let address = address::resolve(
+        target.agent.as_ref(),
+        target.config.as_deref(),
+        from_env.as_deref(),
+    )?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(format!(
+                "cannot begin: {error}; hint: are there too many processes or open files?"
+            ))
+        })?;
+    let mut session = Session::new(Client::new(address, token));
+    runtime.block_on(command(&mut session))?;
+    Ok(session.out.flush()?)
+}
+
+fn environment(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format!(
+            "{name} is not readable text; hint: unset it, or set it anew"
+        ))),
+    }
+}
+
+fn config_path(target: Target) -> PathBuf {
+    target.config.unwrap_or_else(|| DEFAULT_CONFIG.into())
+}
+
+fn check_config(target: Target) -> Result<(), Failure> {
+    let path = config_path(target);
+    match crate::daemon::check_config(&path) {
+        Ok(line) => Ok(writeln!(std::io::stdout(), "{line}")?),
+        Err(error) => Err(Failure::with(Exit::Usage, format!("{error:#}"))),
+    }
+}
+
+fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "consign", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
+}
+
+fn missing(command: &str) -> Result<(), Failure> {
+    Err(Failure::usage(format!(
+        "`consign {command}` does not exist yet in version {}; hint: `consign --help` lists what does",
+        env!("CARGO_PKG_VERSION")
+    )))
+}

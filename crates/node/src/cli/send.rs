@@ -1,0 +1,150 @@
+//! `consign send`.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::client::encoded;
+use super::command::{Rung, SendArgs};
+use super::exit::{Exit, Failure, told};
+use super::human;
+use super::session::Session;
+use super::wait;
+use super::walk::{FoundFile, Walk};
+use crate::api::model::Submission;
+
+/// Files in one request.
+const BATCH_FILES_MAX: usize = 1000;
+/// Requests under way: while one waits for its sync, the next is being claimed.
+const BATCHES_AT_ONCE_MAX: usize = 3;
+
+/// What came of a submission.
+#[derive(Debug, Default)]
+struct Submitted {
+    /// Kept only when they are waited for.
+    ids: Vec<String>,
+    files: u64,
+    bytes: u64,
+    refused: u64,
+}
+
+pub(super) async fn run(session: &mut Session, args: SendArgs) -> Result<(), Failure> {
+    if args.wait == Some(Rung::Processed) {
+        return Err(Failure::usage(
+            "--wait=processed does not exist yet in this version; hint: --wait=saved waits until \
+             every consumer has the files",
+        ));
+    }
+    let walk = Walk::new(&args.files)?;
+    if args.name.is_some() && !walk.is_one_file() {
+        return Err(Failure::usage(
+            "--name is for a single file; hint: without it each file keeps its base name, and in \
+             a directory its relative path",
+        ));
+    }
+    let began = Instant::now();
+    let submitted = submit(session, &args, walk).await?;
+    if args.wait.is_some() {
+        let outcome =
+            wait::for_all(session, &submitted.ids, args.timeout, args.output.json).await?;
+        outcome.report(began.elapsed())?;
+    } else if submitted.files > 1 {
+        eprintln!(
+            "{}, {}: submitted",
+            human::files(submitted.files),
+            human::bytes(submitted.bytes)
+        );
+    }
+    match submitted.refused {
+        0 => Ok(()),
+        _ => Err(Failure::silent(Exit::Failed)),
+    }
+}
+
+/// Sends batches, a few at a time, and prints their results in order.
+async fn submit(session: &mut Session, args: &SendArgs, walk: Walk) -> Result<Submitted, Failure> {
+    let path = format!("/feeds/{}/files", encoded(&args.feed));
+    let mut under_way: VecDeque<JoinHandle<Result<Vec<Submission>, Failure>>> = VecDeque::new();
+    let mut submitted = Submitted::default();
+    let mut batch = Vec::new();
+    let mut walk = walk.fuse();
+    loop {
+        let found = walk.next();
+        let at_end = found.is_none();
+        match found {
+            Some(Ok(file)) => batch.push(request(args, file)),
+            Some(Err(why)) => {
+                submitted.refused += 1;
+                eprintln!("consign: not sent: {why}");
+            }
+            None => {}
+        }
+        if batch.len() == BATCH_FILES_MAX || (at_end && !batch.is_empty()) {
+            let (client, path) = (session.client.clone(), path.clone());
+            let files = std::mem::take(&mut batch);
+            let answer = async move { client.post(&path, &files).await };
+            under_way.push_back(tokio::spawn(answer));
+        }
+        while under_way.len() >= BATCHES_AT_ONCE_MAX || (at_end && !under_way.is_empty()) {
+            let batch = under_way.pop_front().expect("it was just counted");
+            let results = batch.await.unwrap_or_else(|failed| {
+                std::panic::resume_unwind(failed.into_panic());
+            })?;
+            submitted.take(session, args, results)?;
+        }
+        if at_end {
+            return Ok(submitted);
+        }
+    }
+}
+
+fn request(args: &SendArgs, file: FoundFile) -> Value {
+    let mut request = json!({
+        "path": file.path,
+        "name": args.name.as_ref().unwrap_or(&file.name),
+    });
+    if let Some(key) = &args.key {
+        request["key"] = json!(key);
+    }
+    if !args.meta.is_empty() {
+        let entries = args.meta.iter().cloned();
+        request["meta"] = entries.map(|(key, value)| (key, json!(value))).collect();
+    }
+    request
+}
+
+impl Submitted {
+    /// Prints a batch's results; what is waited for is printed as JSON when it has ended.
+    fn take(
+        &mut self,
+        session: &mut Session,
+        args: &SendArgs,
+        results: Vec<Submission>,
+    ) -> Result<(), Failure> {
+        for result in results {
+            match result {
+                Submission::Accepted(transfer) => {
+                    self.files += 1;
+                    self.bytes += transfer.size;
+                    match (args.output.json, args.wait) {
+                        (true, Some(_)) => {}
+                        (true, None) => session.print_json(&transfer)?,
+                        (false, _) => session.print(&format!("{}\n", transfer.id))?,
+                    }
+                    if args.wait.is_some() {
+                        self.ids.push(transfer.id);
+                    }
+                }
+                Submission::Refused { path, error } => {
+                    self.refused += 1;
+                    eprintln!("consign: not sent: {path}: {}", told(&error));
+                }
+            }
+        }
+        // An id is for whoever reads on, as soon as there is one.
+        Ok(session.out.flush()?)
+    }
+}

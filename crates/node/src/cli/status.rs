@@ -1,0 +1,265 @@
+//! `consign status`: am I healthy, what is queued, what waits and why, what failed and what to do.
+
+use std::fmt::Write as _;
+
+use super::command::Output;
+use super::exit::Failure;
+use super::feeds::{consumed_table, produced_table};
+use super::human;
+use super::paint::Paint;
+use super::session::Session;
+use super::transfers::progress;
+use crate::api::model::{Consumer, Status};
+use crate::driver::snapshot::{ActiveTransfer, Snapshot};
+use crate::timestamp::Timestamp;
+
+/// Moving transfers that are listed; the others are counted.
+const MOVING_SHOWN_MAX: usize = 8;
+
+pub(super) async fn run(session: &mut Session, output: Output) -> Result<(), Failure> {
+    let status: Status = session.client.get("/status").await?;
+    if output.json {
+        return Ok(session.print_json(&status)?);
+    }
+    let page = page(&status, Timestamp::now(), session.paint);
+    Ok(session.print(&page)?)
+}
+
+// Writing to a String cannot fail, so the results of `writeln!` are dropped below.
+
+fn page(status: &Status, now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    heading(&mut out, status, now, paint);
+    problems(&mut out, status, now, paint);
+    waiting(&mut out, &status.node, paint);
+    for table in [
+        produced_table(&status.node.produces, paint),
+        consumed_table(&status.node.consumes, paint),
+    ] {
+        if !table.is_empty() {
+            let _ = write!(out, "\n{table}");
+        }
+    }
+    moving(&mut out, &status.node, paint);
+    failed(&mut out, status, paint);
+    out
+}
+
+fn heading(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
+    let node = &status.node;
+    let zone = node.zone.as_ref();
+    let zone = zone.map_or(String::new(), |zone| format!(" in {zone}"));
+    let _ = writeln!(
+        out,
+        "{}{zone}  {}",
+        paint.bold(&node.node),
+        paint.state(&status.health)
+    );
+    let others = node.members.iter().filter(|other| other.name != node.node);
+    let (connected, all) = others.fold((0, 0), |(connected, all), other| {
+        (connected + usize::from(other.connected), all + 1)
+    });
+    let about = format!(
+        "consign {} · up {} · listens on {} · {connected} of {all} other members connected · log {}",
+        node.version,
+        human::age(now.since(node.started_at)),
+        node.listen,
+        human::bytes(node.log.bytes),
+    );
+    let _ = writeln!(out, "{}", paint.dim(about));
+}
+
+fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
+    let node = &status.node;
+    if node.plaintext {
+        let _ = writeln!(
+            out,
+            "\n! nodes speak without TLS, and anyone between them can read and change files\n  {}",
+            paint.dim("set [tls] in the configuration")
+        );
+    }
+    for problem in &node.problems {
+        let _ = writeln!(
+            out,
+            "\n! {} (for {})\n  {}",
+            human::printable(&problem.what),
+            human::age(now.since(problem.since)),
+            paint.dim(human::printable(&problem.hint))
+        );
+    }
+    if node.ready && !node.log.has_room {
+        let _ = writeln!(
+            out,
+            "\n! the intent log has no room, and no new files are accepted\n  {}",
+            paint.dim("free some space in the data directory's filesystem")
+        );
+    }
+}
+
+fn waiting(out: &mut String, node: &Snapshot, paint: Paint) {
+    for feed in &node.produces {
+        if let Some(reason) = &feed.waiting_reason {
+            let _ = writeln!(
+                out,
+                "\n! {} of {} wait: {}\n  {}",
+                human::files(feed.queued_files),
+                feed.feed,
+                human::printable(reason),
+                paint.dim(
+                    "they will be delivered when that changes; `consign nodes` lists the members"
+                )
+            );
+        }
+    }
+}
+
+fn moving(out: &mut String, node: &Snapshot, paint: Paint) {
+    if node.active.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.dim("MOVING"));
+    for transfer in node.active.iter().take(MOVING_SHOWN_MAX) {
+        let ActiveTransfer {
+            feed, size, phase, ..
+        } = transfer;
+        let consumers = transfer.consumers.iter().map(|consumer| {
+            let known = Consumer {
+                node: consumer.node.clone(),
+                state: consumer.state.clone(),
+                bytes: consumer.bytes,
+            };
+            format!("{} {}", consumer.node, progress(&known, *size))
+        });
+        let consumers: Vec<String> = consumers.collect();
+        let _ = writeln!(
+            out,
+            "{}  {feed}  {}  {phase}: {}",
+            human::printable(&transfer.name),
+            human::bytes(*size),
+            consumers.join(", ")
+        );
+    }
+    let active: u64 = node.produces.iter().map(|feed| feed.active).sum();
+    let more = active.saturating_sub(node.active.len().min(MOVING_SHOWN_MAX) as u64);
+    if more > 0 {
+        let _ = writeln!(
+            out,
+            "{}",
+            paint.dim(format!("and {} more", human::count(more)))
+        );
+    }
+}
+
+fn failed(out: &mut String, status: &Status, paint: Paint) {
+    let failed = status
+        .transfers
+        .iter()
+        .filter(|count| count.state == "failed");
+    let files: u64 = failed.map(|count| count.files).sum();
+    if files > 0 {
+        let _ = writeln!(
+            out,
+            "\n! {} failed\n  {}",
+            human::files(files),
+            paint.dim(
+                "`consign transfers --state failed` says why, `consign retry --failed` tries again"
+            )
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::model::Count;
+    use crate::driver::snapshot::{
+        ActiveConsumer, ConsumedFeed, LogState, Member, Problem, ProducedFeed,
+    };
+
+    const NOW: Timestamp = Timestamp(1_772_357_400_000);
+
+    fn calm() -> Status {
+        let member = |name: &str, connected| Member {
+            name: name.to_owned(),
+            connected,
+            ..Member::default()
+        };
+        Status {
+            health: "ok".to_owned(),
+            node: Snapshot {
+                node: "cam-7".to_owned(),
+                zone: Some("hall-2".to_owned()),
+                version: "0.1.0".to_owned(),
+                started_at: Timestamp(NOW.0 - 7_200_000),
+                ready: true,
+                listen: "0.0.0.0:7420".to_owned(),
+                log: LogState {
+                    segments: 3,
+                    bytes: 192 << 20,
+                    has_room: true,
+                },
+                members: vec![member("cam-7", false), member("store-1", true)],
+                produces: vec![ProducedFeed {
+                    feed: "images".to_owned(),
+                    replicas: "2".to_owned(),
+                    after: "archive".to_owned(),
+                    watch: Some("/srv/camera/out".to_owned()),
+                    ..ProducedFeed::default()
+                }],
+                ..Snapshot::default()
+            },
+            transfers: Vec::new(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_healthy_node_has_little_to_say() {
+        insta::assert_snapshot!(page(&calm(), NOW, Paint::plain()));
+    }
+
+    #[test]
+    fn a_troubled_node_says_what_is_wrong_and_what_to_do() {
+        let mut status = calm();
+        status.health = "degraded".to_owned();
+        let node = &mut status.node;
+        node.plaintext = true;
+        node.problems.push(Problem {
+            what: "the inbox /srv/in has 1.0 GiB left, less than min_free".to_owned(),
+            hint: "free some space there".to_owned(),
+            since: Timestamp(NOW.0 - 300_000),
+        });
+        node.produces[0].queued_files = 1_204;
+        node.produces[0].queued_bytes = 3 << 30;
+        node.produces[0].active = 20;
+        node.produces[0].failed = 2;
+        node.produces[0].waiting_reason = Some("no member consumes this feed".to_owned());
+        node.consumes.push(ConsumedFeed {
+            feed: "logs".to_owned(),
+            inbox: "/srv/in".to_owned(),
+            free_bytes: 1 << 30,
+            staged_files: 3,
+            published_total: 41_000,
+            ..ConsumedFeed::default()
+        });
+        node.active.push(ActiveTransfer {
+            name: "big.bin".to_owned(),
+            feed: "images".to_owned(),
+            size: 2 << 30,
+            phase: "sending".to_owned(),
+            consumers: vec![ActiveConsumer {
+                node: "store-1".to_owned(),
+                state: "receiving".to_owned(),
+                bytes: 900 << 20,
+            }],
+            ..ActiveTransfer::default()
+        });
+        status.transfers.push(Count {
+            feed: "images".to_owned(),
+            state: "failed".to_owned(),
+            files: 2,
+            bytes: 0,
+        });
+        insta::assert_snapshot!(page(&status, NOW, Paint::plain()));
+    }
+}

@@ -1,0 +1,203 @@
+//! Which files `send` was given: each with its absolute path and its name in the feed.
+
+use std::fs::FileType;
+use std::path::{Path, PathBuf};
+
+use super::exit::Failure;
+
+/// A file to send, or why something that was found is not sent.
+pub(super) type Found = Result<FoundFile, String>;
+
+/// A file to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoundFile {
+    /// Absolute.
+    pub(super) path: String,
+    /// Its name in the feed.
+    pub(super) name: String,
+    /// Its length in bytes when it was found.
+    pub(super) size: u64,
+}
+
+/// The files under some arguments, in order, found as they are asked for.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// What is still to be looked at, the next one last: a path, and its name in the feed.
+    waiting: Vec<(PathBuf, String)>,
+}
+
+impl Walk {
+    /// Looks at the arguments themselves, so that a mistyped one is noticed before anything is
+    /// sent.
+    pub(super) fn new(arguments: &[PathBuf]) -> Result<Self, Failure> {
+        let mut waiting = Vec::new();
+        for argument in arguments.iter().rev() {
+            let path = std::path::absolute(argument);
+            let path = path.map_err(|error| unusable(argument, &error.to_string()))?;
+            let there = std::fs::symlink_metadata(&path);
+            let there = there.map_err(|error| unusable(argument, &error.to_string()))?;
+            if let Some(what) = not_sent(there.file_type()) {
+                return Err(unusable(argument, what));
+            }
+            let name = match there.is_dir() {
+                true => String::new(),
+                false => base_name(&path).map_err(|why| unusable(argument, &why))?,
+            };
+            waiting.push((path, name));
+        }
+        Ok(Self { waiting })
+    }
+
+    /// Whether this is one file, which then may be given another name.
+    pub(super) fn is_one_file(&self) -> bool {
+        matches!(self.waiting.as_slice(), [(_, name)] if !name.is_empty())
+    }
+
+    fn look(&mut self, path: PathBuf, name: String) -> Option<Found> {
+        let there = match std::fs::symlink_metadata(&path) {
+            Ok(there) => there,
+            Err(error) => return Some(Err(format!("{}: {error}", path.display()))),
+        };
+        if let Some(what) = not_sent(there.file_type()) {
+            return Some(Err(format!("{}: {what}", path.display())));
+        }
+        if there.is_dir() {
+            return match self.enter(&path, &name) {
+                Ok(()) => None,
+                Err(error) => Some(Err(format!("{}: {error}", path.display()))),
+            };
+        }
+        let size = there.len();
+        Some(match path.into_os_string().into_string() {
+            Ok(path) => Ok(FoundFile { path, name, size }),
+            Err(path) => Err(format!("{}: its path is not UTF-8", path.display())),
+        })
+    }
+
+    /// Puts a directory's entries in line, sorted, so that two runs send in the same order.
+    fn enter(&mut self, directory: &Path, prefix: &str) -> std::io::Result<()> {
+        let mut entries = std::fs::read_dir(directory)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()?;
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        for path in entries {
+            // A name that is no text goes on under a readable one, to be refused by its path.
+            let own = path.file_name().unwrap_or_default().to_string_lossy();
+            if is_temporary(&own) {
+                continue;
+            }
+            let name = match prefix {
+                "" => own.into_owned(),
+                prefix => format!("{prefix}/{own}"),
+            };
+            self.waiting.push((path, name));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        while let Some((path, name)) = self.waiting.pop() {
+            if let Some(found) = self.look(path, name) {
+                return Some(found);
+            }
+        }
+        None
+    }
+}
+
+/// Names of files that somebody is still writing, or keeps for himself: the same that a watched
+/// directory leaves alone.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.')
+        || name.ends_with('~')
+        || name.ends_with(".part")
+        || name.ends_with(".tmp")
+}
+
+fn not_sent(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_dir() {
+        return None;
+    }
+    Some(match kind.is_symlink() {
+        true => "it is a symbolic link, and those are not followed",
+        false => "it is neither a file nor a directory",
+    })
+}
+
+fn base_name(path: &Path) -> Result<String, String> {
+    let name = path.file_name().ok_or("it has no base name")?;
+    let name = name.to_str().ok_or("its name is not UTF-8")?;
+    Ok(name.to_owned())
+}
+
+fn unusable(argument: &Path, why: &str) -> Failure {
+    Failure::failed(format!(
+        "{}: {why}; hint: nothing was sent; name files and directories that are there",
+        argument.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [
+            "b/x.jpg",
+            "b/deep/y.jpg",
+            "a.txt",
+            ".hidden",
+            "c.part",
+            "b/z.tmp",
+            "d~",
+        ] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_directory_keeps_its_paths_and_skips_temporary_names() {
+        let dir = tree();
+        symlink(dir.path().join("a.txt"), dir.path().join("link")).unwrap();
+        let walk = Walk::new(&[dir.path().to_owned()]).unwrap();
+        assert!(!walk.is_one_file());
+        let (good, bad): (Vec<_>, Vec<_>) = walk.partition(Result::is_ok);
+        let names: Vec<_> = good.into_iter().map(|f| f.unwrap().name).collect();
+        assert_eq!(names, ["a.txt", "b/deep/y.jpg", "b/x.jpg"]);
+        let bad = bad[0].clone().unwrap_err();
+        assert!(bad.contains("link") && bad.contains("symbolic"), "{bad}");
+    }
+
+    #[test]
+    fn a_file_goes_by_its_base_name_even_if_that_looks_temporary() {
+        let dir = tree();
+        let mut walk = Walk::new(&[dir.path().join("c.part")]).unwrap();
+        assert!(walk.is_one_file());
+        let file = walk.next().unwrap().unwrap();
+        assert_eq!((file.name.as_str(), file.size), ("c.part", 1));
+        assert!(Path::new(&file.path).is_absolute());
+        assert!(walk.next().is_none());
+    }
+
+    #[test]
+    fn a_wrong_argument_is_noticed_before_anything_is_sent() {
+        let dir = tree();
+        let link = dir.path().join("link");
+        symlink("a.txt", &link).unwrap();
+        for bad in [dir.path().join("nothing"), link] {
+            let good = dir.path().join("a.txt");
+            let failure = Walk::new(&[good, bad]).unwrap_err();
+            assert!(failure.text.contains("nothing was sent"), "{failure:?}");
+        }
+    }
+}

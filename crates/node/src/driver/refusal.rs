@@ -1,0 +1,184 @@
+//! Why the driver did not do what it was asked, in words that reach a person unchanged.
+
+use std::path::PathBuf;
+
+use consign_core::ids::{FeedName, NodeName, TransferId};
+use thiserror::Error;
+
+/// What sort of refusal it is: what a script can act upon. Its name is in the API's errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// The thing named does not exist.
+    NotFound,
+    /// It exists, and this may not be done to it.
+    Refused,
+    /// The feed's queue is at its limit; later there may be room.
+    QueueFull,
+    /// The disk has no room; later there may be.
+    NoSpace,
+    /// The request itself is wrong.
+    Invalid,
+    /// The node accepts nothing for now.
+    NotReady,
+}
+
+impl RefusalKind {
+    /// The kind as the API spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::QueueFull => "queue_full",
+            Self::NoSpace => "no_space",
+            Self::Invalid => "invalid",
+            Self::NotReady => "not_ready",
+        }
+    }
+}
+
+/// A command that was not carried out. Nothing has changed when one of these is returned; the
+/// kinds `queue_full`, `no_space` and `not_ready` are worth trying again later.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Refusal {
+    /// No `[[produce]]` section has this feed.
+    #[error(
+        "this node does not produce the feed {feed}; hint: {}",
+        match produced.as_slice() {
+            [] => "add a [[produce]] section to its configuration".to_owned(),
+            feeds => format!("it produces {}", joined(feeds)),
+        }
+    )]
+    UnknownFeed {
+        /// The feed that was asked for.
+        feed: FeedName,
+        /// The feeds that there are.
+        produced: Vec<FeedName>,
+    },
+    /// No such transfer, or one that left the log and the history.
+    #[error(
+        "there is no transfer {id} on this node; hint: list what there is with `consign transfers`"
+    )]
+    UnknownTransfer {
+        /// The transfer that was asked for.
+        id: TransferId,
+    },
+    /// No member has this name.
+    #[error("there is no node {node} in this cluster; hint: list the members with `consign nodes`")]
+    UnknownNode {
+        /// The node that was asked for.
+        node: NodeName,
+    },
+    /// The file is not there.
+    #[error(
+        "{} is not there; hint: paths are resolved by the agent, on its machine and with its rights",
+        path.display()
+    )]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be taken.
+    #[error("{} cannot be taken: {why}; hint: {hint}", path.display())]
+    FileRefused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it: a symlink, a directory, no permission, …
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The feed's `max_queue` is reached.
+    #[error(
+        "the queue of {feed} is full: it holds {queued_bytes} of {max_bytes} bytes; hint: wait until it drains, or raise max_queue"
+    )]
+    QueueFull {
+        /// The feed.
+        feed: FeedName,
+        /// What waits in it, in bytes.
+        queued_bytes: u64,
+        /// Its limit, in bytes.
+        max_bytes: u64,
+    },
+    /// The data directory's filesystem is full.
+    #[error(
+        "no space for {what}: {free_bytes} bytes are free; hint: free some space in the data directory's filesystem and send it again"
+    )]
+    NoSpace {
+        /// What found none.
+        what: String,
+        /// What is left, in bytes.
+        free_bytes: u64,
+    },
+    /// The transfer is not in a state in which this can be done.
+    #[error("transfer {id} is {state}; hint: {hint}")]
+    WrongState {
+        /// The transfer.
+        id: TransferId,
+        /// Its state.
+        state: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The request is wrong in itself: a name, a key, metadata.
+    #[error("{what}; hint: {hint}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The node accepts nothing now: it starts, stops, or its log is damaged.
+    #[error("this node accepts nothing now: {why}; hint: look at `consign status`")]
+    NotReady {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Refusal {
+    /// What sort of refusal this is.
+    pub(crate) fn kind(&self) -> RefusalKind {
+        match self {
+            Self::UnknownFeed { .. }
+            | Self::UnknownTransfer { .. }
+            | Self::UnknownNode { .. }
+            | Self::FileMissing { .. } => RefusalKind::NotFound,
+            Self::FileRefused { .. } | Self::WrongState { .. } => RefusalKind::Refused,
+            Self::QueueFull { .. } => RefusalKind::QueueFull,
+            Self::NoSpace { .. } => RefusalKind::NoSpace,
+            Self::Invalid { .. } => RefusalKind::Invalid,
+            Self::NotReady { .. } => RefusalKind::NotReady,
+        }
+    }
+
+    /// The driver is gone: the agent is stopping.
+    pub(crate) fn stopping() -> Self {
+        Self::NotReady {
+            why: "it is stopping".to_owned(),
+        }
+    }
+}
+
+fn joined(feeds: &[FeedName]) -> String {
+    let names: Vec<&str> = feeds.iter().map(FeedName::as_str).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_feed_is_answered_with_the_known_ones() {
+        let feed = |name| FeedName::new(name).unwrap();
+        let refusal = Refusal::UnknownFeed {
+            feed: feed("image"),
+            produced: vec![feed("images"), feed("logs")],
+        };
+        assert_eq!(
+            refusal.to_string(),
+            "this node does not produce the feed image; hint: it produces images, logs"
+        );
+        assert_eq!(refusal.kind().as_str(), "not_found");
+    }
+}
