@@ -111,9 +111,9 @@ pub const NO_SPACE_RETRY_MS: u64 = 5_000;
 pub const SETTLE_EVERY_MS: u64 = 1_000;
 
 /// Size to which log segments are preallocated, in bytes.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Largest batch of the log, in bytes; bounds what recovery holds in memory.
-pub const BATCH_BYTES_MAX: u64 = 16 << 20;
+pub const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Largest encoded record, without its payload, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 

@@ -104,6 +104,12 @@ pub fn prepare(disk: &dyn Disk, fresh: [u8; MARKER_BYTES]) -> io::Result<[u8; MA
     Ok(found)
 }
 
+/// Whether an entry of the staging directory may be a staging file, and not the marker.
+#[must_use]
+pub fn is_staging_name(name: &str) -> bool {
+    name != MARKER && name != MARKER_NEW && !name.starts_with('.')
+}
+
 /// The staging directory's marker, or `None` when the directory or the marker is missing: then
 /// nothing can be concluded from a staging file being gone.
 ///

@@ -1,5 +1,5 @@
 //! `consign`: guaranteed, asynchronous, distributed file transfer.
-#![allow(dead_code)] // Until the daemon wires the parts together.
+#![allow(dead_code)]
 
 mod api;
 mod catalogue;
@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod driver;
 mod filesystem;
+mod net;
 mod os_disk;
 mod outbox;
 mod timestamp;

@@ -8,6 +8,10 @@ use crate::log::{Payload, Position};
 use crate::record::{
     self, PeerSeen, PublishingFile, Record, SlotAbandoned, SlotCarried, Watermark,
 };
+use crate::tree::CHUNK_HASH_BYTES;
+
+/// Chunk hashes in one record, which has to stay below its limit.
+const HASHES_PER_RECORD: usize = 16 << 10;
 
 impl Consumer {
     /// Tells the driver from where on the log is needed, when that has changed.
@@ -59,7 +63,7 @@ impl Consumer {
 
     fn carry_entry(&mut self, slot: &SlotId) {
         let entry = self.entry(slot).expect("just listed");
-        let record = self.carried(slot, entry);
+        let mut record = self.carried(slot, entry);
         let payload = match entry.body {
             Body::Small {
                 bytes_at: Some(position),
@@ -77,7 +81,11 @@ impl Consumer {
             true => Wanted::Small(slot.clone()),
             false => Wanted::Entry(slot.clone()),
         };
+        let later = split_hashes(&mut record);
         self.append_with(Record::SlotCarried(record), payload, wanted);
+        for watermark in later {
+            self.append(Record::Watermark(watermark));
+        }
     }
 
     fn carried(&self, slot: &SlotId, entry: &Entry) -> SlotCarried {
@@ -146,4 +154,37 @@ impl Consumer {
             digest,
         }
     }
+}
+
+/// Moves what is too much for one record of a carried slot's chunk hashes into records of their own,
+/// each with as much of the watermark as its hashes reach.
+fn split_hashes(record: &mut SlotCarried) -> Vec<Watermark> {
+    let chunk_bytes = record
+        .opened
+        .as_ref()
+        .map_or(0, |opened| opened.chunk_bytes);
+    let Some(watermark) = record.watermark.as_mut() else {
+        return Vec::new();
+    };
+    if watermark.hashes.len() <= HASHES_PER_RECORD * CHUNK_HASH_BYTES {
+        return Vec::new();
+    }
+    let (hashes, synced) = (std::mem::take(&mut watermark.hashes), watermark.offset);
+    watermark.offset = 0;
+    let slot = watermark.slot.clone();
+    let parts = hashes
+        .chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES)
+        .enumerate();
+    parts
+        .map(|(at, hashes)| {
+            let first_chunk = (at * HASHES_PER_RECORD) as u64;
+            let end = first_chunk + (hashes.len() / CHUNK_HASH_BYTES) as u64;
+            Watermark {
+                slot: slot.clone(),
+                offset: synced.min(end.saturating_mul(chunk_bytes)),
+                first_chunk,
+                hashes: hashes.to_vec(),
+            }
+        })
+        .collect()
 }

@@ -9,6 +9,9 @@ use crate::record::{Record, SlotAbandoned, SlotsClosed};
 use crate::spec::FileSpec;
 use crate::wire::{Abandoned, Closed, Leg, Message, OpenStarts};
 
+/// Ranges of closed slots above the low watermark that are remembered as such.
+const CLOSED_RANGES_MAX: usize = 16 << 10;
+
 impl Consumer {
     pub(super) fn on_abandon(&mut self, from: &NodeName, leg: Leg) {
         let slot = slot_of(from, &leg);
@@ -93,7 +96,11 @@ impl Consumer {
         let before = (table.low, table.closed.len());
         table.low = table.low.max(closed.low);
         for range in &closed.slots {
-            table.closed.insert_range(range.from, range.to);
+            // Remembering a closed slot for longer than needed is harmless, a record too large for
+            // the log is not.
+            if table.closed.range_count() < CLOSED_RANGES_MAX {
+                table.closed.insert_range(range.from, range.to);
+            }
         }
         let low = table.low;
         table.closed.remove_below(low);

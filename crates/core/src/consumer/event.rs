@@ -287,8 +287,8 @@ pub enum Effect {
     /// chunks of it. Answered by [`Event::InflowReady`] or [`Event::InflowFailed`]. Chunks and
     /// forwards of a lower fence stop before it is answered.
     OpenInflow(InflowOrder),
-    /// Take no more chunks of it, and stop forwarding it; what is verified and written stays known
-    /// for the next opening.
+    /// Take no more chunks of it, stop forwarding it, and let go of its file: the next opening cuts
+    /// it back to its watermark.
     CloseInflow(SlotId),
     /// Forward what is there and what arrives to the next in the chain.
     Forward {

@@ -4,6 +4,7 @@ use crate::consumer::Consumer;
 use crate::consumer::state::{Body, Entry};
 use crate::disk::Attributes;
 use crate::ids::{FeedName, NodeName, SlotId};
+use crate::limits;
 use crate::name::{FileName, Pattern, Template, TemplateKind, TemplateValues, conflict_name};
 use crate::spec::{ConsumePolicy, FileSpec, OnConflict};
 use crate::wire::RefusalCode;
@@ -108,6 +109,7 @@ impl Consumer {
             );
             return Err((RefusalCode::NotAllowed, why));
         }
+        check_lengths(spec).map_err(|why| (RefusalCode::BadName, why))?;
         let id = crate::ids::TransferId {
             producer: producer.clone(),
             key,
@@ -222,4 +224,25 @@ fn unwritten(entry: &Entry) -> u64 {
         }
         Body::Large { .. } | Body::Small { .. } | Body::None => 0,
     }
+}
+
+/// What a producer may say of a file is bounded: it goes into the log.
+fn check_lengths(spec: &FileSpec) -> Result<(), String> {
+    let meta: usize = spec
+        .meta
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if spec.key.len() > limits::KEY_BYTES_MAX
+        || spec.meta.len() > limits::META_ENTRIES_MAX
+        || meta > limits::META_BYTES_MAX
+    {
+        return Err(format!(
+            "a key of {} bytes with {meta} bytes of metadata is too long; hint: use at most {} and {}",
+            spec.key.len(),
+            limits::KEY_BYTES_MAX,
+            limits::META_BYTES_MAX
+        ));
+    }
+    Ok(())
 }

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// Small files that are staged under one sync of the filesystem.
 const BATCH_FILES: usize = 1024;
 
+/// Files in one record: with the longest names it stays below its limit.
+const FILES_PER_RECORD: usize = 256;
+
 /// Batches under way at once: one is being staged while another is renamed.
 const BATCHES: usize = 2;
 
@@ -110,10 +113,12 @@ impl Consumer {
         }
         // A crash before this sync stages the files again from the log; after it, recovery can tell
         // a file that was never shown (its staging file is there) from one that was.
-        self.append(Record::Publishing(Publishing {
-            files,
-            at: self.now.0,
-        }));
+        for files in files.chunks(FILES_PER_RECORD) {
+            self.append(Record::Publishing(Publishing {
+                files: files.to_vec(),
+                at: self.now.0,
+            }));
+        }
         self.journal.when_synced(Then::Publish(slots));
     }
 

@@ -13,7 +13,7 @@ use crate::wire::{
     self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
 };
 
-/// Transfers that may wait in memory for one consumer's window; more leave memory again.
+/// Small transfers that may wait in memory for one consumer's window; more leave memory again.
 const BLOCKED_MAX: usize = 2048;
 
 /// How often consumers may find other bytes than the digest says before a person must look.
@@ -37,15 +37,11 @@ impl Producer {
             let node = &transfer.legs[at].node;
             let destination = self.destinations.get_mut(node).expect("it is ready");
             if !destination.has_room(small) {
-                let blocked = if small {
-                    &mut destination.blocked
-                } else {
-                    &mut destination.blocked_large
-                };
-                if blocked.len() >= BLOCKED_MAX {
+                // A large one gives its place in memory to others, that wait for nobody.
+                if !small || destination.blocked.len() >= BLOCKED_MAX {
                     return self.park(key);
                 }
-                blocked.push_back(key);
+                destination.blocked.push_back(key);
                 return;
             }
         }

@@ -10,10 +10,14 @@ use crate::producer::replay::payload_bytes;
 use crate::producer::state::Stage;
 use crate::producer::{Effect, Producer, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{Claiming, Placed, Record, Submitted, Transfers};
+use crate::record::{Claiming, Hashed, Placed, Record, Submitted, Transfers};
+use crate::tree::CHUNK_HASH_BYTES;
 
 /// Transfers that are read back at the same time in order to be carried.
 const CARRIED_AT_ONCE: usize = 64;
+
+/// Chunk hashes in one record, which has to stay below its limit.
+const HASHES_PER_RECORD: usize = 16 << 10;
 
 impl Producer {
     /// Tells the driver from where on the log is needed, when that has changed.
@@ -90,8 +94,19 @@ impl Producer {
             digest,
         };
         let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
-        let stage = transfer.stage.clone();
+        let (stage, hashes) = (transfer.stage.clone(), transfer.hashes.clone());
         self.carry_records(key, submitted, placed, position);
+        for (at, hashes) in hashes
+            .chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES)
+            .enumerate()
+        {
+            self.append(Record::Hashed(Hashed {
+                start: key.start.0,
+                seq: key.seq.0,
+                first_chunk: (at * HASHES_PER_RECORD) as u64,
+                hashes: hashes.to_vec(),
+            }));
+        }
         self.carry_fate(key, &stage);
     }
 

@@ -40,8 +40,6 @@ pub(crate) struct Destination {
     pub(crate) replace_cursor: Option<Turn>,
     /// Small transfers in memory that wait for room in its window.
     pub(crate) blocked: VecDeque<TransferKey>,
-    /// Large transfers in memory that wait for their turn with it.
-    pub(crate) blocked_large: VecDeque<TransferKey>,
     /// Transfers with something under way to it.
     pub(crate) in_flight: BTreeSet<TransferKey>,
     /// Bytes of small files under way to it.

@@ -184,7 +184,7 @@ impl Producer {
         for key in in_flight {
             self.lose_leg(key, &node);
         }
-        self.place_anew(&node, usize::MAX);
+        self.place_anew(&node);
         self.journal
             .when_synced(Then::Answer(token, Answer::Forgotten));
     }

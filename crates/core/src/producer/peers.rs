@@ -1,7 +1,6 @@
 //! Consumers that come, go and change.
 
 use crate::ids::{Incarnation, NodeName, TransferKey};
-use crate::limits;
 use crate::producer::queue::Rest;
 use crate::producer::{FeedRules, Producer, Session};
 use crate::view::View;
@@ -34,6 +33,7 @@ impl Producer {
         self.send(node, Message::OpenStarts(OpenStarts { starts }));
         self.send_closed(node);
         self.send_abandons(node, None);
+        self.wake_short();
     }
 
     pub(super) fn on_peer_down(&mut self, node: &NodeName, session: Session) {
@@ -63,8 +63,7 @@ impl Producer {
         let Some(destination) = self.destinations.get_mut(node) else {
             return;
         };
-        let mut keys: Vec<TransferKey> = destination.blocked.drain(..).collect();
-        keys.extend(destination.blocked_large.drain(..));
+        let keys: Vec<TransferKey> = destination.blocked.drain(..).collect();
         for key in keys {
             if self.stage_of(key) == Some(&crate::producer::state::Stage::Queued) {
                 self.consider(key);
@@ -108,8 +107,13 @@ impl Producer {
             .cloned()
             .collect();
         for node in gone {
-            self.place_anew(&node, limits::SMALL_ACTIVE_MAX);
+            self.place_anew(&node);
         }
+        self.wake_short();
+    }
+
+    /// Who was missing may be there now.
+    fn wake_short(&mut self) {
         for key in std::mem::take(&mut self.short) {
             self.wake(key);
         }
@@ -126,12 +130,12 @@ impl Producer {
         }
     }
 
-    /// Moves up to `limit` of what is owed to a consumer back into the queues, to be placed anew.
-    pub(super) fn place_anew(&mut self, node: &NodeName, limit: usize) {
+    /// Moves what is owed to a consumer back into the queues, to be placed anew.
+    pub(super) fn place_anew(&mut self, node: &NodeName) {
         let Some(destination) = self.destinations.get_mut(node) else {
             return;
         };
-        let turns: Vec<_> = destination.parked.iter().take(limit).copied().collect();
+        let turns: Vec<_> = destination.parked.iter().copied().collect();
         for turn in turns {
             let key = self.queue.key(turn);
             self.wake(key);

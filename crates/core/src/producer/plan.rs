@@ -65,26 +65,41 @@ impl Producer {
             .filter(|leg| self.is_gone_for_good(&leg.node))
             .map(|leg| leg.node.clone())
             .collect();
+        let replicas = rules.map(|r| r.policy.replicas);
+        // `all` means everybody, reachable or not: nobody stands in for another.
+        let replaceable = replicas != Some(Replicas::All);
         let overdue: Vec<NodeName> = transfer
             .kept()
+            .filter(|_| replaceable)
             .filter(unsettled)
             .filter(|leg| !lost.contains(&leg.node) && self.is_overdue(&leg.node, patience))
             .map(|leg| leg.node.clone())
             .collect();
         let kept = transfer.kept().count() - lost.len();
-        let wanted = match rules.map(|r| r.policy.replicas) {
+        let wanted = match replicas {
             Some(Replicas::Count(count)) => count,
-            // `all` is decided once: who joins later gets later placements.
-            Some(Replicas::All) if first => self.view.accepting(&transfer.feed).count(),
+            // It is decided once: who joins later gets later placements.
+            Some(Replicas::All) if first => self
+                .view
+                .accepting(&transfer.feed)
+                .filter(|member| !self.forgotten.contains(&member.name))
+                .count(),
             Some(Replicas::All) => kept,
             None => kept.max(1),
         };
         let sure = wanted.saturating_sub(kept);
-        let found = if sure + overdue.len() == 0 {
-            Vec::new()
-        } else {
-            self.candidates(transfer, &lost, &overdue, patience, sure + overdue.len())
-        };
+        let kept_nodes: BTreeSet<NodeName> = transfer
+            .kept()
+            .map(|leg| leg.node.clone())
+            .filter(|node| !lost.contains(node) && !overdue.contains(node))
+            .collect();
+        let mut found = self.candidates(transfer, &kept_nodes, patience, sure + overdue.len());
+        if found.len() < sure {
+            // Better a consumer that has been away for long than none at all: it is owed the file.
+            let with_found = kept_nodes.iter().chain(&found).cloned().collect();
+            let more = self.candidates(transfer, &with_found, None, sure - found.len());
+            found.extend(more);
+        }
         // An overdue consumer is given up only for another; it keeps its duty otherwise.
         let replaced = found.len().saturating_sub(sure).min(overdue.len());
         let short = kept + found.len() - replaced < wanted;
@@ -105,14 +120,18 @@ impl Producer {
         })
     }
 
+    /// Up to `count` further consumers, in chain order; none that has been away for longer than
+    /// `patience`.
     fn candidates(
         &self,
         transfer: &Transfer,
-        lost: &[NodeName],
-        overdue: &[NodeName],
+        kept: &BTreeSet<NodeName>,
         patience: Option<u64>,
         count: usize,
     ) -> Vec<NodeName> {
+        if count == 0 {
+            return Vec::new();
+        }
         // Nobody who ever had a slot of this transfer gets another: it may have published it.
         let mut exclude: BTreeSet<NodeName> =
             transfer.legs.iter().map(|leg| leg.node.clone()).collect();
@@ -125,16 +144,11 @@ impl Producer {
                 .map(|member| member.name.clone());
             exclude.extend(gone);
         }
-        let kept: BTreeSet<NodeName> = transfer
-            .kept()
-            .filter(|leg| !lost.contains(&leg.node) && !overdue.contains(&leg.node))
-            .map(|leg| leg.node.clone())
-            .collect();
         let ask = placement::Ask {
             key: &transfer.spec.key,
             feed: &transfer.feed,
             replicas: Replicas::Count(kept.len() + count),
-            kept: &kept,
+            kept,
             excluded: &exclude,
         };
         let placed = placement::place(&ask, &self.view);

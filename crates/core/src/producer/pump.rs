@@ -35,23 +35,18 @@ impl Producer {
     }
 
     fn pump_blocked(&mut self, node: &NodeName) {
-        for small in [true, false] {
-            loop {
-                let Some(destination) = self.destinations.get_mut(node) else {
-                    return;
-                };
-                if !destination.has_room(small) {
-                    break;
-                }
-                let queue = if small {
-                    &mut destination.blocked
-                } else {
-                    &mut destination.blocked_large
-                };
-                let Some(key) = queue.pop_front() else { break };
-                if self.stage_of(key) == Some(&Stage::Queued) {
-                    self.consider(key);
-                }
+        loop {
+            let Some(destination) = self.destinations.get_mut(node) else {
+                return;
+            };
+            if !destination.has_room(true) {
+                return;
+            }
+            let Some(key) = destination.blocked.pop_front() else {
+                return;
+            };
+            if self.stage_of(key) == Some(&Stage::Queued) {
+                self.consider(key);
             }
         }
     }

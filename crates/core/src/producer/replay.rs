@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Attempt, Digest, FeedName, Incarnation, Millis, NodeName, Sequence, Slot, Start, TransferKey};
+use crate::ids::{
+    Attempt, Digest, FeedName, Incarnation, Millis, NodeName, Sequence, Slot, Start, TransferKey,
+};
 use crate::limits;
 use crate::log::Position;
 use crate::producer::destination::Abandonment;

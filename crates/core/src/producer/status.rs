@@ -46,6 +46,28 @@ impl Producer {
         self.active.values()
     }
 
+    /// A transfer in the active window.
+    #[must_use]
+    pub fn transfer(&self, key: crate::ids::TransferKey) -> Option<&Transfer> {
+        self.active.get(&key)
+    }
+
+    /// Whether a name in the spool is that of a transfer which is not finished.
+    #[must_use]
+    pub fn holds_spool(&self, name: &str) -> bool {
+        let Some((start, seq)) = name.split_once('.') else {
+            return false;
+        };
+        let (Ok(start), Ok(seq)) = (u64::from_str_radix(start, 16), seq.parse()) else {
+            return false;
+        };
+        let key = crate::ids::TransferKey {
+            start: crate::ids::Start(start),
+            seq: crate::ids::Sequence(seq),
+        };
+        self.knows(key) || self.replayed.contains_key(&key)
+    }
+
     /// Whether a transfer is known, in memory or not.
     #[must_use]
     pub fn knows(&self, key: crate::ids::TransferKey) -> bool {

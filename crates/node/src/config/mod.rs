@@ -167,12 +167,20 @@ pub(crate) struct Include {
 
 impl Include {
     /// Whether a file of this name, relative to the watched directory, is to be taken.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the watcher that asks is not there yet")
-    )]
+    #[cfg(test)]
     pub(crate) fn covers(&self, name: &str) -> bool {
         self.patterns.is_empty() || self.set.is_match(name)
+    }
+
+    /// The patterns, or one that covers everything.
+    pub(crate) fn set(&self) -> GlobSet {
+        if !self.patterns.is_empty() {
+            return self.set.clone();
+        }
+        let everything = globset::Glob::new("**").expect("it is a pattern");
+        let mut set = GlobSet::builder();
+        set.add(everything);
+        set.build().expect("it is one pattern")
     }
 }
 

@@ -36,7 +36,9 @@ pub(crate) enum InboxError {
     #[error(transparent)]
     Filesystem(#[from] FsError),
     /// Its staging directory cannot be made.
-    #[error("the staging directory of inbox {path:?} cannot be made: {source}; hint: let this user write there")]
+    #[error(
+        "the staging directory of inbox {path:?} cannot be made: {source}; hint: let this user write there"
+    )]
     Staging {
         /// The inbox.
         path: PathBuf,
@@ -50,17 +52,27 @@ impl Inboxes {
     ///
     /// # Errors
     /// [`InboxError`] for the first that cannot be used.
-    pub(crate) fn open(consume: &[ConsumeConfig], fresh: impl Fn() -> [u8; publish::MARKER_BYTES]) -> Result<(Self, Vec<String>), InboxError> {
+    pub(crate) fn open(
+        consume: &[ConsumeConfig],
+        fresh: impl Fn() -> [u8; publish::MARKER_BYTES],
+    ) -> Result<(Self, Vec<String>), InboxError> {
         let mut inboxes = BTreeMap::new();
         let mut degraded = Vec::new();
         for feed in consume {
             let path = PathBuf::from(&feed.policy.inbox);
-            let staging = |source| InboxError::Staging { path: path.clone(), source };
+            let staging = |source| InboxError::Staging {
+                path: path.clone(),
+                source,
+            };
             std::fs::create_dir_all(&path).map_err(staging)?;
             degraded.extend(filesystem::check(&path, Use::Inbox)?.degraded);
             let disk: Arc<dyn Disk> = Arc::new(OsDisk::beneath(&path).map_err(staging)?);
             let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
-            let inbox = Inbox { path: path.clone(), disk, marker };
+            let inbox = Inbox {
+                path: path.clone(),
+                disk,
+                marker,
+            };
             inboxes.insert(feed.policy.feed.clone(), inbox);
         }
         Ok((Self(inboxes), degraded))
@@ -78,7 +90,11 @@ impl Inboxes {
     ///
     /// # Errors
     /// A sync that failed: the node must stop.
-    pub(crate) fn stage(&self, orders: &[StageOrder], payloads: &Payloads) -> Result<Event, SyncFailed> {
+    pub(crate) fn stage(
+        &self,
+        orders: &[StageOrder],
+        payloads: &Payloads,
+    ) -> Result<Event, SyncFailed> {
         let mut staged: BTreeMap<&FeedName, Vec<&StageOrder>> = BTreeMap::new();
         let mut failed = Vec::new();
         for order in orders {
@@ -103,10 +119,20 @@ impl Inboxes {
     }
 
     fn stage_one(&self, order: &StageOrder, payloads: &Payloads) -> Result<(), String> {
-        let inbox = self.get(&order.feed).ok_or_else(|| not_consumed(&order.feed))?;
-        let bytes = payloads.get(order.bytes_at).map_err(|error| error.to_string())?;
-        publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes)
-            .map_err(|error| format!("{}: {error}; hint: check space and rights there", inbox.path.display()))
+        let inbox = self
+            .get(&order.feed)
+            .ok_or_else(|| not_consumed(&order.feed))?;
+        let bytes = payloads
+            .get(order.bytes_at)
+            .map_err(|error| error.to_string())?;
+        publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes).map_err(
+            |error| {
+                format!(
+                    "{}: {error}; hint: check space and rights there",
+                    inbox.path.display()
+                )
+            },
+        )
     }
 
     /// Renames files into their inboxes and syncs the directories.
@@ -121,12 +147,19 @@ impl Inboxes {
         let (mut done, mut conflicts, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for (feed, orders) in by_feed {
             let Some(inbox) = self.get(feed) else {
-                failed.extend(orders.iter().map(|order| (order.slot.clone(), not_consumed(feed))));
+                failed.extend(
+                    orders
+                        .iter()
+                        .map(|order| (order.slot.clone(), not_consumed(feed))),
+                );
                 continue;
             };
             let files: Vec<_> = orders
                 .iter()
-                .map(|order| PublishFile { staging: &order.staging, path: &order.path })
+                .map(|order| PublishFile {
+                    staging: &order.staging,
+                    path: &order.path,
+                })
                 .collect();
             let outcomes = publish::publish(&*inbox.disk, &files)?;
             for (order, outcome) in orders.iter().zip(outcomes) {
@@ -135,13 +168,21 @@ impl Inboxes {
                     PublishOutcome::Published | PublishOutcome::AlreadyGone => done.push(slot),
                     PublishOutcome::Conflict => conflicts.push(slot),
                     PublishOutcome::Failed(error) => {
-                        let why = format!("{:?} cannot be published: {error}; hint: check space and rights of {}", order.path, inbox.path.display());
+                        let why = format!(
+                            "{:?} cannot be published: {error}; hint: check space and rights of {}",
+                            order.path,
+                            inbox.path.display()
+                        );
                         failed.push((slot, why));
                     }
                 }
             }
         }
-        Ok(Event::Published { done, conflicts, failed })
+        Ok(Event::Published {
+            done,
+            conflicts,
+            failed,
+        })
     }
 
     /// Looks whether paths are free.
@@ -151,7 +192,12 @@ impl Inboxes {
             // What cannot be looked at counts as taken: nothing is promised on a guess.
             inbox.is_some_and(|inbox| matches!(publish::is_taken(&*inbox.disk, path), Ok(false)))
         };
-        Event::Looked(files.iter().map(|(slot, feed, path)| (slot.clone(), free(feed, path))).collect())
+        Event::Looked(
+            files
+                .iter()
+                .map(|(slot, feed, path)| (slot.clone(), free(feed, path)))
+                .collect(),
+        )
     }
 
     /// Removes a staging file; one that is not there is fine, one that stays is an orphan for the
@@ -167,10 +213,19 @@ impl Inboxes {
         let mut removed = 0;
         for (feed, inbox) in self.iter() {
             let needed: std::collections::BTreeSet<String> = needed(feed).into_iter().collect();
-            let Ok(entries) = inbox.disk.list(Path::new(publish::STAGING_DIR)) else { continue };
+            let Ok(entries) = inbox.disk.list(Path::new(publish::STAGING_DIR)) else {
+                continue;
+            };
             for entry in entries {
-                let ours = entry.kind == consign_core::disk::EntryKind::File && publish::is_staging_name(&entry.name);
-                if ours && !needed.contains(&entry.name) && inbox.disk.remove(&publish::staging_path(&entry.name)).is_ok() {
+                let ours = entry.kind == consign_core::disk::EntryKind::File
+                    && publish::is_staging_name(&entry.name);
+                if ours
+                    && !needed.contains(&entry.name)
+                    && inbox
+                        .disk
+                        .remove(&publish::staging_path(&entry.name))
+                        .is_ok()
+                {
                     removed += 1;
                 }
             }
@@ -181,11 +236,15 @@ impl Inboxes {
     /// Free bytes under each inbox.
     pub(crate) fn space(&self) -> Vec<(FeedName, u64)> {
         self.iter()
-            .filter_map(|(feed, inbox)| Some((feed.clone(), filesystem::free_space(&inbox.path).ok()?)))
+            .filter_map(|(feed, inbox)| {
+                Some((feed.clone(), filesystem::free_space(&inbox.path).ok()?))
+            })
             .collect()
     }
 }
 
 fn not_consumed(feed: &FeedName) -> String {
-    format!("feed {feed} is not consumed here any more; hint: add [[consume]] feed = {feed:?} again, its files wait")
+    format!(
+        "feed {feed} is not consumed here any more; hint: add [[consume]] feed = {feed:?} again, its files wait"
+    )
 }

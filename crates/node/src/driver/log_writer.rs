@@ -110,7 +110,11 @@ impl LogWriter {
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || writer.run())?;
-        Ok(Self { orders: Some(orders), thread: Some(thread), payloads })
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread),
+            payloads,
+        })
     }
 
     /// Hands an order over; one for a log that has failed is lost, and that was told.
@@ -171,7 +175,9 @@ impl Writer {
         let mut eager = self.take(first)?;
         loop {
             while self.group.len() < GROUP_MAX {
-                let Ok(order) = self.inbox.try_recv() else { break };
+                let Ok(order) = self.inbox.try_recv() else {
+                    break;
+                };
                 eager |= self.take(order)?;
             }
             let left = LAZY_MAX.saturating_sub(began.elapsed());
@@ -199,7 +205,10 @@ impl Writer {
                     self.payloads.keep(position, bytes);
                 }
                 self.group.push((role, position));
-                self.applied.push(Applied { position: position.pack(), record });
+                self.applied.push(Applied {
+                    position: position.pack(),
+                    record,
+                });
                 Ok(eager)
             }
             Order::DropBelow(segment) => {
@@ -235,19 +244,24 @@ impl Writer {
             self.log.ensure_reserve()?;
         }
         if let Some(segment) = self.drop_below.take() {
-            self.log.drop_below(segment.min(self.log.current_segment()))?;
+            self.log
+                .drop_below(segment.min(self.log.current_segment()))?;
         }
         self.tell();
         if !self.applied.is_empty() {
             // A catalogue that has ended is degraded, and has said so.
-            let _ = self.catalogue.blocking_send(std::mem::take(&mut self.applied));
+            let _ = self
+                .catalogue
+                .blocking_send(std::mem::take(&mut self.applied));
         }
         Ok(())
     }
 
     fn tell(&mut self) {
         let group = std::mem::take(&mut self.group);
-        let _ = self.done.send(Done::Synced(group, LogStanding::of(&self.log)));
+        let _ = self
+            .done
+            .send(Done::Synced(group, LogStanding::of(&self.log)));
     }
 }
 
@@ -281,7 +295,10 @@ struct Recent {
 
 impl Payloads {
     fn new(reader: LogReader) -> Self {
-        Self { reader, recent: Mutex::default() }
+        Self {
+            reader,
+            recent: Mutex::default(),
+        }
     }
 
     fn keep(&self, position: Position, bytes: Bytes) {
@@ -290,7 +307,9 @@ impl Payloads {
         recent.order.push_back(position);
         recent.bytes.insert(position, bytes);
         while recent.total > RECENT_BYTES {
-            let Some(oldest) = recent.order.pop_front() else { break };
+            let Some(oldest) = recent.order.pop_front() else {
+                break;
+            };
             if let Some(bytes) = recent.bytes.remove(&oldest) {
                 recent.total -= bytes.len();
             }
@@ -317,5 +336,11 @@ impl Payloads {
     /// When it cannot be read, or is not what was written.
     pub(crate) fn record(&self, position: Position) -> Result<Record, LogError> {
         self.reader.read(position).map(|(record, _)| record)
+    }
+}
+
+impl crate::net::Payloads for Payloads {
+    fn read(&self, at: Position) -> std::io::Result<Bytes> {
+        self.get(at).map_err(std::io::Error::other)
     }
 }

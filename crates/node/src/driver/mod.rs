@@ -1,6 +1,332 @@
-//! The driver runs the state machines; everything else in this process speaks to it through its
-//! [`handle`], and reads the [`snapshot`] that it publishes.
+//! The driver runs the two state machines: everything that happens reaches them here, one event at
+//! a time, and what they want done is handed out from here.
+//!
+//! It owns them; nothing else touches them. The rest of the process speaks to it through its
+//! [`handle`], and reads the [`snapshot`] that it publishes. It never waits for a disk or a peer:
+//! the log has its thread, files have the worker threads, connections have their tasks, and all of
+//! them answer with an event.
 
+mod consuming;
 pub(crate) mod handle;
+pub(crate) mod inboxes;
+pub(crate) mod log_care;
+pub(crate) mod log_writer;
+mod orders;
+mod producing;
 pub(crate) mod refusal;
 pub(crate) mod snapshot;
+pub(crate) mod standing;
+pub(crate) mod submissions;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use consign_core::consumer::Consumer;
+use consign_core::ids::{FeedName, Millis, NodeName, Start, TransferKey};
+use consign_core::journal::Ticket;
+use consign_core::log::Position;
+use consign_core::producer::Producer;
+use consign_core::spec::Source;
+use consign_core::view::View;
+use consign_core::{consumer, producer};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::net::{Net, NetEvent};
+use crate::outbox::Outbox;
+
+use handle::Command;
+use inboxes::Inboxes;
+use log_care::LogCare;
+use log_writer::{Done, LogWriter, Role};
+use snapshot::Snapshot;
+use standing::Problems;
+use submissions::{Found, Submissions};
+
+/// How often time is told to the state machines.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often the snapshot is published.
+const SNAPSHOT: Duration = Duration::from_millis(250);
+
+/// How often free space is measured.
+const SPACE: Duration = Duration::from_secs(1);
+
+/// Events that are applied before anybody else gets a turn on this thread.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// What a worker thread has done.
+#[derive(Debug)]
+pub(crate) enum Worked {
+    Producer(producer::Event),
+    Consumer(consumer::Event),
+    /// Files of a submission were looked at.
+    Prepared(Box<submissions::Prepared>),
+    /// Free space was measured.
+    Space(Vec<(FeedName, u64)>),
+    /// Something failed that this node must not survive.
+    Fatal(String),
+}
+
+/// What the driver hears.
+pub(crate) struct Ears {
+    pub(crate) log: mpsc::UnboundedReceiver<Done>,
+    pub(crate) net: mpsc::Receiver<NetEvent>,
+    pub(crate) worked: mpsc::UnboundedReceiver<Worked>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) found: mpsc::Receiver<Found>,
+    pub(crate) reload: mpsc::Receiver<Config>,
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    pub(crate) config: Config,
+    pub(crate) view: View,
+    pub(crate) start: Start,
+    pub(crate) started_at: Millis,
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    pub(crate) log: LogWriter,
+    pub(crate) log_care: LogCare,
+    pub(crate) net: Net,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) worked: mpsc::UnboundedSender<Worked>,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) problems: Problems,
+    pub(crate) tickets: Tickets,
+    pub(crate) submissions: Submissions,
+    pub(crate) round: Round,
+    pub(crate) fatal: Option<String>,
+}
+
+/// How far each machine's records are synced.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets {
+    producer: Ticket,
+    consumer: Ticket,
+}
+
+/// What is handed to the workers together at the end of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    takes: Vec<(TransferKey, Source)>,
+    fetches: Vec<producing::Fetch>,
+}
+
+/// Now: this machine's clock as it was when the process began, and the time that has passed since.
+/// A clock that is set while the agent runs moves no deadline.
+pub(crate) fn now() -> Millis {
+    static BEGAN: OnceLock<(Instant, Duration)> = OnceLock::new();
+    let (began, clock) = BEGAN.get_or_init(|| {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), clock.unwrap_or_default())
+    });
+    let now = *clock + began.elapsed();
+    Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Why the driver ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// It could not go on. Nothing that was not synced has been acknowledged.
+    Fatal(String),
+}
+
+/// Runs the state machines until `stop` says so, or something fails that the node must not survive.
+pub(crate) async fn run(
+    mut driver: Driver,
+    mut ears: Ears,
+    mut stop: watch::Receiver<bool>,
+) -> Ended {
+    let mut tick = tokio::time::interval(TICK);
+    let mut publish = tokio::time::interval(SNAPSHOT);
+    let mut space = tokio::time::interval(SPACE);
+    driver.begin();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.changed() => return Ended::Stopped,
+            Some(done) = ears.log.recv() => driver.on_log(done),
+            Some(done) = ears.worked.recv() => driver.on_worked(done),
+            _ = tick.tick() => driver.on_tick(),
+            _ = publish.tick() => driver.publish_snapshot(),
+            _ = space.tick() => driver.measure_space(),
+            Some(event) = ears.net.recv() => driver.on_net(event),
+            Some(config) = ears.reload.recv() => driver.on_reload(config),
+            Some(command) = ears.commands.recv(), if driver.submissions.has_room() => driver.on_command(command),
+            Some(found) = ears.found.recv(), if driver.submissions.has_room() => driver.on_found(found),
+        }
+        // What is there already is applied in one go: its records share a sync.
+        for _ in 0..EVENTS_AT_ONCE {
+            if let Ok(done) = ears.log.try_recv() {
+                driver.on_log(done);
+            } else if let Ok(done) = ears.worked.try_recv() {
+                driver.on_worked(done);
+            } else if let Ok(event) = ears.net.try_recv() {
+                driver.on_net(event);
+            } else {
+                break;
+            }
+        }
+        driver.hand_out();
+        if let Some(why) = driver.fatal.take() {
+            return Ended::Fatal(why);
+        }
+    }
+}
+
+impl Driver {
+    fn on_log(&mut self, done: Done) {
+        match done {
+            Done::Failed(error) => self.die(error.to_string()),
+            Done::Synced(records, standing) => {
+                let of = |wanted: Role| -> Vec<Position> {
+                    let of_role = records.iter().filter(|(role, _)| *role == wanted);
+                    of_role.map(|(_, position)| *position).collect()
+                };
+                let (producers, consumers) = (of(Role::Producer), of(Role::Consumer));
+                self.log_care_synced(&records, standing);
+                if !producers.is_empty() {
+                    let through = Ticket(self.tickets.producer.0 + producers.len() as u64);
+                    self.tickets.producer = through;
+                    self.produce(producer::Event::Synced {
+                        through,
+                        positions: producers,
+                    });
+                }
+                if !consumers.is_empty() {
+                    let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);
+                    self.tickets.consumer = through;
+                    self.consume(consumer::Event::Synced {
+                        through,
+                        positions: consumers,
+                    });
+                }
+            }
+        }
+    }
+
+    fn on_worked(&mut self, worked: Worked) {
+        match worked {
+            Worked::Producer(event) => self.produce(event),
+            Worked::Consumer(event) => self.consume(event),
+            Worked::Prepared(prepared) => self.on_prepared(*prepared),
+            Worked::Space(space) => {
+                for (feed, free) in space {
+                    self.consume(consumer::Event::Space { feed, free });
+                }
+            }
+            Worked::Fatal(why) => self.die(why),
+        }
+    }
+
+    fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Producer(event) => self.produce(event),
+            NetEvent::Consumer(event) => self.consume(event),
+            NetEvent::OutlivedIncarnation { peer, seen } => self.outlived(&peer, seen),
+            NetEvent::Fatal(why) => self.die(why),
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.produce(producer::Event::Tick);
+        self.consume(consumer::Event::Tick);
+        self.care_for_log();
+    }
+
+    /// The node must not go on; its restart is an ordinary recovery.
+    pub(crate) fn die(&mut self, why: String) {
+        self.fatal.get_or_insert(why);
+    }
+
+    /// Runs blocking work on a worker thread, of which there is a bounded number.
+    pub(crate) fn work(&self, work: impl FnOnce() -> Worked + Send + 'static) {
+        let worked = self.worked.clone();
+        tokio::task::spawn_blocking(move || {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let done = done.unwrap_or_else(|_| {
+                Worked::Fatal(
+                    "a worker thread panicked; hint: report this as a bug, its place is above"
+                        .to_owned(),
+                )
+            });
+            let _ = worked.send(done);
+        });
+    }
+
+    fn begin(&mut self) {
+        let now = now();
+        let rules = producing::rules_of(&self.config);
+        self.produce(producer::Event::Policies(rules));
+        let policies = self
+            .config
+            .consume
+            .iter()
+            .map(|feed| feed.policy.clone())
+            .collect();
+        self.consume(consumer::Event::Policies(policies));
+        let effects = self.producer.begin(now);
+        self.carry_out_producer(effects);
+        let lost = self.log_care.lost_inboxes(&self.inboxes);
+        for feed in &lost {
+            self.problems.add(
+                format!(
+                    "the inbox of feed {feed} is not the directory that its files were staged in"
+                ),
+                "mount the right disk and restart the agent".to_owned(),
+            );
+        }
+        let effects = self.consumer.begin(now, &lost);
+        self.carry_out_consumer(effects);
+        self.set_targets();
+        self.measure_space();
+        self.hand_out();
+    }
+
+    /// Connects to every member that consumes what is produced here, or is owed something.
+    pub(crate) fn set_targets(&mut self) {
+        let owed = self.producer.destinations();
+        let owes = |node: &NodeName| owed.iter().any(|d| d.node == *node && d.owed > 0);
+        let produces = |feed: &FeedName| self.config.produce.iter().any(|p| p.policy.feed == *feed);
+        let targets = self
+            .view
+            .members()
+            .iter()
+            .filter(|member| member.feeds.iter().any(produces) || owes(&member.name))
+            .map(|member| (member.name.clone(), member.addr.clone()))
+            .collect();
+        self.net.set_targets(targets);
+    }
+
+    fn measure_space(&mut self) {
+        let inboxes = Arc::clone(&self.inboxes);
+        self.work(move || Worked::Space(inboxes.space()));
+    }
+
+    /// Hands what has gathered to the workers.
+    fn hand_out(&mut self) {
+        self.hand_out_takes();
+        self.hand_out_fetches();
+    }
+
+    fn on_reload(&mut self, config: Config) {
+        match self.view.successor(config.membership.nodes.clone()) {
+            Ok(Some(view)) => {
+                self.view = view.clone();
+                self.produce(producer::Event::View(view));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("the new member list is not valid: {error}"),
+        }
+        self.config.membership = config.membership;
+        self.config.produce = config.produce;
+        let rules = producing::rules_of(&self.config);
+        self.produce(producer::Event::Policies(rules));
+        self.set_targets();
+        tracing::info!("the configuration was read again");
+    }
+}

@@ -128,6 +128,15 @@ pub(crate) fn check(path: &Path, used_as: Use) -> Result<FsReport, FsError> {
     })
 }
 
+/// Bytes that an unprivileged process may still write on the filesystem of `path`.
+///
+/// # Errors
+/// Whatever the system says.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    let statfs = rustix::fs::statfs(path).map_err(fault("look at", path))?;
+    Ok(free_bytes(&statfs))
+}
+
 fn free_bytes(statfs: &rustix::fs::StatFs) -> u64 {
     let block = u64::try_from(statfs.f_frsize)
         .ok()

@@ -1,1 +1,102 @@
-//! Later.
+//! The producer's side of a file on disk: taking it, holding it, letting it go.
+//!
+//! ```text
+//!   origin ──take──▶ spool/NAME        renamed (delete, archive) or linked (keep, large)
+//!                    spool/NAME.copy   copied, where neither is possible; whole if it is there
+//!                    spool/NAME.part   a copy that was cut short
+//!   spool ──release─▶ gone, or the archive        at `done`
+//!   spool ──restore─▶ origin, or failed/          when the transfer came to nothing
+//! ```
+//!
+//! Who calls this logs first: *claiming* before [`Outbox::take_batch`], *submitted* after it and
+//! before [`Outbox::remove_origins`], *done* before [`Outbox::release_batch`] and *released* after.
+//! Each step can be repeated after a crash, and completes what was begun.
+//!
+//! Calls block. They belong on the node's worker threads.
+
+mod archive;
+mod content;
+mod copy;
+mod error;
+mod kept;
+mod origin;
+mod release;
+mod remove;
+mod restore;
+mod spool;
+mod stamp;
+mod syncs;
+mod take;
+mod taken;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consign_core::disk::Disk;
+
+use crate::os_disk::OsDisk;
+
+pub(crate) use content::Content;
+pub(crate) use error::{OutboxSyncFailed, RestoreError, TakeError};
+pub(crate) use kept::{Kept, KeptError, RootId};
+pub(crate) use origin::Origin;
+pub(crate) use release::{Release, ReleaseError, Released};
+pub(crate) use remove::{OriginRemoval, owes_removal};
+pub(crate) use restore::Restored;
+pub(crate) use spool::{Orphan, OrphanKind, claimed_name};
+pub(crate) use stamp::{Look, look, stamp_of};
+pub(crate) use taken::{TakeRequest, Taken};
+
+/// Where taken files are held, under the data directory.
+const SPOOL_DIR: &str = "spool";
+/// Where files go that could not be put back, under the data directory.
+const FAILED_DIR: &str = "failed";
+/// Where archived files go unless the feed says otherwise, under the data directory.
+const ARCHIVE_DIR: &str = "archive";
+/// What `keep` already took, under the data directory.
+const KEPT_FILE: &str = "kept.db";
+
+/// The spool of one data directory, and what belongs to it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    data_dir: PathBuf,
+    spool: OsDisk,
+    failed: OsDisk,
+    kept: Arc<Kept>,
+}
+
+impl Outbox {
+    /// Opens the outbox of a data directory, and makes what is missing. Its directories are synced
+    /// on return.
+    ///
+    /// # Errors
+    /// Whatever the filesystem or the database says, with the path.
+    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
+        let data = OsDisk::private(data_dir)?;
+        for dir in [SPOOL_DIR, FAILED_DIR] {
+            data.create_dir(Path::new(dir))?;
+        }
+        let kept = Kept::open(&data_dir.join(KEPT_FILE)).map_err(io::Error::other)?;
+        // A crash before this loses empty directories.
+        data.sync_dir(Path::new(""))?;
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            spool: OsDisk::private(&data_dir.join(SPOOL_DIR))?,
+            failed: OsDisk::private(&data_dir.join(FAILED_DIR))?,
+            kept: Arc::new(kept),
+        })
+    }
+
+    /// The synced set of what `keep` already took.
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
+    }
+
+    /// The default archive of a feed.
+    pub(crate) fn archive_of(&self, feed: &str) -> PathBuf {
+        self.data_dir.join(ARCHIVE_DIR).join(feed)
+    }
+}

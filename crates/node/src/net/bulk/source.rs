@@ -1,8 +1,8 @@
 //! A file in the spool that is being sent: read chunk by chunk, each hashed once, and watched for
 //! edits in place where others may still write to it.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +11,8 @@ use consign_core::producer::StreamOrder;
 use consign_core::spec::Stamp;
 use consign_core::tree::{self, CHUNK_HASH_BYTES, ChunkHash, ChunkHashes};
 use tokio::sync::watch;
+
+use crate::outbox::{Look, look};
 
 use super::buffers::Buffer;
 use super::chunks::{ChunkFault, Chunks, Shape};
@@ -56,10 +58,7 @@ impl Source {
         if !metadata.is_file() || metadata.len() != order.size {
             return Err(changed(&path, &order.source.origin));
         }
-        let stamp = order.source.shared.then(|| {
-            let taken = order.source.stamp;
-            taken.unwrap_or_else(|| stamp_of(&metadata))
-        });
+        let stamp = order.source.stamp.filter(|_| order.source.shared);
         let source = Self {
             engine: Arc::clone(engine),
             path,
@@ -97,12 +96,12 @@ impl Source {
         let Some(stamp) = &self.stamp else {
             return Ok(());
         };
-        let metadata = self.file.metadata();
-        let metadata = metadata.map_err(|error| unreadable(&self.path, &error))?;
-        if stamp_of(&metadata) != *stamp {
-            return Err(changed(&self.path, ""));
+        let looked = look(&self.file, &self.path, stamp);
+        match looked.map_err(|error| unreadable(&self.path, &error))? {
+            // Its owner may rename or remove a kept file; the bytes are the same.
+            Look::Same | Look::Touched(_) => Ok(()),
+            Look::Changed(_) => Err(changed(&self.path, "")),
         }
-        Ok(())
     }
 
     fn learn(&self, index: u64, hash: ChunkHash) {
@@ -202,17 +201,6 @@ fn known_from(bytes: &[u8], shape: Shape) -> Known {
         hashes,
         first_unknown,
         reported: first_unknown,
-    }
-}
-
-fn stamp_of(metadata: &Metadata) -> Stamp {
-    let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-    Stamp {
-        size: metadata.len(),
-        mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        ino: metadata.ino(),
-        dev: metadata.dev(),
     }
 }
 

@@ -103,7 +103,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::Abandon(_)
         | Message::SmallQuery(_)
         | Message::SmallCommit(_)
-        | Message::Closed(_) => role == Role::Consumer,
+        | Message::Closed(_)
+        | Message::OpenStarts(_) => role == Role::Consumer,
         Message::Hello(_)
         | Message::Welcome(_)
         | Message::Rejected(_)

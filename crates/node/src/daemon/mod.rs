@@ -1,0 +1,358 @@
+//! `consign agent`: puts the parts of a node together, runs them, and takes them apart again.
+//!
+//! The order of starting is the order of trust: the data directory is ours alone, the filesystems
+//! can keep the promises, the log is recovered and synced, and only then is anybody listened to.
+
+mod data_dir;
+mod recover;
+mod watchers;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use consign_core::ids::{Millis, Start};
+use consign_core::log::Payload;
+use consign_core::record::{Boot, InboxMarked, Record};
+use consign_core::view::View;
+use tokio::sync::{mpsc, watch};
+
+use crate::api;
+use crate::catalogue;
+use crate::config::Config;
+use crate::driver::handle::{self, DriverEnd};
+use crate::driver::inboxes::Inboxes;
+use crate::driver::log_care::LogCare;
+use crate::driver::log_writer::{LogStanding, LogWriter};
+use crate::driver::snapshot::Snapshot;
+use crate::driver::standing::Problems;
+use crate::driver::{self, Driver, Ears, Ended};
+use crate::net::{Identity, Net, NetConfig};
+use crate::outbox::Outbox;
+use crate::timestamp::Timestamp;
+
+use data_dir::DataDir;
+use recover::{Recovered, Recovery};
+
+/// Blocking work that may run at once: file operations of the outbox and the inboxes.
+const BLOCKING_THREADS: usize = 16;
+
+/// Events of the network that may wait for the driver.
+const NET_EVENTS_WAITING_MAX: usize = 4096;
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting or from going on; ends in a hint.
+pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(config_path)?;
+    start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads; hint: raise the limit of processes")?;
+    let outcome = runtime.block_on(agent(config, config_path));
+    // Workers that are still at it finish first: what they do is repeatable, but half of it is
+    // more to recover.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(10));
+    outcome
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CONSIGN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
+}
+
+async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
+    let problems = Problems::default();
+    let data_dir = DataDir::open(&config.node.data_dir, &config.node.name)?;
+    problems_of(&problems, data_dir.degraded());
+    warn_of_plaintext(&config);
+    let (stop_sender, stop) = watch::channel(false);
+    let started_at = driver::now();
+    let (inboxes, degraded) = Inboxes::open(&config.consume, random)?;
+    problems_of(&problems, &degraded);
+    let start = Start(u64::from_le_bytes(random()));
+    let catalogue = catalogue::open(
+        &config.node.data_dir,
+        &config.node.name,
+        recover::span_of_log(&config.node.data_dir),
+        config
+            .node
+            .history
+            .map(|history| u64::try_from(history.as_millis()).unwrap_or(u64::MAX)),
+    );
+    let view = View::new(1, config.membership.nodes.clone())?;
+    let (handle, end) = handle::channel(first_snapshot(&config, started_at));
+    let listen = api::Listen {
+        data_dir: config.node.data_dir.clone(),
+        http: http_address(&config)?,
+        hosts: Vec::new(),
+    };
+    let api = api::Api {
+        handle,
+        reader: catalogue.reader.clone(),
+    };
+    let served = api::serve(api, &listen, stop.clone()).await?;
+    tokio::spawn(stop_on_signal(stop_sender));
+
+    let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
+    let feed = catalogue.feed.clone();
+    let recovery = Recovery {
+        config: &config,
+        view: &view,
+        start,
+        outbox: &outbox,
+        catalogue: feed,
+    };
+    let Recovered {
+        mut log,
+        producer,
+        consumer,
+        own,
+        own_from,
+        marked,
+    } = match recovery.run().await {
+        Ok(recovered) => recovered,
+        // While it cannot tell what it promised, it says so, and accepts nothing.
+        Err(error) if recover::is_damage(&error) => return serve_damaged(error, end, stop).await,
+        Err(error) => return Err(error),
+    };
+    let boot = Boot {
+        node: config.node.name.to_string(),
+        incarnation: producer.incarnation().0,
+        start: start.0,
+        at: started_at.0,
+    };
+    let mut own_records = vec![Record::Boot(boot)];
+    own_records.extend(own);
+    let known_inbox = |path: &str| marked.iter().any(|known| known.inbox == path);
+    for (_, inbox) in inboxes
+        .iter()
+        .filter(|(_, inbox)| !known_inbox(&inbox.path.to_string_lossy()))
+    {
+        let marked = InboxMarked {
+            inbox: inbox.path.to_string_lossy().into_owned(),
+            marker: inbox.marker.to_vec(),
+        };
+        own_records.push(Record::InboxMarked(marked));
+    }
+    for record in &own_records[..1] {
+        log.append(record, Payload::None)?;
+    }
+    for record in own_records
+        .iter()
+        .filter(|record| matches!(record, Record::InboxMarked(_)))
+    {
+        log.append(record, Payload::None)?;
+    }
+    // The incarnation is synced before anybody hears it: a crash here only skips a number.
+    let synced = log.commit()?;
+    let standing = LogStanding::of(&log);
+    let (log_done, log_ears) = mpsc::unbounded_channel();
+    let log = LogWriter::start(log, log_done, catalogue.feed.clone())?;
+    drop(catalogue.feed);
+
+    let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
+    let seen = config
+        .membership
+        .nodes
+        .iter()
+        .map(|m| (m.name.clone(), consumer.seen(&m.name)))
+        .collect();
+    let net = Net::start(
+        NetConfig {
+            me: Identity {
+                node: config.node.name.clone(),
+                incarnation: producer.incarnation(),
+                start,
+            },
+            listen: config.listen.peer.to_string(),
+            seen,
+            spool: config.node.data_dir.join("spool"),
+        },
+        net_events,
+    )
+    .await?;
+    config.listen.peer.port = net.local_addr().port();
+    tracing::info!(
+        node = %config.node.name,
+        incarnation = producer.incarnation().0,
+        listen = %net.local_addr(),
+        "ready"
+    );
+    let watchers = watchers::start(&config, &outbox, &problems);
+    let (worked, worked_ears) = mpsc::unbounded_channel();
+    let (reload, reload_ears) = mpsc::channel(1);
+    tokio::spawn(reload_on_signal(config_path.to_owned(), reload));
+    let own_from = own_from.unwrap_or(synced.segment).min(synced.segment);
+    let care = LogCare::new(standing, own_records, own_from, marked);
+    let DriverEnd { commands, snapshot } = end;
+    let driver = Driver {
+        config,
+        view,
+        start,
+        started_at,
+        producer,
+        consumer,
+        log,
+        log_care: care,
+        net,
+        outbox,
+        inboxes: Arc::new(inboxes),
+        worked,
+        snapshot,
+        problems,
+        tickets: driver::Tickets::default(),
+        submissions: driver::submissions::Submissions::default(),
+        round: driver::Round::default(),
+        fatal: None,
+    };
+    let ears = Ears {
+        log: log_ears,
+        net: net_ears,
+        worked: worked_ears,
+        commands,
+        found: watchers.found,
+        reload: reload_ears,
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let ended = driver::run(driver, ears, stop).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drop(watchers.running);
+    for task in served.tasks {
+        task.abort();
+    }
+    tokio::task::spawn_blocking(move || catalogue.writer.join())
+        .await
+        .ok();
+    drop(data_dir);
+    match ended {
+        Ended::Stopped => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ended::Fatal(why) => Err(anyhow!("the agent stops: {why}")),
+    }
+}
+
+fn problems_of(problems: &Problems, texts: &[String]) {
+    for text in texts {
+        tracing::warn!("{text}");
+        problems.add(
+            text.clone(),
+            "see docs/guarantees.md for what is weaker there".to_owned(),
+        );
+    }
+}
+
+fn warn_of_plaintext(config: &Config) {
+    if config.plaintext {
+        tracing::warn!(
+            "plaintext = true: nothing between nodes is encrypted or authenticated; hint: use it only on a network where you trust every machine"
+        );
+    }
+}
+
+fn http_address(config: &Config) -> anyhow::Result<Option<std::net::SocketAddr>> {
+    use std::net::ToSocketAddrs as _;
+    let Some(http) = &config.listen.http else {
+        return Ok(None);
+    };
+    let mut found = http.to_string().to_socket_addrs().with_context(|| {
+        format!(
+            "listen.http {http:?} cannot be resolved; hint: use an address such as 127.0.0.1:7421"
+        )
+    })?;
+    Ok(found.next())
+}
+
+/// What the API shows until the log is recovered.
+fn first_snapshot(config: &Config, started_at: Millis) -> Snapshot {
+    Snapshot {
+        node: config.node.name.to_string(),
+        zone: config.node.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Timestamp(started_at.0),
+        plaintext: config.plaintext,
+        listen: config.listen.peer.to_string(),
+        ..Snapshot::default()
+    }
+}
+
+/// Random bytes, from the system.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
+    bytes
+}
+
+async fn stop_on_signal(stop: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    // The sender must outlive the agent: a closed channel reads as a stop, and there is one.
+    std::future::pending::<()>().await;
+}
+
+async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Config>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match Config::load(&path) {
+            Ok(config) => {
+                let _ = reload.send(config).await;
+            }
+            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        }
+    }
+}
+
+/// Serves status pages and refuses everything else, until it is stopped.
+async fn serve_damaged(
+    error: anyhow::Error,
+    end: DriverEnd,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let text = format!("{error:#}");
+    tracing::error!("{text}");
+    let problems = Problems::default();
+    problems.add_text(&text);
+    end.snapshot.send_modify(|snapshot| {
+        let mut damaged = Snapshot::clone(snapshot);
+        damaged.problems = problems.list();
+        *snapshot = Arc::new(damaged);
+    });
+    // Dropping the commands' end answers every one of them with a refusal.
+    drop(end.commands);
+    let _ = stop.changed().await;
+    Err(anyhow!("the intent log is damaged: {text}"))
+}
+
+/// Reads a configuration and says what is in effect, defaults filled in.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_config(config: &Path) -> anyhow::Result<String> {
+    Ok(Config::load(config)?.to_string())
+}

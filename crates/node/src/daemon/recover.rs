@@ -1,0 +1,265 @@
+//! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
+//! what the last life left between two steps.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use consign_core::consumer::Consumer;
+use consign_core::disk::Disk;
+use consign_core::ids::{Incarnation, Start};
+use consign_core::limits::SEGMENT_BYTES;
+use consign_core::log::{Log, LogError, LogSettings, Position};
+use consign_core::producer::{Identity, Producer};
+use consign_core::record::{InboxMarked, Record};
+use consign_core::spec::{After, Source};
+use consign_core::view::View;
+use tokio::sync::mpsc;
+
+use crate::catalogue::{Applied, LogSpan};
+use crate::config::Config;
+use crate::os_disk::OsDisk;
+use crate::outbox::{Outbox, owes_removal};
+
+/// The log's directory in the data directory.
+const LOG_DIR: &str = "log";
+
+/// Records that go to the catalogue in one batch while the log is replayed.
+const BATCH: usize = 2048;
+
+/// What recovery needs.
+pub(super) struct Recovery<'a> {
+    pub(super) config: &'a Config,
+    pub(super) view: &'a View,
+    pub(super) start: Start,
+    pub(super) outbox: &'a Arc<Outbox>,
+    pub(super) catalogue: mpsc::Sender<Vec<Applied>>,
+}
+
+/// What it gives.
+pub(super) struct Recovered {
+    pub(super) log: Log,
+    pub(super) producer: Producer,
+    pub(super) consumer: Consumer,
+    /// The node's own records that still count, but for the boot record.
+    pub(super) own: Vec<Record>,
+    /// The segment of the oldest of them.
+    pub(super) own_from: Option<u32>,
+    pub(super) marked: Vec<InboxMarked>,
+}
+
+/// A source whose release may have been cut short.
+struct Unfinished {
+    feed: String,
+    name: String,
+    source: Source,
+}
+
+impl Recovery<'_> {
+    pub(super) async fn run(self) -> anyhow::Result<Recovered> {
+        let me = Identity {
+            node: self.config.node.name.clone(),
+            incarnation: Incarnation(1),
+            start: self.start,
+            zone: self.config.node.zone.clone(),
+        };
+        let (view, data_dir) = (self.view.clone(), self.config.node.data_dir.clone());
+        let catalogue = self.catalogue.clone();
+        let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue));
+        let (recovered, unfinished) = replayed
+            .await
+            .context("recovery panicked; hint: report this as a bug")??;
+        self.make_up(&recovered.producer, &unfinished)?;
+        Ok(recovered)
+    }
+
+    /// Removes the originals of files that were copied, remembers what `keep` took, and sets aside
+    /// what is in the spool and in no record.
+    fn make_up(&self, producer: &Producer, unfinished: &[Unfinished]) -> anyhow::Result<()> {
+        let root = |one: &Unfinished| {
+            let feed = self
+                .config
+                .produce
+                .iter()
+                .find(|feed| feed.policy.feed.as_str() == one.feed)?;
+            let dir = feed.watch.as_ref()?.dir.clone();
+            (one.source.watched && Path::new(&one.source.origin).starts_with(&dir)).then_some(dir)
+        };
+        let owed: Vec<(&Source, Option<PathBuf>)> = unfinished
+            .iter()
+            .filter(|one| owes_removal(&one.source))
+            .map(|one| (&one.source, root(one)))
+            .collect();
+        let owed: Vec<(&Source, Option<&Path>)> = owed
+            .iter()
+            .map(|(source, root)| (*source, root.as_deref()))
+            .collect();
+        self.outbox.remove_origins(&owed)?;
+        let kept = unfinished
+            .iter()
+            .filter(|one| one.source.watched && one.source.after() == After::Keep);
+        let kept =
+            kept.filter_map(|one| Some((one.feed.as_str(), one.name.as_str(), one.source.stamp?)));
+        self.outbox.kept().insert_batch(kept)?;
+        let known = |name: &str| {
+            let id = name
+                .strip_suffix(".copy")
+                .or_else(|| name.strip_suffix(".part"))
+                .unwrap_or(name);
+            producer.holds_spool(id)
+        };
+        for orphan in self.outbox.orphans(known)? {
+            let aside = self.outbox.set_aside(&orphan.name)?;
+            tracing::warn!(file = %orphan.name, "no record knows of this file in the spool; it was moved to {}", aside.display());
+        }
+        Ok(())
+    }
+}
+
+fn replay(
+    me: Identity,
+    view: View,
+    data_dir: &Path,
+    catalogue: &mpsc::Sender<Vec<Applied>>,
+) -> anyhow::Result<(Recovered, Vec<Unfinished>)> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::private(data_dir)?);
+    let mut producer = Producer::new(me.clone(), view);
+    let mut consumer = Consumer::new(me);
+    let mut own = Own::default();
+    let mut sources = std::collections::BTreeMap::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    let settings = LogSettings {
+        segment_bytes: SEGMENT_BYTES,
+        seed: u64::from_le_bytes(super::random()),
+    };
+    let began = std::time::Instant::now();
+    let (log, recovery) = Log::open(
+        disk,
+        Path::new(LOG_DIR),
+        settings,
+        &mut |position, record, _| {
+            producer.replay(position, &record);
+            consumer.replay(position, &record);
+            own.replay(position, &record);
+            follow_sources(&mut sources, &record);
+            batch.push(Applied {
+                position: position.pack(),
+                record,
+            });
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                let _ = catalogue.blocking_send(full);
+            }
+        },
+    )?;
+    let _ = catalogue.blocking_send(batch);
+    tracing::info!(
+        records = recovery.records,
+        segments = recovery.segments,
+        rewritten = recovery.rewritten_records,
+        cut_bytes = recovery.cut_bytes,
+        took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "the intent log is recovered"
+    );
+    let Own {
+        forgotten,
+        marked,
+        from,
+    } = own;
+    let mut kept = forgotten;
+    kept.extend(marked.iter().cloned().map(Record::InboxMarked));
+    let recovered = Recovered {
+        log,
+        producer,
+        consumer,
+        own: kept,
+        own_from: from,
+        marked,
+    };
+    Ok((recovered, sources.into_values().collect()))
+}
+
+/// The node's own records.
+#[derive(Default)]
+struct Own {
+    forgotten: Vec<Record>,
+    marked: Vec<InboxMarked>,
+    from: Option<u32>,
+}
+
+impl Own {
+    fn replay(&mut self, position: Position, record: &Record) {
+        match record {
+            Record::Forgotten(forgotten) => {
+                let again = |known: &Record| matches!(known, Record::Forgotten(known) if known.node == forgotten.node);
+                if !self.forgotten.iter().any(again) {
+                    self.forgotten.push(record.clone());
+                }
+            }
+            Record::InboxMarked(marked) => {
+                self.marked.retain(|known| known.inbox != marked.inbox);
+                self.marked.push(marked.clone());
+            }
+            _ => return,
+        }
+        self.from.get_or_insert(position.segment);
+    }
+}
+
+/// Sources that a restart may have to finish with: copied ones, and watched ones that stay.
+fn follow_sources(
+    sources: &mut std::collections::BTreeMap<(u64, u64), Unfinished>,
+    record: &Record,
+) {
+    match record {
+        Record::Submitted(submitted) => {
+            let source = &submitted.source;
+            if owes_removal(source) || (source.watched && source.after() == After::Keep) {
+                let unfinished = Unfinished {
+                    feed: submitted.spec.feed.clone(),
+                    name: submitted.spec.name.clone(),
+                    source: source.clone(),
+                };
+                sources.insert((submitted.start, submitted.seq), unfinished);
+            }
+        }
+        Record::Released(released) => {
+            for seq in released.seqs.iter().flat_map(|range| range.from..range.to) {
+                sources.remove(&(released.start, seq));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether an error means that the log is damaged below what was proven synced.
+pub(super) fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<LogError>(),
+        Some(LogError::Damaged { .. } | LogError::Unreadable { .. })
+    )
+}
+
+/// What positions the log can have, told from its files' names alone: the catalogue compares it
+/// with what it was filled from.
+pub(super) fn span_of_log(data_dir: &Path) -> LogSpan {
+    let segments = std::fs::read_dir(data_dir.join(LOG_DIR))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            name.to_str()?.strip_suffix(".log")?.parse::<u32>().ok()
+        });
+    let (mut first, mut last) = (u32::MAX, 0);
+    for segment in segments {
+        first = first.min(segment);
+        last = last.max(segment);
+    }
+    let at = |segment| Position { segment, offset: 0 }.pack();
+    LogSpan {
+        first: if first == u32::MAX { 0 } else { at(first) },
+        // Recovery begins one further segment.
+        end: at(last.saturating_add(2)),
+    }
+}

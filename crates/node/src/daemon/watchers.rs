@@ -1,0 +1,162 @@
+//! The watchers of the watched directories: started, supervised, and connected to the driver.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ProduceConfig};
+use crate::driver::standing::Problems;
+use crate::driver::submissions::Found;
+use crate::filesystem::{self, Use};
+use crate::outbox::{Kept, Outbox};
+use crate::watch::{ProblemList, Ready, Verdicts, WatchConfig, Watcher};
+
+/// Ready files that may wait for the driver.
+const FOUND_WAITING_MAX: usize = 1024;
+
+/// Files of one directory that may be on their way into the log at once.
+const IN_FLIGHT_MAX: usize = 4096;
+
+/// How often rows of the kept set are compared with the directory.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// When a refused file is tried again.
+const REFUSED_RETRY: Duration = Duration::from_secs(10);
+
+/// Pauses before a watcher that failed is started again.
+const RESTART_MIN: Duration = Duration::from_secs(1);
+const RESTART_MAX: Duration = Duration::from_secs(60);
+
+/// The watchers; dropping `running` ends them.
+pub(super) struct Watchers {
+    pub(super) found: mpsc::Receiver<Found>,
+    pub(super) running: JoinSet<()>,
+}
+
+/// Starts a watcher for each watched directory.
+pub(super) fn start(config: &Config, outbox: &Arc<Outbox>, problems: &Problems) -> Watchers {
+    let (sender, found) = mpsc::channel(FOUND_WAITING_MAX);
+    let mut running = JoinSet::new();
+    for feed in config.produce.iter().filter(|feed| feed.watch.is_some()) {
+        let (feed, kept) = (feed.clone(), Arc::clone(outbox.kept()));
+        let (problems, sender) = (problems.clone(), sender.clone());
+        running.spawn(async move { supervise(&feed, &kept, &problems, &sender).await });
+    }
+    Watchers { found, running }
+}
+
+/// Keeps a watcher running: one that ends is started again, after longer pauses each time.
+async fn supervise(
+    feed: &ProduceConfig,
+    kept: &Arc<Kept>,
+    problems: &Problems,
+    found: &mpsc::Sender<Found>,
+) {
+    let mut pause = RESTART_MIN;
+    loop {
+        let began = Instant::now();
+        match begin(feed, kept, problems) {
+            Ok(watcher) => follow(watcher, problems, found).await,
+            Err(error) => {
+                let name = &feed.policy.feed;
+                problems.add_text(&format!("feed {name} is not watched: {error}"));
+                tracing::error!(feed = %name, "the directory is not watched: {error}");
+            }
+        }
+        if began.elapsed() > RESTART_MAX {
+            pause = RESTART_MIN;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RESTART_MAX);
+    }
+}
+
+fn begin(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems) -> anyhow::Result<Watcher> {
+    let watch = feed.watch.as_ref().expect("its caller looked");
+    let report = filesystem::check(&watch.dir, Use::Watch)?;
+    super::problems_of(problems, &report.degraded);
+    let config = WatchConfig {
+        feed: feed.policy.feed.clone(),
+        root: watch.dir.clone(),
+        include: watch.include.set(),
+        settle: watch.settle,
+        scan_every: watch.scan_every,
+        forget_every: FORGET_EVERY,
+        in_flight_max: IN_FLIGHT_MAX,
+    };
+    let watcher = Watcher::start(config, Arc::clone(kept))?;
+    problems.remove_starting(&format!("feed {} is not watched", feed.policy.feed));
+    Ok(watcher)
+}
+
+/// Hands ready files to the driver, and its word back, until the watcher ends.
+async fn follow(mut watcher: Watcher, problems: &Problems, found: &mpsc::Sender<Found>) {
+    let verdicts = watcher.verdicts();
+    let mut listed = watcher.problems();
+    let mut waiting = JoinSet::new();
+    loop {
+        tokio::select! {
+            ready = watcher.next() => {
+                let Some(ready) = ready else { return };
+                let name = ready.relative_name.clone();
+                let (reply, answer) = oneshot::channel();
+                if found.send(handed(ready, reply)).await.is_err() {
+                    return;
+                }
+                let verdicts = verdicts.clone();
+                waiting.spawn(async move {
+                    if let Ok(verdict) = answer.await {
+                        give(&verdicts, &name, verdict);
+                    }
+                });
+            }
+            Some(_) = waiting.join_next() => {}
+            Ok(()) = listed.changed() => list(problems, &listed.borrow_and_update().clone()),
+        }
+    }
+}
+
+fn handed(
+    ready: Ready,
+    reply: oneshot::Sender<Result<(), crate::driver::refusal::Refusal>>,
+) -> Found {
+    Found {
+        feed: ready.feed,
+        path: ready.path,
+        name: ready.relative_name,
+        stamp: ready.stamp,
+        reply,
+    }
+}
+
+fn give(verdicts: &Verdicts, name: &str, verdict: Result<(), crate::driver::refusal::Refusal>) {
+    match verdict {
+        Ok(()) => verdicts.taken(name),
+        Err(refusal) => verdicts.refused(
+            name,
+            Instant::now() + REFUSED_RETRY,
+            Some(refusal.to_string()),
+        ),
+    }
+}
+
+/// Shows a watcher's problems among the node's.
+fn list(problems: &Problems, listed: &ProblemList) {
+    const PREFIX: &str = "not taken: ";
+    problems.remove_starting(PREFIX);
+    for problem in &listed.listed {
+        problems.add_text(&format!(
+            "{PREFIX}{}: {}",
+            problem.path.display(),
+            problem.why
+        ));
+    }
+    if listed.more > 0 {
+        problems.add(
+            format!("{PREFIX}{} more files", listed.more),
+            "deal with those that are listed".to_owned(),
+        );
+    }
+}

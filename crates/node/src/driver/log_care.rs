@@ -1,0 +1,163 @@
+//! Keeps the log short: decides when old segments are emptied, and when they may go.
+
+use std::collections::BTreeSet;
+
+use consign_core::ids::{FeedName, Incarnation, NodeName};
+use consign_core::limits::SEGMENT_BYTES;
+use consign_core::log::{Payload, Position};
+use consign_core::record::{Boot, Forgotten, InboxMarked, Record};
+use consign_core::{consumer, producer};
+
+use super::Driver;
+use super::inboxes::Inboxes;
+use super::log_writer::{LogStanding, Order, Role};
+
+/// The log may hold so many segments of what is dead before it is worth writing the rest anew.
+const SPARE_SEGMENTS: u64 = 4;
+
+/// What of the log is needed by whom, and the node's own records.
+#[derive(Debug)]
+pub(crate) struct LogCare {
+    pub(crate) standing: LogStanding,
+    producer_from: u32,
+    consumer_from: u32,
+    /// The node's own records, to be written again before their segment goes.
+    own: Vec<Record>,
+    /// The segment of the oldest of them.
+    own_from: u32,
+    /// Own records that are being written again.
+    rewriting: usize,
+    /// Up to where what is live was asked to be carried forward.
+    carried: u32,
+    /// Up to where the log was asked to drop segments.
+    dropped: u32,
+    /// Inboxes and their markers, as the log remembers them.
+    marked: Vec<InboxMarked>,
+}
+
+impl LogCare {
+    /// `own` are the node's own records that count, `own_from` the segment of the oldest.
+    pub(crate) fn new(
+        standing: LogStanding,
+        own: Vec<Record>,
+        own_from: u32,
+        marked: Vec<InboxMarked>,
+    ) -> Self {
+        Self {
+            standing,
+            producer_from: standing.first_segment,
+            consumer_from: standing.first_segment,
+            own,
+            own_from,
+            rewriting: 0,
+            carried: 0,
+            dropped: standing.first_segment,
+            marked,
+        }
+    }
+
+    /// Feeds whose inbox has another marker than the log remembers: files may be staged in a
+    /// directory that is not there now.
+    pub(crate) fn lost_inboxes(&self, inboxes: &Inboxes) -> BTreeSet<FeedName> {
+        let lost = |path: &str, marker: &[u8]| {
+            let remembered = self.marked.iter().find(|marked| marked.inbox == path);
+            remembered.is_some_and(|marked| marked.marker != marker)
+        };
+        inboxes
+            .iter()
+            .filter(|(_, inbox)| lost(&inbox.path.to_string_lossy(), &inbox.marker))
+            .map(|(feed, _)| feed.clone())
+            .collect()
+    }
+}
+
+impl Driver {
+    pub(super) fn log_care_synced(&mut self, records: &[(Role, Position)], standing: LogStanding) {
+        let had_room = self.log_care.standing.has_room;
+        self.log_care.standing = standing;
+        let own = records.iter().filter(|(role, _)| *role == Role::Node);
+        for (_, position) in own {
+            if self.log_care.rewriting > 0 {
+                if self.log_care.rewriting == self.log_care.own.len() {
+                    self.log_care.own_from = position.segment;
+                }
+                self.log_care.rewriting -= 1;
+            }
+        }
+        if had_room != standing.has_room {
+            self.produce(producer::Event::LogRoom(standing.has_room));
+            self.consume(consumer::Event::LogRoom(standing.has_room));
+        }
+    }
+
+    pub(super) fn producer_needs(&mut self, segment: u32) {
+        self.log_care.producer_from = segment;
+    }
+
+    pub(super) fn consumer_needs(&mut self, segment: u32) {
+        self.log_care.consumer_from = segment;
+    }
+
+    /// Drops what nobody needs, and has what is live in the oldest segment carried forward when
+    /// the log holds much more than that.
+    pub(super) fn care_for_log(&mut self) {
+        let care = &self.log_care;
+        let (first, current) = (care.standing.first_segment, care.standing.current_segment);
+        let unneeded = care.producer_from.min(care.consumer_from).min(current);
+        if unneeded > care.own_from && care.rewriting == 0 {
+            self.rewrite_own();
+        }
+        let care = &mut self.log_care;
+        let droppable = unneeded.min(care.own_from);
+        if droppable > care.dropped {
+            care.dropped = droppable;
+            self.log.order(Order::DropBelow(droppable));
+        }
+        let live = self.producer.live_bytes() + self.consumer.live_bytes();
+        let enough = live
+            .saturating_mul(2)
+            .saturating_add(SPARE_SEGMENTS * SEGMENT_BYTES);
+        let care = &mut self.log_care;
+        if care.standing.size_bytes > enough && first < current && care.carried < first {
+            care.carried = first;
+            self.produce(producer::Event::Carry { through: first });
+            self.consume(consumer::Event::Carry { through: first });
+        }
+    }
+
+    fn rewrite_own(&mut self) {
+        self.log_care.rewriting = self.log_care.own.len();
+        for record in self.log_care.own.clone() {
+            self.log
+                .order(Order::Append(Role::Node, record, Payload::None));
+        }
+    }
+
+    pub(super) fn remember_forgotten(&mut self, node: &NodeName) {
+        let record = Forgotten {
+            node: node.to_string(),
+            at: super::now().0,
+        };
+        self.log_care.own.push(Record::Forgotten(record));
+    }
+
+    /// A peer has seen a later life of this node: its next start is raised above that one.
+    pub(super) fn outlived(&mut self, peer: &NodeName, seen: Incarnation) {
+        if seen <= self.producer.incarnation() {
+            return;
+        }
+        let boot = Boot {
+            node: self.config.node.name.to_string(),
+            incarnation: seen.0,
+            start: self.start.0,
+            at: super::now().0,
+        };
+        self.log
+            .order(Order::Append(Role::Node, Record::Boot(boot), Payload::None));
+        self.die(format!(
+            "{peer} has seen incarnation {seen} of this node, which is only at {}: the data directory is an old copy, or another node has this name; hint: make sure that only one node is called {}, then start it again, it continues above {seen}",
+            self.producer.incarnation(),
+            self.config.node.name
+        ));
+    }
+}

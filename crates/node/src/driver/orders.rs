@@ -1,0 +1,281 @@
+//! What people order, and the producer's answers.
+
+use std::collections::BTreeSet;
+
+use consign_core::consumer;
+use consign_core::ids::{FeedName, NodeName, TransferId};
+use consign_core::placement::{self, Ask, Verdict};
+use consign_core::producer::{self, Answer, Event, Token};
+use consign_core::spec::Replicas;
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::handle::{Candidate, Command, Explanation, Failed, Outcome};
+use super::refusal::Refusal;
+use super::submissions::Asker;
+
+/// An order under way.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Transfers {
+        group: u64,
+        id: Option<TransferId>,
+    },
+    Forget {
+        node: NodeName,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+}
+
+/// Transfers that were named in one order.
+#[derive(Debug)]
+pub(super) struct Group {
+    outcome: Outcome,
+    left: usize,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Driver {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Submit { files, reply } => self.submit(files, reply),
+            Command::SubmitBytes { file, reply } => self.submit_bytes(file, reply),
+            Command::Retry {
+                which: Failed::All,
+                reply,
+            } => {
+                let group = self.group(1, reply);
+                let token = self.order(Order::Transfers { group, id: None });
+                self.produce(Event::Retry { token, key: None });
+            }
+            Command::Retry {
+                which: Failed::These(ids),
+                reply,
+            } => {
+                self.each(ids, reply, |token, key| Event::Retry {
+                    token,
+                    key: Some(key),
+                });
+            }
+            Command::Cancel { ids, reply } => {
+                self.each(ids, reply, |token, key| Event::Cancel { token, key });
+            }
+            Command::Forget { node, reply } => {
+                self.consume(consumer::Event::Forget(node.clone()));
+                let token = self.order(Order::Forget {
+                    node: node.clone(),
+                    reply,
+                });
+                self.produce(Event::Forget { token, node });
+            }
+            Command::Explain { feed, key, reply } => {
+                let _ = reply.send(self.explain(&feed, &key));
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Token {
+        let token = Token(self.submissions.number());
+        self.submissions.askers.insert(token, Asker::Order(order));
+        token
+    }
+
+    fn group(&mut self, left: usize, reply: oneshot::Sender<Outcome>) -> u64 {
+        let number = self.submissions.number();
+        let group = Group {
+            outcome: Outcome::default(),
+            left,
+            reply,
+        };
+        self.submissions.groups.insert(number, group);
+        number
+    }
+
+    fn each(
+        &mut self,
+        ids: Vec<TransferId>,
+        reply: oneshot::Sender<Outcome>,
+        event: impl Fn(Token, consign_core::ids::TransferKey) -> Event,
+    ) {
+        if ids.is_empty() {
+            let _ = reply.send(Outcome::default());
+            return;
+        }
+        let group = self.group(ids.len(), reply);
+        for id in ids {
+            if id.producer != self.config.node.name {
+                let refusal = Refusal::UnknownTransfer { id: id.clone() };
+                self.settle_group(group, Err((id, refusal)));
+                continue;
+            }
+            let token = self.order(Order::Transfers {
+                group,
+                id: Some(id.clone()),
+            });
+            self.produce(event(token, id.key));
+        }
+    }
+
+    fn settle_group(&mut self, group: u64, result: Result<u64, (TransferId, Refusal)>) {
+        let Some(open) = self.submissions.groups.get_mut(&group) else {
+            return;
+        };
+        match result {
+            Ok(files) => open.outcome.files += files,
+            Err(refused) => open.outcome.refused.push(refused),
+        }
+        open.left -= 1;
+        if open.left == 0 {
+            let done = self
+                .submissions
+                .groups
+                .remove(&group)
+                .expect("looked up above");
+            let _ = done.reply.send(done.outcome);
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, token: Token, answer: Answer) {
+        let Some(asker) = self.submissions.askers.remove(&token) else {
+            return;
+        };
+        match (asker, answer) {
+            (Asker::Order(Order::Forget { node, reply }), answer) => {
+                let result = match answer {
+                    Answer::Refused(_) => Err(Refusal::UnknownNode { node }),
+                    _ => {
+                        self.remember_forgotten(&node);
+                        Ok(())
+                    }
+                };
+                let _ = reply.send(result);
+            }
+            (Asker::Order(Order::Transfers { group, id }), answer) => {
+                let result = match (answer, id) {
+                    (Answer::Retried(files), _) => Ok(files),
+                    (Answer::Refused(refusal), Some(id)) => {
+                        let refusal = self.refusal_of(refusal);
+                        Err((id, refusal))
+                    }
+                    (_, _) => Ok(1),
+                };
+                self.settle_group(group, result);
+            }
+            (asker, Answer::Submitted(key)) => self.on_submitted(asker, Ok(key)),
+            (asker, Answer::Refused(refusal)) => {
+                let refusal = self.refusal_of(refusal);
+                self.on_submitted(asker, Err(refusal));
+            }
+            (_, Answer::Retried(_) | Answer::Cancelled | Answer::Forgotten) => {
+                unreachable!("a submission is not answered as an order")
+            }
+        }
+    }
+
+    /// The producer's refusal in the words of the API.
+    fn refusal_of(&self, refusal: producer::Refusal) -> Refusal {
+        let split = |text: String| match text.split_once("; hint: ") {
+            Some((what, hint)) => (what.to_owned(), hint.to_owned()),
+            None => (text, "look at `consign status`".to_owned()),
+        };
+        match refusal {
+            producer::Refusal::NoSuchFeed { ref feed } => match FeedName::new(feed) {
+                Ok(feed) => self.unknown_feed(&feed),
+                Err(bad) => {
+                    let (what, hint) = split(bad.to_string());
+                    Refusal::Invalid { what, hint }
+                }
+            },
+            producer::Refusal::QueueFull { feed, queued, max } => Refusal::QueueFull {
+                feed,
+                queued_bytes: queued,
+                max_bytes: max,
+            },
+            producer::Refusal::LogFull => Refusal::NoSpace {
+                what: "the intent log".to_owned(),
+                free_bytes: crate::filesystem::free_space(&self.config.node.data_dir).unwrap_or(0),
+            },
+            producer::Refusal::NoSuchTransfer { key } => {
+                let id = self.id_of(key);
+                if self.producer.knows(key) {
+                    let state = self
+                        .producer
+                        .transfer(key)
+                        .map_or("queued", |t| t.stage.name())
+                        .to_owned();
+                    let hint = "only what failed can be retried, and only what nobody has yet can be cancelled".to_owned();
+                    Refusal::WrongState { id, state, hint }
+                } else {
+                    Refusal::UnknownTransfer { id }
+                }
+            }
+            producer::Refusal::AlreadySaved { key, .. } => Refusal::WrongState {
+                id: self.id_of(key),
+                state: "saved by some of its consumers already".to_owned(),
+                hint: "let it finish".to_owned(),
+            },
+            refusal @ (producer::Refusal::TooLarge { .. }
+            | producer::Refusal::BadName(_)
+            | producer::Refusal::NotTaken(_)
+            | producer::Refusal::NoSuchNode { .. }) => {
+                let (what, hint) = split(refusal.to_string());
+                Refusal::Invalid { what, hint }
+            }
+        }
+    }
+
+    fn explain(&self, feed: &FeedName, key: &str) -> Result<Explanation, Refusal> {
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == *feed);
+        let replicas = config
+            .map(|c| c.policy.replicas)
+            .ok_or_else(|| self.unknown_feed(feed))?;
+        let (kept, excluded) = (
+            BTreeSet::new(),
+            self.producer.forgotten().cloned().collect(),
+        );
+        let ask = Ask {
+            key,
+            feed,
+            replicas,
+            kept: &kept,
+            excluded: &excluded,
+        };
+        let placed = placement::place(&ask, &self.view);
+        let chain = placement::chain_order(
+            &placed.members,
+            &self.view,
+            self.config.node.zone.as_deref(),
+        );
+        let candidates = placement::explain(&ask, &self.view)
+            .into_iter()
+            .map(|one| Candidate {
+                node: one.node.to_string(),
+                zone: one.zone.map(|zone| zone.to_string()),
+                weight: one.weight,
+                score: one.score,
+                chosen: matches!(one.verdict, Verdict::Chosen { .. }),
+                reason: one.verdict.to_string(),
+            })
+            .collect();
+        Ok(Explanation {
+            feed: feed.to_string(),
+            key: key.to_owned(),
+            replicas: replicas_text(replicas),
+            candidates,
+            chain: chain.iter().map(ToString::to_string).collect(),
+            short: placed.short,
+        })
+    }
+}
+
+/// How many consumers, as status pages print it.
+pub(super) fn replicas_text(replicas: Replicas) -> String {
+    match replicas {
+        Replicas::Count(count) => count.to_string(),
+        Replicas::All => "all".to_owned(),
+    }
+}

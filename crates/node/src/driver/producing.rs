@@ -1,0 +1,276 @@
+//! Carries out what the producer wants done.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use consign_core::ids::{TransferId, TransferKey};
+use consign_core::log::{LogError, Position};
+use consign_core::producer::{Effect, Event, FeedRules, Release};
+use consign_core::record::{Placed, Record, Submitted};
+use consign_core::spec::{After, Source};
+
+use crate::config::{Config, ProduceConfig};
+use crate::outbox::{self, Content, Origin, TakeRequest};
+
+use super::log_writer::{Order, Payloads, Role};
+use super::{Driver, Worked, now};
+
+/// A transfer whose records are to be read back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetch {
+    key: TransferKey,
+    submitted: Position,
+    placed: Option<Position>,
+}
+
+/// What the core needs to know of the feeds.
+pub(super) fn rules_of(config: &Config) -> Vec<FeedRules> {
+    let rules = |feed: &ProduceConfig| FeedRules {
+        policy: feed.policy.clone(),
+        max_queue_bytes: feed.max_queue_bytes,
+    };
+    config.produce.iter().map(rules).collect()
+}
+
+impl Driver {
+    pub(super) fn produce(&mut self, event: Event) {
+        let effects = self.producer.apply(now(), event);
+        self.carry_out_producer(effects);
+    }
+
+    pub(super) fn carry_out_producer(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Append(_, record, payload) => {
+                    self.log
+                        .order(Order::Append(Role::Producer, record, payload));
+                }
+                Effect::Send {
+                    to,
+                    session,
+                    message,
+                } => self.net.send(&to, session, &message),
+                Effect::SendSmalls { route, files } => {
+                    self.net
+                        .send_smalls(route, files, self.log.payloads.clone());
+                }
+                Effect::Stream(order) => self.net.stream(order),
+                Effect::StopStream { key } => self.net.stop_stream(key),
+                Effect::Fetch {
+                    key,
+                    submitted,
+                    placed,
+                } => {
+                    self.round.fetches.push(Fetch {
+                        key,
+                        submitted,
+                        placed,
+                    });
+                }
+                Effect::Take { key, source, .. } => self.round.takes.push((key, source)),
+                Effect::Release(releases) => self.release(releases),
+                Effect::Answer(token, answer) => self.on_answer(token, answer),
+                Effect::NeedsFrom { segment } => self.producer_needs(segment),
+            }
+        }
+    }
+
+    fn feed_config(&self, feed: &str) -> Option<&ProduceConfig> {
+        self.config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed.as_str() == feed)
+    }
+
+    /// The watched directory that a source was found in.
+    pub(super) fn watched_root(&self, feed: &str, source: &Source) -> Option<PathBuf> {
+        let watch = self.feed_config(feed)?.watch.as_ref()?;
+        let beneath = source.watched && PathBuf::from(&source.origin).starts_with(&watch.dir);
+        beneath.then(|| watch.dir.clone())
+    }
+
+    pub(super) fn hand_out_takes(&mut self) {
+        let takes = std::mem::take(&mut self.round.takes);
+        if takes.is_empty() {
+            return;
+        }
+        let requests: Vec<_> = takes
+            .iter()
+            .map(|(_, source)| TakeRequest {
+                origin: Origin {
+                    path: PathBuf::from(&source.origin),
+                    beneath: self.root_of_origin(source),
+                },
+                spool: source.spool.clone(),
+                after: source.after(),
+                watched: source.watched,
+                expect: source.stamp,
+            })
+            .collect();
+        let preserve: Vec<_> = takes
+            .iter()
+            .map(|(key, _)| (*key, self.preserved(*key)))
+            .collect();
+        let outbox = Arc::clone(&self.outbox);
+        let worked = self.worked.clone();
+        self.work(move || {
+            let outcomes = match outbox.take_batch(&requests) {
+                Ok(outcomes) => outcomes,
+                Err(error) => return Worked::Fatal(error.to_string()),
+            };
+            for ((key, (mtime, mode)), outcome) in preserve.into_iter().zip(outcomes) {
+                let outcome = outcome.map_err(|error| error.to_string()).map(|taken| {
+                    consign_core::producer::Taken {
+                        size: taken.size,
+                        mtime_ns: mtime.then_some(taken.mtime_ns),
+                        mode: mode.then_some(taken.mode),
+                        source: taken.source,
+                        small: match taken.content {
+                            Content::Small { bytes, digest } => Some((digest, bytes)),
+                            Content::Large => None,
+                        },
+                    }
+                });
+                let _ = worked.send(Worked::Producer(Event::Taken { key, outcome }));
+            }
+            Worked::Space(Vec::new())
+        });
+    }
+
+    fn root_of_origin(&self, source: &Source) -> Option<PathBuf> {
+        let path = PathBuf::from(&source.origin);
+        let roots = self
+            .config
+            .produce
+            .iter()
+            .filter_map(|feed| feed.watch.as_ref());
+        let root = roots
+            .map(|watch| &watch.dir)
+            .find(|dir| path.starts_with(dir));
+        root.filter(|_| source.watched).cloned()
+    }
+
+    /// Whether a feed preserves modification times and modes.
+    fn preserved(&self, key: TransferKey) -> (bool, bool) {
+        let feed = self.producer.transfer(key).map(|t| t.feed.clone());
+        let preserve = feed
+            .and_then(|feed| self.feed_config(feed.as_str()))
+            .map(|feed| feed.preserve);
+        preserve.map_or((true, true), |preserve| (preserve.mtime, preserve.mode))
+    }
+
+    pub(super) fn hand_out_fetches(&mut self) {
+        let fetches = std::mem::take(&mut self.round.fetches);
+        if fetches.is_empty() {
+            return;
+        }
+        let payloads = Arc::clone(&self.log.payloads);
+        let worked = self.worked.clone();
+        self.work(move || {
+            for fetch in fetches {
+                match read_back(&payloads, fetch) {
+                    Ok(event) => {
+                        let _ = worked.send(Worked::Producer(event));
+                    }
+                    Err(error) => return Worked::Fatal(error.to_string()),
+                }
+            }
+            Worked::Space(Vec::new())
+        });
+    }
+
+    fn release(&mut self, releases: Vec<Release>) {
+        for release in &releases {
+            self.net.forget_stream(release.key);
+        }
+        let me = self.config.node.name.clone();
+        let jobs: Vec<_> = releases
+            .into_iter()
+            .map(|release| {
+                let beneath = self.watched_root(release.feed.as_str(), &release.source);
+                let archive = self
+                    .feed_config(release.feed.as_str())
+                    .and_then(|feed| feed.archive_dir.clone());
+                (release, beneath, archive)
+            })
+            .collect();
+        let outbox = Arc::clone(&self.outbox);
+        self.work(move || {
+            let (back, go): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .partition(|(release, _, _)| release.give_back);
+            let (mut keys, mut failed) = (Vec::new(), Vec::new());
+            for (release, beneath, _) in back {
+                match outbox.restore(
+                    &release.source,
+                    release.feed.as_str(),
+                    &release.name,
+                    beneath.as_deref(),
+                ) {
+                    Ok(_) => keys.push(release.key),
+                    Err(error) => failed.push((release.key, error.to_string())),
+                }
+            }
+            let requests: Vec<_> = go
+                .iter()
+                .map(|(release, beneath, archive)| outbox::Release {
+                    source: release.source.clone(),
+                    feed: release.feed.to_string(),
+                    name: release.name.clone(),
+                    id: TransferId {
+                        producer: me.clone(),
+                        key: release.key,
+                    }
+                    .to_string(),
+                    beneath: beneath.clone(),
+                    archive: archive.clone(),
+                })
+                .collect();
+            match outbox.release_batch(&requests) {
+                Ok(outcomes) => {
+                    for ((release, _, _), outcome) in go.iter().zip(outcomes) {
+                        match outcome {
+                            Ok(_) => keys.push(release.key),
+                            Err(error) => {
+                                tracing::warn!(transfer = %release.key, "{error}");
+                                failed.push((release.key, error.to_string()));
+                            }
+                        }
+                    }
+                    Worked::Producer(Event::SourcesReleased { keys, failed })
+                }
+                Err(error) => Worked::Fatal(error.to_string()),
+            }
+        });
+    }
+}
+
+fn read_back(payloads: &Payloads, fetch: Fetch) -> Result<Event, LogError> {
+    let submitted = match payloads.record(fetch.submitted)? {
+        Record::Submitted(submitted) => submitted,
+        other => unreachable!("{} is a {}, no submission", fetch.submitted, other.name()),
+    };
+    let placed = match fetch.placed.map(|at| payloads.record(at)).transpose()? {
+        Some(Record::Placed(placed)) => Some(placed),
+        Some(other) => unreachable!("{:?} is a {}, no placement", fetch.placed, other.name()),
+        None => None,
+    };
+    Ok(fetched(fetch.key, submitted, placed))
+}
+
+fn fetched(key: TransferKey, submitted: Submitted, placed: Option<Placed>) -> Event {
+    Event::Fetched {
+        key,
+        submitted,
+        placed,
+    }
+}
+
+/// The name of a policy, as status pages print it.
+pub(super) fn name_of(after: After) -> &'static str {
+    match after {
+        After::Keep => "keep",
+        After::Delete => "delete",
+        After::Archive => "archive",
+    }
+}

@@ -1,0 +1,265 @@
+//! How the node stands: its problems, and the snapshot that status pages read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use consign_core::producer::state::{LegState, Stage, Transfer};
+use consign_core::producer::{DestinationStatus, FeedStatus};
+use consign_core::view::MemberState;
+
+use crate::timestamp::Timestamp;
+
+use super::orders::replicas_text;
+use super::producing::name_of;
+use super::snapshot::{
+    ACTIVE_SHOWN_MAX, ActiveConsumer, ActiveTransfer, ConsumedFeed, LogState, Member, Problem,
+    ProducedFeed, Snapshot,
+};
+use super::{Driver, now};
+
+/// Problems that are listed at most.
+const PROBLEMS_MAX: usize = 100;
+
+/// What a person should look at, from anywhere in the process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Problems(Arc<Mutex<BTreeMap<String, Problem>>>);
+
+impl Problems {
+    /// Adds one; the same one again keeps its time.
+    pub(crate) fn add(&self, what: String, hint: String) {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.len() < PROBLEMS_MAX {
+            let since = Timestamp(now().0);
+            problems
+                .entry(what.clone())
+                .or_insert(Problem { what, hint, since });
+        }
+    }
+
+    /// Adds one whose text ends in its hint.
+    pub(crate) fn add_text(&self, text: &str) {
+        let (what, hint) = text
+            .split_once("; hint: ")
+            .unwrap_or((text, "look at the agent's log"));
+        self.add(what.to_owned(), hint.to_owned());
+    }
+
+    /// Those that begin like this are over.
+    pub(crate) fn remove_starting(&self, what: &str) {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.retain(|problem, _| !problem.starts_with(what));
+    }
+
+    /// All of them.
+    pub(crate) fn list(&self) -> Vec<Problem> {
+        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.values().cloned().collect()
+    }
+}
+
+impl Driver {
+    pub(super) fn publish_snapshot(&mut self) {
+        let snapshot = self.snapshot();
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let feeds = self.producer.feeds();
+        let destinations = self.producer.destinations();
+        let standing = self.log_care.standing;
+        Snapshot {
+            node: self.config.node.name.to_string(),
+            zone: self.config.node.zone.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: self.producer.incarnation().0,
+            start: format!("{:016x}", self.start.0),
+            started_at: Timestamp(self.started_at.0),
+            ready: true,
+            problems: self.all_problems(&destinations),
+            plaintext: self.config.plaintext,
+            listen: self.config.listen.peer.to_string(),
+            log: LogState {
+                segments: u64::from(standing.current_segment - standing.first_segment + 1),
+                bytes: standing.size_bytes,
+                has_room: standing.has_room,
+            },
+            members: self.members(&destinations),
+            produces: feeds
+                .iter()
+                .filter_map(|feed| self.produced(feed))
+                .collect(),
+            consumes: self.consumed(),
+            active: self
+                .producer
+                .transfers()
+                .take(ACTIVE_SHOWN_MAX)
+                .map(|t| self.active(t))
+                .collect(),
+        }
+    }
+
+    fn all_problems(&self, destinations: &[DestinationStatus]) -> Vec<Problem> {
+        let mut problems = self.problems.list();
+        let since = |millis: consign_core::ids::Millis| Timestamp(millis.0);
+        if !self.log_care.standing.has_room {
+            problems.push(Problem {
+                what: "the disk under the intent log is full: nothing new is accepted".to_owned(),
+                hint: format!(
+                    "free some space under {}",
+                    self.config.node.data_dir.display()
+                ),
+                since: since(now()),
+            });
+        }
+        for destination in destinations.iter().filter(|d| d.owed > 0) {
+            if let Some(down) = destination.down_since {
+                problems.push(Problem {
+                    what: format!(
+                        "{} is owed {} file(s) and cannot be reached",
+                        destination.node, destination.owed
+                    ),
+                    hint: format!(
+                        "start it, or `consign forget {}` if it is gone for good",
+                        destination.node
+                    ),
+                    since: since(down),
+                });
+            }
+        }
+        for problem in self.consumer.problems().into_iter().take(PROBLEMS_MAX) {
+            let text = format!("slot {}: {}", problem.slot, problem.what);
+            let (what, hint) = text
+                .split_once("; hint: ")
+                .unwrap_or((&text, "it is tried again"));
+            problems.push(Problem {
+                what: what.to_owned(),
+                hint: hint.to_owned(),
+                since: since(now()),
+            });
+        }
+        problems
+    }
+
+    fn members(&self, destinations: &[DestinationStatus]) -> Vec<Member> {
+        let states = self.net.peer_states();
+        self.view
+            .members()
+            .iter()
+            .map(|member| {
+                let destination = destinations.iter().find(|d| d.node == member.name);
+                let state = states.iter().find(|state| state.node == member.name);
+                let incarnation = destination.and_then(|d| d.incarnation);
+                Member {
+                    name: member.name.to_string(),
+                    addr: member.addr.clone(),
+                    zone: member.zone.clone(),
+                    weight: member.weight,
+                    feeds: member.feeds.iter().map(ToString::to_string).collect(),
+                    state: match member.state {
+                        MemberState::Active => "active",
+                        MemberState::Draining => "draining",
+                        MemberState::Left => "left",
+                    }
+                    .to_owned(),
+                    connected: incarnation.is_some(),
+                    incarnation: incarnation.map_or(0, |incarnation| incarnation.0),
+                    last_error: state
+                        .and_then(|state| state.error.clone())
+                        .filter(|_| incarnation.is_none()),
+                    owed_files: destination.map_or(0, |d| d.owed),
+                }
+            })
+            .collect()
+    }
+
+    fn produced(&self, feed: &FeedStatus) -> Option<ProducedFeed> {
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == feed.name)?;
+        let active = self
+            .producer
+            .transfers()
+            .filter(|t| t.feed == feed.name)
+            .count();
+        let waiting_reason = match (feed.queued_files, feed.accepted, feed.reachable) {
+            (0, _, _) => None,
+            (_, false, _) => Some(format!(
+                "no member consumes feed {}; hint: add it to a node's [[consume]] and to membership.nodes",
+                feed.name
+            )),
+            (_, true, false) => Some(
+                "none of its consumers can be reached; hint: `consign nodes` says why".to_owned(),
+            ),
+            (_, true, true) => None,
+        };
+        Some(ProducedFeed {
+            feed: feed.name.to_string(),
+            replicas: replicas_text(config.policy.replicas),
+            priority: config.policy.priority,
+            after: name_of(config.after).to_owned(),
+            watch: config
+                .watch
+                .as_ref()
+                .map(|watch| watch.dir.display().to_string()),
+            queued_files: feed.queued_files,
+            queued_bytes: feed.queued_bytes,
+            active: active as u64,
+            done_total: feed.done_files,
+            done_bytes_total: feed.done_bytes,
+            failed: feed.failed,
+            waiting_reason,
+        })
+    }
+
+    fn consumed(&self) -> Vec<ConsumedFeed> {
+        let inboxes = self.consumer.inboxes();
+        inboxes
+            .into_iter()
+            .map(|inbox| ConsumedFeed {
+                feed: inbox.feed.to_string(),
+                inbox: inbox.inbox,
+                free_bytes: inbox.free_bytes.unwrap_or(0),
+                staged_files: inbox.pending_files,
+                staged_bytes: inbox.pending_bytes,
+                published_total: inbox.published_files,
+                published_bytes_total: inbox.published_bytes,
+            })
+            .collect()
+    }
+
+    fn active(&self, transfer: &Transfer) -> ActiveTransfer {
+        let size = transfer.spec.size;
+        let consumers = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state != LegState::Dropped)
+            .map(|leg| ActiveConsumer {
+                node: leg.node.to_string(),
+                state: leg.state.name().to_owned(),
+                bytes: match &leg.state {
+                    LegState::Receiving { bytes, .. } => *bytes,
+                    LegState::Received | LegState::Committing | LegState::Saved => size,
+                    LegState::Owed
+                    | LegState::Opening
+                    | LegState::Refused { .. }
+                    | LegState::Dropped => 0,
+                },
+            })
+            .collect();
+        let phase = match &transfer.stage {
+            Stage::Streaming => "sending",
+            stage => stage.name(),
+        };
+        ActiveTransfer {
+            id: self.id_of(transfer.key).to_string(),
+            feed: transfer.feed.to_string(),
+            name: transfer.spec.name.clone(),
+            size,
+            attempt: transfer.attempt.0,
+            phase: phase.to_owned(),
+            consumers,
+        }
+    }
+}

@@ -1,0 +1,612 @@
+//! Files that are handed over: from a request to the producer's state machine, and the answer back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use consign_core::ids::{Digest, FeedName, NodeName, TransferId, TransferKey};
+use consign_core::limits;
+use consign_core::name::{FileName, TemplateValues};
+use consign_core::producer::{Event, Token};
+use consign_core::spec::{After, FileSpec, Source, Stamp};
+use tokio::sync::oneshot;
+
+use crate::config::ProduceConfig;
+use crate::outbox::{Content, Origin, Outbox, TakeError, TakeRequest, owes_removal, stamp_of};
+use crate::timestamp::Timestamp;
+
+use super::handle::{Accepted, SubmitBytes, SubmitRequest};
+use super::refusal::Refusal;
+use super::{Driver, Worked, now};
+
+/// Files that may be on their way into the log at once. More wait with whoever hands them over.
+const FILES_UNDER_WAY_MAX: usize = 16 << 10;
+
+/// Files that one worker looks at in one go.
+const FILES_PER_JOB: usize = 128;
+
+/// A file that a watcher found ready.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) feed: FeedName,
+    pub(crate) path: PathBuf,
+    /// Relative to the watched directory.
+    pub(crate) name: String,
+    pub(crate) stamp: Stamp,
+    /// Told when the file is synced as submitted, or refused.
+    pub(crate) reply: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// Who waits for an answer of the producer.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    Batch {
+        batch: u64,
+        at: usize,
+        accepted: Accepted,
+    },
+    Bytes {
+        reply: oneshot::Sender<Result<Accepted, Refusal>>,
+        accepted: Accepted,
+    },
+    Watcher {
+        feed: FeedName,
+        name: String,
+        stamp: Stamp,
+        after: After,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Order(super::orders::Order),
+}
+
+/// Requests under way.
+#[derive(Debug, Default)]
+pub(crate) struct Submissions {
+    pub(super) askers: BTreeMap<Token, Asker>,
+    batches: BTreeMap<u64, Batch>,
+    pub(super) groups: BTreeMap<u64, super::orders::Group>,
+    next: u64,
+    /// Files that are being looked at.
+    looking: usize,
+}
+
+#[derive(Debug)]
+struct Batch {
+    results: Vec<Option<Result<Accepted, Refusal>>>,
+    left: usize,
+    reply: Option<oneshot::Sender<Vec<Result<Accepted, Refusal>>>>,
+}
+
+impl Submissions {
+    pub(super) fn has_room(&self) -> bool {
+        self.askers.len() + self.looking < FILES_UNDER_WAY_MAX
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn settle(&mut self, batch: u64, at: usize, result: Result<Accepted, Refusal>) {
+        let Some(open) = self.batches.get_mut(&batch) else {
+            return;
+        };
+        if open.results[at].replace(result).is_none() {
+            open.left -= 1;
+        }
+        if open.left == 0 {
+            let mut done = self.batches.remove(&batch).expect("looked up above");
+            let results = done.results.into_iter().flatten().collect();
+            if let Some(reply) = done.reply.take() {
+                let _ = reply.send(results);
+            }
+        }
+    }
+}
+
+/// A file, looked at.
+#[derive(Debug)]
+pub(crate) struct Item {
+    spec: FileSpec,
+    source: Source,
+    /// Of a small file that stays where it is; the others are claimed first.
+    small: Option<(Digest, Bytes)>,
+}
+
+/// Files of one batch, looked at.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    items: Vec<(For, Result<Item, Refusal>)>,
+}
+
+/// Whom a looked-at file is for.
+#[derive(Debug)]
+enum For {
+    Batch { batch: u64, at: usize },
+    Watcher(Found),
+}
+
+/// What is needed of a feed to look at its files.
+#[derive(Debug)]
+struct Rules {
+    me: NodeName,
+    feed: ProduceConfig,
+}
+
+impl Driver {
+    pub(super) fn submit(
+        &mut self,
+        files: Vec<SubmitRequest>,
+        reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
+    ) {
+        if files.is_empty() {
+            let _ = reply.send(Vec::new());
+            return;
+        }
+        let batch = self.submissions.number();
+        let open = Batch {
+            results: vec![None; files.len()],
+            left: files.len(),
+            reply: Some(reply),
+        };
+        self.submissions.batches.insert(batch, open);
+        let mut jobs: Vec<(Arc<Rules>, usize, SubmitRequest)> = Vec::new();
+        let mut rules: BTreeMap<FeedName, Arc<Rules>> = BTreeMap::new();
+        for (at, file) in files.into_iter().enumerate() {
+            match self.rules_for(&file.feed, &mut rules) {
+                Ok(rules) => jobs.push((rules, at, file)),
+                Err(refusal) => self.submissions.settle(batch, at, Err(refusal)),
+            }
+        }
+        self.submissions.looking += jobs.len();
+        let mut jobs = jobs.into_iter().peekable();
+        while jobs.peek().is_some() {
+            let some: Vec<_> = jobs.by_ref().take(FILES_PER_JOB).collect();
+            let outbox = Arc::clone(&self.outbox);
+            self.work(move || {
+                let items = some
+                    .into_iter()
+                    .map(|(rules, at, file)| {
+                        (For::Batch { batch, at }, prepare(&outbox, &rules, file))
+                    })
+                    .collect();
+                Worked::Prepared(Box::new(Prepared { items }))
+            });
+        }
+    }
+
+    fn rules_for(
+        &self,
+        feed: &FeedName,
+        known: &mut BTreeMap<FeedName, Arc<Rules>>,
+    ) -> Result<Arc<Rules>, Refusal> {
+        if let Some(rules) = known.get(feed) {
+            return Ok(Arc::clone(rules));
+        }
+        let config = self
+            .config
+            .produce
+            .iter()
+            .find(|config| config.policy.feed == *feed);
+        let config = config.ok_or_else(|| self.unknown_feed(feed))?;
+        let rules = Arc::new(Rules {
+            me: self.config.node.name.clone(),
+            feed: config.clone(),
+        });
+        known.insert(feed.clone(), Arc::clone(&rules));
+        Ok(rules)
+    }
+
+    pub(super) fn unknown_feed(&self, feed: &FeedName) -> Refusal {
+        Refusal::UnknownFeed {
+            feed: feed.clone(),
+            produced: self
+                .config
+                .produce
+                .iter()
+                .map(|config| config.policy.feed.clone())
+                .collect(),
+        }
+    }
+
+    /// A watcher found a file ready.
+    pub(super) fn on_found(&mut self, found: Found) {
+        let rules = match self.rules_for(&found.feed, &mut BTreeMap::new()) {
+            Ok(rules) => rules,
+            Err(refusal) => {
+                let _ = found.reply.send(Err(refusal));
+                return;
+            }
+        };
+        self.submissions.looking += 1;
+        let outbox = Arc::clone(&self.outbox);
+        self.work(move || {
+            let request = SubmitRequest {
+                feed: found.feed.clone(),
+                path: found.path.clone(),
+                name: Some(found.name.clone()),
+                key: None,
+                meta: BTreeMap::new(),
+            };
+            let item = prepare_watched(&outbox, &rules, request, found.stamp);
+            Worked::Prepared(Box::new(Prepared {
+                items: vec![(For::Watcher(found), item)],
+            }))
+        });
+    }
+
+    pub(super) fn on_prepared(&mut self, prepared: Prepared) {
+        for (whom, item) in prepared.items {
+            self.submissions.looking = self.submissions.looking.saturating_sub(1);
+            match (whom, item) {
+                (For::Batch { batch, at }, Err(refusal)) => {
+                    self.submissions.settle(batch, at, Err(refusal))
+                }
+                (For::Watcher(found), Err(refusal)) => {
+                    let _ = found.reply.send(Err(refusal));
+                }
+                (For::Batch { batch, at }, Ok(item)) => {
+                    let accepted = self.accepted(&item.spec);
+                    self.hand_over(
+                        Asker::Batch {
+                            batch,
+                            at,
+                            accepted,
+                        },
+                        item,
+                    );
+                }
+                (For::Watcher(found), Ok(item)) => {
+                    let asker = Asker::Watcher {
+                        feed: found.feed,
+                        name: found.name,
+                        stamp: found.stamp,
+                        after: item.source.after(),
+                        reply: found.reply,
+                    };
+                    self.hand_over(asker, item);
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, asker: Asker, item: Item) {
+        let token = Token(self.submissions.number());
+        self.submissions.askers.insert(token, asker);
+        let Item {
+            spec,
+            source,
+            small,
+        } = item;
+        let event = match small {
+            Some(small) => Event::Submit {
+                token,
+                spec,
+                source,
+                small: Some(small),
+            },
+            None => Event::Claim {
+                token,
+                spec,
+                source,
+            },
+        };
+        self.produce(event);
+    }
+
+    fn accepted(&self, spec: &FileSpec) -> Accepted {
+        Accepted {
+            // The sequence is filled in when it is known.
+            id: self.id_of(TransferKey {
+                start: self.start,
+                seq: consign_core::ids::Sequence(0),
+            }),
+            name: spec.name.clone(),
+            key: spec.key.clone(),
+            size: spec.size,
+            submitted_at: Timestamp(spec.submitted_at),
+        }
+    }
+
+    pub(super) fn id_of(&self, key: TransferKey) -> TransferId {
+        TransferId {
+            producer: self.config.node.name.clone(),
+            key,
+        }
+    }
+
+    pub(super) fn submit_bytes(
+        &mut self,
+        file: SubmitBytes,
+        reply: oneshot::Sender<Result<Accepted, Refusal>>,
+    ) {
+        let rules = match self.rules_for(&file.feed, &mut BTreeMap::new()) {
+            Ok(rules) => rules,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        let digest = Digest(*blake3::hash(&file.bytes).as_bytes());
+        let described = describe(
+            &rules,
+            &file.name,
+            file.key,
+            file.meta,
+            file.bytes.len() as u64,
+        );
+        match described {
+            Ok(spec) => {
+                let accepted = self.accepted(&spec);
+                let source = Source {
+                    after: After::Keep.into(),
+                    ..Source::default()
+                };
+                let item = Item {
+                    spec,
+                    source,
+                    small: Some((digest, file.bytes)),
+                };
+                self.hand_over(Asker::Bytes { reply, accepted }, item);
+            }
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+            }
+        }
+    }
+
+    /// The producer has answered a submission.
+    pub(super) fn on_submitted(&mut self, asker: Asker, outcome: Result<TransferKey, Refusal>) {
+        if let Ok(key) = outcome {
+            self.remove_copied_origin(key);
+        }
+        let id = outcome.clone().map(|key| self.id_of(key));
+        let filled = |accepted: Accepted| id.clone().map(|id| Accepted { id, ..accepted });
+        match asker {
+            Asker::Batch {
+                batch,
+                at,
+                accepted,
+            } => {
+                let result = filled(accepted);
+                self.submissions.settle(batch, at, result);
+            }
+            Asker::Bytes { reply, accepted } => {
+                let _ = reply.send(filled(accepted));
+            }
+            Asker::Watcher {
+                feed,
+                name,
+                stamp,
+                after,
+                reply,
+            } => match outcome {
+                Ok(_) if after == After::Keep => self.remember_kept(feed, name, stamp, reply),
+                outcome => {
+                    let _ = reply.send(outcome.map(|_| ()));
+                }
+            },
+            Asker::Order(_) => unreachable!("an order is not answered as a submission"),
+        }
+    }
+
+    /// What `keep` has taken is remembered before the watcher hears of it, so that it is not found
+    /// again. A crash before it leaves that to the next start, which knows it from the log.
+    fn remember_kept(
+        &self,
+        feed: FeedName,
+        name: String,
+        stamp: Stamp,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
+        let outbox = Arc::clone(&self.outbox);
+        self.work(move || {
+            let inserted = outbox
+                .kept()
+                .insert_batch([(feed.as_str(), name.as_str(), stamp)]);
+            match inserted {
+                Ok(()) => {
+                    let _ = reply.send(Ok(()));
+                    Worked::Space(Vec::new())
+                }
+                Err(error) => Worked::Fatal(error.to_string()),
+            }
+        });
+    }
+
+    /// The original of a file that was copied into the spool goes once the copy is submitted.
+    fn remove_copied_origin(&self, key: TransferKey) {
+        let Some(transfer) = self.producer.transfer(key) else {
+            return;
+        };
+        if !owes_removal(&transfer.source) {
+            return;
+        }
+        let (source, outbox) = (transfer.source.clone(), Arc::clone(&self.outbox));
+        let beneath = self.watched_root(transfer.feed.as_str(), &source);
+        self.work(move || match outbox.remove_origins(&[(&source, beneath.as_deref())]) {
+            Ok(outcomes) => {
+                for error in outcomes.into_iter().filter_map(Result::err) {
+                    tracing::warn!("the original of a copied file could not be removed: {error}; hint: remove it by hand");
+                }
+                Worked::Space(Vec::new())
+            }
+            Err(error) => Worked::Fatal(error.to_string()),
+        });
+    }
+}
+
+fn prepare_watched(
+    outbox: &Outbox,
+    rules: &Rules,
+    request: SubmitRequest,
+    stamp: Stamp,
+) -> Result<Item, Refusal> {
+    let mut item = prepare(outbox, rules, request)?;
+    item.source.watched = true;
+    // A file that changed since it was found ready is left until it rests again.
+    item.source.stamp = Some(stamp);
+    Ok(item)
+}
+
+/// Looks at a file that was handed over by its path, and reads it if it is small and stays.
+fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Item, Refusal> {
+    let path = request.path;
+    let stat = rustix::fs::lstat(&path).map_err(|errno| match errno {
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+            Refusal::FileMissing { path: path.clone() }
+        }
+        errno => refused(&path, errno.to_string(), "let the agent's user read it"),
+    })?;
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    if kind != rustix::fs::FileType::RegularFile {
+        let what = match kind {
+            rustix::fs::FileType::Directory => "it is a directory",
+            rustix::fs::FileType::Symlink => "it is a symbolic link",
+            _ => "it is not a regular file",
+        };
+        return Err(refused(&path, what.to_owned(), "hand over regular files"));
+    }
+    let name = match request.name {
+        Some(name) => name,
+        None => base_name(&path)?,
+    };
+    let stamp = stamp_of(&stat);
+    let mut spec = describe(rules, &name, request.key, request.meta, stamp.size)?;
+    let after = rules.feed.after;
+    let mut source = Source {
+        origin: path.to_string_lossy().into_owned(),
+        after: after.into(),
+        ..Source::default()
+    };
+    if after != After::Keep || stamp.size > limits::SMALL_FILE_BYTES_MAX {
+        return Ok(Item {
+            spec,
+            source,
+            small: None,
+        });
+    }
+    let taken = take_small(outbox, &path)?;
+    let Content::Small { bytes, digest } = taken.content else {
+        return Err(refused(
+            &path,
+            "it is growing".to_owned(),
+            "send it when it is complete",
+        ));
+    };
+    spec.size = taken.size;
+    spec.mtime_ns = rules.feed.preserve.mtime.then_some(taken.mtime_ns);
+    spec.mode = rules.feed.preserve.mode.then_some(taken.mode);
+    source.stamp = taken.source.stamp;
+    Ok(Item {
+        spec,
+        source,
+        small: Some((digest, bytes)),
+    })
+}
+
+fn take_small(outbox: &Outbox, path: &Path) -> Result<crate::outbox::Taken, Refusal> {
+    let request = TakeRequest {
+        origin: Origin {
+            path: path.to_owned(),
+            beneath: None,
+        },
+        // A small file that stays never gets there; nothing else has this name.
+        spool: "unclaimed".to_owned(),
+        after: After::Keep,
+        watched: false,
+        expect: None,
+    };
+    let outcome = outbox.take_batch(std::slice::from_ref(&request));
+    let taken = outcome.map_err(|error| Refusal::NotReady {
+        why: error.to_string(),
+    })?;
+    let taken = taken
+        .into_iter()
+        .next()
+        .expect("one outcome for each request");
+    taken.map_err(|error| match error {
+        TakeError::Vanished { path } => Refusal::FileMissing { path },
+        error => refused(path, error.to_string(), "correct that and send it again"),
+    })
+}
+
+fn describe(
+    rules: &Rules,
+    name: &str,
+    key: Option<String>,
+    meta: BTreeMap<String, String>,
+    size: u64,
+) -> Result<FileSpec, Refusal> {
+    let invalid = |what: String| {
+        let (what, hint) = match what.split_once("; hint: ") {
+            Some((what, hint)) => (what.to_owned(), hint.to_owned()),
+            None => (what, "correct it and send the file again".to_owned()),
+        };
+        Refusal::Invalid { what, hint }
+    };
+    let file_name = FileName::new(name).map_err(|bad| invalid(bad.to_string()))?;
+    let meta_bytes: usize = meta
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if meta.len() > limits::META_ENTRIES_MAX || meta_bytes > limits::META_BYTES_MAX {
+        return Err(invalid(format!(
+            "{} entries with {meta_bytes} bytes are too much metadata; hint: use at most {} entries and {} bytes",
+            meta.len(),
+            limits::META_ENTRIES_MAX,
+            limits::META_BYTES_MAX
+        )));
+    }
+    let values = TemplateValues {
+        name: &file_name,
+        feed: &rules.feed.policy.feed,
+        producer: &rules.me,
+        transfer: None,
+        meta: &meta,
+    };
+    let key = key.unwrap_or_else(|| rules.feed.key.render(&values));
+    if key.len() > limits::KEY_BYTES_MAX {
+        return Err(invalid(format!(
+            "the key has {} bytes; hint: use at most {}",
+            key.len(),
+            limits::KEY_BYTES_MAX
+        )));
+    }
+    Ok(FileSpec {
+        feed: rules.feed.policy.feed.to_string(),
+        name: name.to_owned(),
+        key,
+        size,
+        mtime_ns: None,
+        mode: None,
+        meta,
+        submitted_at: now().0,
+        priority: rules.feed.policy.priority,
+    })
+}
+
+fn base_name(path: &Path) -> Result<String, Refusal> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| {
+        refused(
+            path,
+            "its name is not UTF-8".to_owned(),
+            "give it another name with --name",
+        )
+    })?;
+    Ok(name.to_owned())
+}
+
+fn refused(path: &Path, why: String, hint: &str) -> Refusal {
+    let (why, hint) = match why.split_once("; hint: ") {
+        Some((why, hint)) => (why.to_owned(), hint.to_owned()),
+        None => (why, hint.to_owned()),
+    };
+    Refusal::FileRefused {
+        path: path.to_owned(),
+        why,
+        hint,
+    }
+}

@@ -1,0 +1,400 @@
+//! The synced set of what `keep` already took from watched directories, so that a file that stays
+//! where it is is sent once.
+//!
+//! A row is a path with the length, time and inode that were taken: when any of them differs, it is
+//! a new file. Several rows for one path are fine, and needed: two versions of a file may be on
+//! their way at once, and finish in any order. [`Kept::forget_missing`] drops what no longer
+//! matches anything on disk, so the set is bounded by the files that are there.
+//!
+//! When to insert: after *submitted* is synced and before the transfer can leave the log, and at
+//! startup, before the watchers, for every watched transfer that the log still holds. Earlier, and
+//! a crash would lose the file; later, and it would be sent twice.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use consign_core::spec::Stamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use thiserror::Error;
+
+/// Paths looked at between two writes of [`Kept::forget_missing`].
+const FORGET_PAGE_PATHS: i64 = 512;
+
+/// Format of the database, in `user_version`.
+const FORMAT: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS kept (
+        feed     TEXT    NOT NULL,
+        path     TEXT    NOT NULL,
+        size     INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ino      INTEGER NOT NULL,
+        PRIMARY KEY (feed, path, size, mtime_ns, ino)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS roots (
+        feed TEXT    NOT NULL PRIMARY KEY,
+        ino  INTEGER NOT NULL
+    ) WITHOUT ROWID;";
+
+/// The database failed. What was asked is not known, or not written; the set is as it was.
+#[derive(Debug, Error)]
+pub(crate) enum KeptError {
+    /// The database says no.
+    #[error(
+        "{path:?}: {source}; hint: check the disk; if the file is damaged, move it away, and every file still in a watched directory with after = \"keep\" is sent again"
+    )]
+    Database {
+        /// The database file.
+        path: PathBuf,
+        /// What it says.
+        source: rusqlite::Error,
+    },
+    /// Written by another version.
+    #[error(
+        "{path:?} has format {found}, not {FORMAT}; hint: run the version of consign that wrote it"
+    )]
+    Format {
+        /// The database file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+}
+
+/// The watched directory as it is now: what tells an unmounted disk from an emptied directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RootId {
+    /// Inode of the directory.
+    pub(crate) ino: u64,
+    /// Whether it holds nothing.
+    pub(crate) empty: bool,
+}
+
+/// The set, in one SQLite file. Shared by the watchers, who ask, and the outbox, which inserts.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Kept {
+    /// Opens the set, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub(crate) fn open(path: &Path) -> Result<Self, KeptError> {
+        let database = |source| KeptError::Database {
+            path: path.to_owned(),
+            source,
+        };
+        let connection = Connection::open(path).map_err(database)?;
+        prepare(&connection).map_err(database)?;
+        let found = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(database)?;
+        match found {
+            0 => connection
+                .execute_batch(&format!(
+                    "BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
+                ))
+                .map_err(database)?,
+            FORMAT => {}
+            found => {
+                return Err(KeptError::Format {
+                    path: path.to_owned(),
+                    found,
+                });
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        })
+    }
+
+    /// Whether exactly this file, unchanged, was taken.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub(crate) fn contains_unchanged(
+        &self,
+        feed: &str,
+        path: &str,
+        stamp: &Stamp,
+    ) -> Result<bool, KeptError> {
+        self.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM kept
+                     WHERE feed = ? AND path = ? AND size = ? AND mtime_ns = ? AND ino = ?",
+                )?
+                .query_row(row(feed, path, stamp), |_| Ok(()))
+                .optional()
+                .map(|found| found.is_some())
+        })
+    }
+
+    /// Remembers files as taken. All of them are synced on return; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`KeptError`]: none of them is certain to be remembered.
+    pub(crate) fn insert_batch<'a>(
+        &self,
+        files: impl IntoIterator<Item = (&'a str, &'a str, Stamp)>,
+    ) -> Result<(), KeptError> {
+        self.with(|connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut insert = transaction
+                    .prepare_cached("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?, ?)")?;
+                for (feed, path, stamp) in files {
+                    insert.execute(row(feed, path, &stamp))?;
+                }
+            }
+            // A crash before this forgets the batch; the log still holds its transfers, and
+            // startup inserts them again.
+            transaction.commit()
+        })
+    }
+
+    /// Forgets rows of a feed that match nothing on disk: `now` is asked for each path's present
+    /// stamp, and where it does not know, the row stays. Returns how many it forgot.
+    ///
+    /// Forgets nothing while the directory is empty and another than last time: then its disk is
+    /// not mounted, and all its files would be sent again when it is.
+    ///
+    /// # Errors
+    /// [`KeptError`]: some may be forgotten.
+    pub(crate) fn forget_missing(
+        &self,
+        feed: &str,
+        root: RootId,
+        mut now: impl FnMut(&str) -> io::Result<Option<Stamp>>,
+    ) -> Result<usize, KeptError> {
+        if !self.is_same_root(feed, root)? {
+            return Ok(0);
+        }
+        let mut forgotten = 0;
+        let mut after = String::new();
+        loop {
+            let page = self.page(feed, &after)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(forgotten);
+            };
+            after.clone_from(last);
+            // Asked outside the lock: it looks at the disk.
+            let stale: Vec<_> = page
+                .iter()
+                .filter(|(path, taken)| match now(path) {
+                    Ok(Some(stamp)) => !is_row_of(taken, &stamp),
+                    Ok(None) => true,
+                    Err(_) => false,
+                })
+                .collect();
+            forgotten += stale.len();
+            self.delete(feed, &stale)?;
+        }
+    }
+
+    /// Whether the directory is the one of last time, or holds something, in which case it is the
+    /// one from now on.
+    fn is_same_root(&self, feed: &str, root: RootId) -> Result<bool, KeptError> {
+        let ino = root.ino.cast_signed();
+        self.with(|connection| {
+            let before: Option<i64> = connection
+                .prepare_cached("SELECT ino FROM roots WHERE feed = ?")?
+                .query_row([feed], |row| row.get(0))
+                .optional()?;
+            if before == Some(ino) {
+                return Ok(true);
+            }
+            if root.empty {
+                return Ok(false);
+            }
+            connection.execute(
+                "INSERT OR REPLACE INTO roots VALUES (?, ?)",
+                params![feed, ino],
+            )?;
+            Ok(true)
+        })
+    }
+
+    /// All rows of the next paths after `after`. A path's rows are never split over two pages.
+    fn page(&self, feed: &str, after: &str) -> Result<Vec<(String, Stamp)>, KeptError> {
+        self.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT path, size, mtime_ns, ino FROM kept
+                     WHERE feed = ?1 AND path IN (
+                         SELECT DISTINCT path FROM kept
+                         WHERE feed = ?1 AND path > ?2 ORDER BY path LIMIT ?3)
+                     ORDER BY path",
+                )?
+                .query_map(params![feed, after, FORGET_PAGE_PATHS], |row| {
+                    let stamp = Stamp {
+                        size: row.get::<_, i64>(1)?.cast_unsigned(),
+                        mtime_ns: row.get(2)?,
+                        ctime_ns: 0,
+                        ino: row.get::<_, i64>(3)?.cast_unsigned(),
+                        dev: 0,
+                    };
+                    Ok((row.get(0)?, stamp))
+                })?
+                .collect()
+        })
+    }
+
+    fn delete(&self, feed: &str, rows: &[&(String, Stamp)]) -> Result<(), KeptError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.with(|connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut delete = transaction.prepare_cached(
+                    "DELETE FROM kept
+                     WHERE feed = ? AND path = ? AND size = ? AND mtime_ns = ? AND ino = ?",
+                )?;
+                for (path, stamp) in rows {
+                    delete.execute(row(feed, path, stamp))?;
+                }
+            }
+            // A crash before this keeps rows of files that are gone, until the next time.
+            transaction.commit()
+        })
+    }
+
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, KeptError> {
+        act(&mut self.lock()).map_err(|source| KeptError::Database {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// A panic inside rolled its transaction back, so the connection is sound.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")
+}
+
+/// The values of a row, in the order of its columns. SQLite's integers are signed.
+fn row<'a>(feed: &'a str, path: &'a str, stamp: &Stamp) -> (&'a str, &'a str, i64, i64, i64) {
+    (
+        feed,
+        path,
+        stamp.size.cast_signed(),
+        stamp.mtime_ns,
+        stamp.ino.cast_signed(),
+    )
+}
+
+fn is_row_of(taken: &Stamp, now: &Stamp) -> bool {
+    (taken.size, taken.mtime_ns, taken.ino) == (now.size, now.mtime_ns, now.ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(ino: u64) -> Stamp {
+        Stamp {
+            size: u64::MAX,
+            mtime_ns: -5,
+            ctime_ns: 9,
+            ino,
+            dev: 1,
+        }
+    }
+
+    const ROOT: RootId = RootId {
+        ino: 2,
+        empty: false,
+    };
+
+    fn set() -> (tempfile::TempDir, Kept) {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::open(&dir.path().join("kept.db")).unwrap();
+        (dir, kept)
+    }
+
+    #[test]
+    fn a_kept_file_is_known_until_it_changes_and_after_a_restart() {
+        let (dir, kept) = set();
+        kept.insert_batch([("f", "a", stamp(1))]).unwrap();
+        drop(kept);
+        let kept = Kept::open(&dir.path().join("kept.db")).unwrap();
+        assert!(kept.contains_unchanged("f", "a", &stamp(1)).unwrap());
+        assert!(!kept.contains_unchanged("f", "a", &stamp(2)).unwrap());
+        assert!(!kept.contains_unchanged("g", "a", &stamp(1)).unwrap());
+    }
+
+    #[test]
+    fn versions_that_finish_in_the_wrong_order_do_not_hide_each_other() {
+        let (_dir, kept) = set();
+        kept.insert_batch([("f", "a", stamp(2))]).unwrap();
+        kept.insert_batch([("f", "a", stamp(1))]).unwrap();
+        assert!(kept.contains_unchanged("f", "a", &stamp(2)).unwrap());
+    }
+
+    #[test]
+    fn the_set_shrinks_to_what_is_there() {
+        let (_dir, kept) = set();
+        let names: Vec<_> = (0..2000).map(|n| format!("{n:04}")).collect();
+        kept.insert_batch(names.iter().map(|name| ("f", name.as_str(), stamp(1))))
+            .unwrap();
+        kept.insert_batch([("f", "0003", stamp(9)), ("g", "0000", stamp(1))])
+            .unwrap();
+        let forgotten = kept
+            .forget_missing("f", ROOT, |path| Ok((path == "0003").then(|| stamp(9))))
+            .unwrap();
+        assert_eq!(forgotten, 2000);
+        assert!(kept.contains_unchanged("f", "0003", &stamp(9)).unwrap());
+        assert!(!kept.contains_unchanged("f", "0003", &stamp(1)).unwrap());
+        assert!(kept.contains_unchanged("g", "0000", &stamp(1)).unwrap());
+    }
+
+    #[test]
+    fn an_unmounted_disk_is_not_an_emptied_directory() {
+        let (_dir, kept) = set();
+        kept.insert_batch([("f", "a", stamp(1))]).unwrap();
+        kept.forget_missing("f", ROOT, |_| Ok(Some(stamp(1))))
+            .unwrap();
+        let unmounted = RootId {
+            ino: 77,
+            empty: true,
+        };
+        let unknown = |_: &str| Err(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(kept.forget_missing("f", ROOT, unknown).unwrap(), 0);
+        assert_eq!(
+            kept.forget_missing("f", unmounted, |_| Ok(None)).unwrap(),
+            0
+        );
+        let emptied = RootId {
+            empty: true,
+            ..ROOT
+        };
+        assert_eq!(kept.forget_missing("f", emptied, |_| Ok(None)).unwrap(), 1);
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let (dir, kept) = set();
+        kept.with(|c| c.pragma_update(None, "user_version", 99))
+            .unwrap();
+        drop(kept);
+        let error = Kept::open(&dir.path().join("kept.db")).unwrap_err();
+        assert!(matches!(error, KeptError::Format { found: 99, .. }));
+    }
+}
