@@ -1,5 +1,4 @@
 //! `consign`: guaranteed, asynchronous, distributed file transfer.
-#![allow(dead_code)]
 
 mod api;
 mod catalogue;

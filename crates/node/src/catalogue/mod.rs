@@ -69,6 +69,7 @@ pub(crate) struct Catalogue {
     /// For queries.
     pub(crate) reader: Reader,
     /// Whether it works.
+    #[cfg(test)]
     pub(crate) health: Arc<Health>,
     /// The thread that writes; it ends, with everything committed, once `feed` and its clones are
     /// dropped.
@@ -100,6 +101,7 @@ pub(crate) fn open(
     Catalogue {
         feed,
         reader: Reader::new(path, node.clone(), Arc::clone(&health)),
+        #[cfg(test)]
         health,
         writer,
     }

@@ -9,9 +9,12 @@ use tokio::sync::Semaphore;
 
 use super::health::Health;
 use super::query::counts::{self, DeliveryCount, TransferCount};
+#[cfg(test)]
 use super::query::deliveries::{self, DeliveryRow};
 use super::query::timeline::{self, Event};
-use super::query::transfers::{self, Filter, Pages, TransferRow};
+#[cfg(test)]
+use super::query::transfers::Filter;
+use super::query::transfers::{self, Pages, TransferRow};
 
 /// Queries that run at once. More would only take the disk from the transfers.
 const QUERIES_AT_ONCE_MAX: usize = 4;
@@ -64,11 +67,6 @@ impl Reader {
         }
     }
 
-    /// The node whose transfers these are.
-    pub(crate) fn node(&self) -> &NodeName {
-        &self.inner.node
-    }
-
     /// Whether the catalogue works.
     pub(crate) fn health(&self) -> &Health {
         &self.inner.health
@@ -94,6 +92,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueryError`].
+    #[cfg(test)]
     pub(crate) async fn transfers(&self, filter: Filter) -> Result<Vec<TransferRow>, QueryError> {
         let mut all = Vec::new();
         let mut pages = Pages::new(filter);
@@ -156,6 +155,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueryError`].
+    #[cfg(test)]
     pub(crate) async fn deliveries(
         &self,
         feed: Option<String>,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::catalogue::{Applied, LogSpan};
 use crate::config::Config;
 use crate::os_disk::OsDisk;
-use crate::outbox::{Outbox, owes_removal};
+use crate::outbox::{OrphanKind, Outbox, owes_removal};
 
 /// The log's directory in the data directory.
 const LOG_DIR: &str = "log";
@@ -101,14 +101,11 @@ impl Recovery<'_> {
         let kept =
             kept.filter_map(|one| Some((one.feed.as_str(), one.name.as_str(), one.source.stamp?)));
         self.outbox.kept().insert_batch(kept)?;
-        let known = |name: &str| {
-            let id = name
-                .strip_suffix(".copy")
-                .or_else(|| name.strip_suffix(".part"))
-                .unwrap_or(name);
-            producer.holds_spool(id)
-        };
-        for orphan in self.outbox.orphans(known)? {
+        for orphan in self.outbox.orphans(|name| producer.holds_spool(name))? {
+            if orphan.kind == OrphanKind::Partial {
+                self.outbox.discard_partial(&orphan.name)?;
+                continue;
+            }
             let aside = self.outbox.set_aside(&orphan.name)?;
             tracing::warn!(file = %orphan.name, "no record knows of this file in the spool; it was moved to {}", aside.display());
         }

@@ -58,7 +58,14 @@ async fn supervise(
     loop {
         let began = Instant::now();
         match begin(feed, kept, problems) {
-            Ok(watcher) => follow(watcher, problems, found).await,
+            Ok(mut watcher) => {
+                follow(&mut watcher, problems, found).await;
+                // Its thread has ended, or ends within one step of its scan.
+                let ended = tokio::task::spawn_blocking(move || watcher.stop()).await;
+                if !matches!(ended, Ok(Ok(()))) {
+                    tracing::error!(feed = %feed.policy.feed, "the watcher panicked and is started again; hint: report this as a bug");
+                }
+            }
             Err(error) => {
                 let name = &feed.policy.feed;
                 problems.add_text(&format!("feed {name} is not watched: {error}"));
@@ -92,7 +99,7 @@ fn begin(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems) -> anyhow:
 }
 
 /// Hands ready files to the driver, and its word back, until the watcher ends.
-async fn follow(mut watcher: Watcher, problems: &Problems, found: &mpsc::Sender<Found>) {
+async fn follow(watcher: &mut Watcher, problems: &Problems, found: &mpsc::Sender<Found>) {
     let verdicts = watcher.verdicts();
     let mut listed = watcher.problems();
     let mut waiting = JoinSet::new();

@@ -80,12 +80,9 @@ pub(crate) enum Failed {
 pub(crate) struct Outcome {
     /// How many it was done to.
     pub(crate) files: u64,
-    /// Those to which it was not, and why: at most [`REFUSED_SHOWN_MAX`] when all were named.
+    /// Those to which it was not, and why.
     pub(crate) refused: Vec<(TransferId, Refusal)>,
 }
-
-/// Refused transfers that are listed when a command was for all there are.
-pub(crate) const REFUSED_SHOWN_MAX: usize = 100;
 
 /// Where a key goes now, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -280,6 +280,13 @@ impl Driver {
                 "mount the right disk and restart the agent".to_owned(),
             );
         }
+        // What is staged and in no record was received for nothing: it is received again.
+        let orphans = self
+            .inboxes
+            .remove_orphans(|feed| self.consumer.staging_names(feed));
+        if orphans > 0 {
+            tracing::info!(orphans, "staging files that no record needs were removed");
+        }
         let effects = self.consumer.begin(now, &lost);
         self.carry_out_consumer(effects);
         self.set_targets();

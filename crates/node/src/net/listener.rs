@@ -57,7 +57,7 @@ async fn serve(
     place: OwnedSemaphorePermit,
 ) -> Broken {
     let greeted = async {
-        let mut conn = Conn::accepted(stream, remote)?;
+        let mut conn = Conn::accepted(stream)?;
         let greeting = hear_hello(&mut conn, &shared.me).await?;
         Ok((conn, greeting))
     };

@@ -43,10 +43,16 @@ pub(crate) use content::Content;
 pub(crate) use error::{OutboxSyncFailed, RestoreError, TakeError};
 pub(crate) use kept::{Kept, KeptError, RootId};
 pub(crate) use origin::Origin;
-pub(crate) use release::{Release, ReleaseError, Released};
-pub(crate) use remove::{OriginRemoval, owes_removal};
+pub(crate) use release::Release;
+#[cfg(test)]
+pub(crate) use release::Released;
+#[cfg(test)]
+pub(crate) use remove::OriginRemoval;
+pub(crate) use remove::owes_removal;
 pub(crate) use restore::Restored;
-pub(crate) use spool::{Orphan, OrphanKind, claimed_name};
+#[cfg(test)]
+pub(crate) use spool::Orphan;
+pub(crate) use spool::OrphanKind;
 pub(crate) use stamp::{Look, look, stamp_of};
 pub(crate) use taken::{TakeRequest, Taken};
 

@@ -3,9 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use consign_core::disk::{Disk, EntryKind, OpenMode};
+#[cfg(test)]
+use consign_core::disk::OpenMode;
+use consign_core::disk::{Disk, EntryKind};
 
 use super::{FAILED_DIR, Outbox};
+#[cfg(test)]
 use crate::os_disk::OsFile;
 
 /// Ends the name of an entry that is a copy of its origin, whole and synced. The origin is still to
@@ -35,7 +38,7 @@ pub(crate) enum OrphanKind {
 }
 
 /// The name under which a claim was logged, of an entry in whichever form.
-pub(crate) fn claimed_name(entry: &str) -> &str {
+pub(super) fn claimed_name(entry: &str) -> &str {
     entry
         .strip_suffix(COPY)
         .or_else(|| entry.strip_suffix(PART))
@@ -44,9 +47,7 @@ pub(crate) fn claimed_name(entry: &str) -> &str {
 
 impl Outbox {
     /// Opens a spooled file for reading.
-    ///
-    /// # Errors
-    /// `NotFound`, or whatever the filesystem says.
+    #[cfg(test)]
     pub(crate) fn open_spooled(&self, name: &str) -> io::Result<OsFile> {
         self.spool.open_file(Path::new(name), OpenMode::Read)
     }

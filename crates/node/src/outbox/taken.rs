@@ -7,7 +7,6 @@ use consign_core::spec::{After, Source, Stamp};
 use rustix::fs::Stat;
 
 use super::content::Content;
-use super::remove::owes_removal;
 use super::stamp::{same_content, stamp_of};
 use super::{Origin, TakeError};
 
@@ -43,9 +42,6 @@ pub(crate) struct Taken {
     pub(crate) mode: u32,
     /// Its bytes.
     pub(crate) content: Content,
-    /// Whether its origin is still to be removed, by [`Outbox::remove_origins`], once *submitted*
-    /// is synced.
-    pub(crate) remove_origin: bool,
 }
 
 impl Taken {
@@ -67,7 +63,6 @@ impl Taken {
             shared,
         };
         Taken {
-            remove_origin: owes_removal(&source),
             source,
             size: stamp.size,
             mtime_ns: stamp.mtime_ns,

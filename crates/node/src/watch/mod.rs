@@ -35,16 +35,21 @@ use tokio::sync::{mpsc, watch};
 
 use crate::outbox::Kept;
 use hints::Hint;
+#[cfg(test)]
 pub(crate) use names::{BadPattern, include_set};
-pub(crate) use problems::{Problem, ProblemList};
+pub(crate) use problems::ProblemList;
 use scanner::Scanner;
 
+#[cfg(test)]
 /// Files on offer at once: as many as a few rounds of group commit take.
 const IN_FLIGHT_MAX: usize = 1024;
+#[cfg(test)]
 /// How long a file must not have moved, unless an event says that it is whole.
 const SETTLE: Duration = Duration::from_secs(2);
+#[cfg(test)]
 /// How often the whole directory is scanned.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
+#[cfg(test)]
 /// How often the kept set is cleared of files that are gone: it looks at each of them.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -67,6 +72,7 @@ pub(crate) struct WatchConfig {
     pub(crate) in_flight_max: usize,
 }
 
+#[cfg(test)]
 impl WatchConfig {
     /// A directory with the usual times and limits.
     ///

@@ -7,13 +7,17 @@ use std::path::{Component, Path};
 
 use consign_core::limits::{NAME_BYTES_MAX, NAME_COMPONENTS_MAX};
 use consign_core::spec::Stamp;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
+#[cfg(test)]
+use globset::{GlobBuilder, GlobSetBuilder};
 use rustix::fs::{FileType, Stat};
+#[cfg(test)]
 use thiserror::Error;
 
 use crate::outbox::stamp_of;
 
 /// A pattern of `include` that is none.
+#[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{pattern:?} is not a pattern: {why}; hint: \"**/*\" is every file, \"*.jpg\" those directly in the directory"
@@ -47,6 +51,7 @@ pub(super) enum Judged {
 ///
 /// # Errors
 /// [`BadPattern`].
+#[cfg(test)]
 pub(crate) fn include_set(patterns: &[String]) -> Result<GlobSet, BadPattern> {
     let bad = |pattern: &str, error: globset::Error| BadPattern {
         pattern: pattern.to_owned(),

@@ -1,6 +1,7 @@
 //! What can be asked of the catalogue.
 
 pub(super) mod counts;
+#[cfg(test)]
 pub(super) mod deliveries;
 pub(super) mod timeline;
 pub(super) mod transfers;

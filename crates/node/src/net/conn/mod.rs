@@ -11,7 +11,6 @@ mod handshake;
 mod life;
 mod outbox;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +40,6 @@ pub(super) struct Conn {
     pub(super) writer: OwnedWriteHalf,
     /// When it last moved bytes.
     pub(super) life: Arc<Life>,
-    /// The other end's address, for people.
-    pub(super) remote: SocketAddr,
 }
 
 impl Conn {
@@ -62,15 +59,14 @@ impl Conn {
                 deadline: CONNECT_DEADLINE,
             })?
             .map_err(broken)?;
-        let remote = stream.peer_addr().map_err(broken)?;
-        Self::accepted(stream, remote).map_err(broken)
+        Self::accepted(stream).map_err(broken)
     }
 
     /// Takes a socket that was accepted.
     ///
     /// # Errors
     /// When the socket is dead already.
-    pub(super) fn accepted(stream: TcpStream, remote: SocketAddr) -> std::io::Result<Self> {
+    pub(super) fn accepted(stream: TcpStream) -> std::io::Result<Self> {
         // Every frame is handed over whole: waiting for more to send would only delay it.
         stream.set_nodelay(true)?;
         // Pings notice a dead peer. Keepalive notices one while we are deaf, and keeps the tables
@@ -88,7 +84,6 @@ impl Conn {
             }),
             writer,
             life,
-            remote,
         })
     }
 }

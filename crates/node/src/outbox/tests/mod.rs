@@ -129,7 +129,7 @@ fn small_files_come_whole_with_their_digest_and_large_ones_are_spooled() {
         let path = place.file("a", LARGE);
         let taken = place.take(&path, after).unwrap();
         assert!(matches!(taken.content, Content::Large));
-        assert!(taken.source.shared && !taken.remove_origin);
+        assert!(taken.source.shared && !super::owes_removal(&taken.source));
         assert_eq!((taken.size, taken.source.after()), (LARGE as u64, after));
         assert_eq!(path.exists(), after == After::Keep);
         assert_eq!(place.spooled(), ["s.1"]);

@@ -55,7 +55,8 @@ struct Opened {
     root: Root,
     dev: u64,
     ino: u64,
-    events: Option<Events>,
+    /// Held for as long as hints are wanted.
+    _events: Option<Events>,
     /// When to subscribe again, where the events are incomplete.
     resubscribe_at: Option<Instant>,
 }

@@ -79,7 +79,7 @@ impl Scanner {
             root,
             dev: meta.dev(),
             ino: meta.ino(),
-            events,
+            _events: events,
             resubscribe_at: None,
         });
         match outcome {
