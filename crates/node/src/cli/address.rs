@@ -57,7 +57,7 @@ impl FromStr for Address {
 
 /// `--agent` first, then the data directory of `--config`, then `CONSIGN_AGENT` (`from_env`), then
 /// the default.
-pub(super) fn resolve(
+pub(crate) fn resolve(
     agent: Option<&Address>,
     config: Option<&Path>,
     from_env: Option<&str>,

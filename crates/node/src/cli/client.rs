@@ -29,25 +29,25 @@ const LINE_BYTES_MAX: usize = 8 << 20;
 
 /// A way to an agent.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     address: Address,
     token: Option<String>,
 }
 
 impl Client {
     /// Nothing is connected yet. `token` is sent along over HTTP.
-    pub(super) fn new(address: Address, token: Option<String>) -> Self {
+    pub(crate) fn new(address: Address, token: Option<String>) -> Self {
         Self { address, token }
     }
 
     /// Asks for one object.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let response = self.ask(Method::GET, path, Bytes::new(), false).await?;
         self.object(response).await
     }
 
     /// Asks for a change.
-    pub(super) async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Asks for a listing, which is read line by line.
-    pub(super) async fn list(&self, path: &str) -> Result<Lines, Failure> {
+    pub(crate) async fn list(&self, path: &str) -> Result<Lines, Failure> {
         let response = self.ask(Method::GET, path, Bytes::new(), true).await?;
         Ok(Lines {
             body: response.into_body(),
@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// Asks for a listing, all at once: for short ones.
-    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
+    pub(crate) async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Failure> {
         let mut lines = self.list(path).await?;
         let mut all = Vec::new();
         while let Some(line) = lines.next().await? {
@@ -202,7 +202,7 @@ async fn within<T>(connecting: impl Future<Output = io::Result<T>>) -> io::Resul
 }
 
 /// Lines of a listing as they come.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     body: Incoming,
     buffer: Vec<u8>,
     ended: bool,
@@ -210,7 +210,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// The next line, without its end; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut searched = 0;
         loop {
             let end = self.buffer[searched..].iter().position(|&b| b == b'\n');
@@ -242,7 +242,7 @@ impl Lines {
 }
 
 /// Reads an object that the agent sent.
-pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failure> {
+pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(json).map_err(|error| {
         Failure::failed(format!(
             "the answer is not understood: {error}; hint: are the agent and this program of the \
@@ -277,7 +277,7 @@ async fn refused(response: Response<Incoming>) -> Failure {
 }
 
 /// A text as one component of a path or a query value.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::address::Address;
 use super::human::parse_duration;
 use crate::catalogue::TransferState;
+use crate::demo::DemoArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 agent not reachable, \
@@ -106,32 +107,6 @@ pub(super) enum Command {
 pub(super) struct Later {
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
-}
-
-/// What `consign demo` takes.
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    /// Files and directories to send; without any, files are made
-    #[arg(value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// Nodes that send
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) producers: u16,
-    /// Nodes that receive
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) consumers: u16,
-    /// Consumers for each file
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) replicas: u16,
-    /// Kill and restart nodes while files flow
-    #[arg(long)]
-    pub(crate) chaos: bool,
-    /// Keep everything in this directory, to look at it afterwards
-    #[arg(long, value_name = "DIR")]
-    pub(crate) keep: Option<PathBuf>,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// How a listing is printed.

@@ -21,23 +21,23 @@ pub(crate) enum Exit {
 /// Why a command does not end with 0.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    pub(super) exit: Option<Exit>,
-    pub(super) text: String,
+    pub(crate) exit: Option<Exit>,
+    pub(crate) text: String,
 }
 
 impl Failure {
     /// It failed; `text` ends in `; hint: …`.
-    pub(super) fn failed(text: impl Into<String>) -> Self {
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
         Self::with(Exit::Failed, text)
     }
 
     /// It was used wrongly; `text` ends in `; hint: …`.
-    pub(super) fn usage(text: impl Into<String>) -> Self {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::with(Exit::Usage, text)
     }
 
     /// Any of the codes.
-    pub(super) fn with(exit: Exit, text: impl Into<String>) -> Self {
+    pub(crate) fn with(exit: Exit, text: impl Into<String>) -> Self {
         Self {
             exit: Some(exit),
             text: text.into(),
@@ -45,12 +45,12 @@ impl Failure {
     }
 
     /// Everything there was to say has been said already.
-    pub(super) fn silent(exit: Exit) -> Self {
+    pub(crate) fn silent(exit: Exit) -> Self {
         Self::with(exit, "")
     }
 
     /// Says on stderr what there is to say.
-    pub(super) fn say(&self) {
+    pub(crate) fn say(&self) {
         if !self.text.is_empty() {
             let (message, hint) = self.text.split_once("; hint: ").unwrap_or((&self.text, ""));
             eprintln!("consign: {message}");
@@ -61,7 +61,7 @@ impl Failure {
     }
 
     /// The code to exit with.
-    pub(super) fn code(&self) -> ExitCode {
+    pub(crate) fn code(&self) -> ExitCode {
         match self.exit {
             None => ExitCode::SUCCESS,
             Some(exit) => ExitCode::from(exit as u8),
@@ -101,7 +101,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// An error of the API as one text again.
-pub(super) fn told(error: &ErrorBody) -> String {
+pub(crate) fn told(error: &ErrorBody) -> String {
     match error.hint.as_str() {
         "" => error.message.clone(),
         hint => format!("{}; hint: {hint}", error.message),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A size: `0 B`, `1023 B`, `1.5 KiB`, `340 MiB`.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {
         return format!("{count} B");
@@ -20,7 +20,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// A number with its thousands apart: `1,204,000`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 file`, `2 files`.
-pub(super) fn files(number: u64) -> String {
+pub(crate) fn files(number: u64) -> String {
     match number {
         1 => "1 file".to_owned(),
         _ => format!("{} files", count(number)),
@@ -41,7 +41,7 @@ pub(super) fn files(number: u64) -> String {
 }
 
 /// A span of milliseconds in its two largest units: `250 ms`, `1.2 s`, `3 min 5 s`, `2 h 4 min`.
-pub(super) fn span(ms: u64) -> String {
+pub(crate) fn span(ms: u64) -> String {
     let pair = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
         0 => format!("{large} {large_unit}"),
         _ => format!("{large} {large_unit} {small} {small_unit}"),
@@ -57,7 +57,7 @@ pub(super) fn span(ms: u64) -> String {
 }
 
 /// How long ago, in one unit: `now`, `5 s`, `3 min`, `2 h`, `4 d`.
-pub(super) fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     match ms / 1000 {
         0 => "now".to_owned(),
         seconds @ 1..60 => format!("{seconds} s"),
@@ -68,7 +68,7 @@ pub(super) fn age(ms: u64) -> String {
 }
 
 /// A part of a whole in percent; 100 only when nothing is missing.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     match whole {
         0 => "100%".to_owned(),
         _ => format!("{}%", u128::from(part) * 100 / u128::from(whole)),
@@ -77,7 +77,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 /// Names and messages come from elsewhere: nothing in them may move the cursor or colour the
 /// terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let shown = text.chars().map(|c| match c.is_control() {
         true => char::REPLACEMENT_CHARACTER,
         false => c,
@@ -86,7 +86,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Reads a span as configurations and options have it: `500ms`, `30s`, `10m`, `2h`, `7d`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
     let unit_ms = match unit {

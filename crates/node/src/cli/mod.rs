@@ -4,25 +4,25 @@
 //! a few HTTP requests to an agent, and their answers in a readable form.
 
 mod act;
-mod address;
-mod client;
+pub(crate) mod address;
+pub(crate) mod client;
 pub(crate) mod command;
-mod exit;
+pub(crate) mod exit;
 mod explain;
 mod feeds;
-mod human;
+pub(crate) mod human;
 mod nodes;
-mod paint;
+pub(crate) mod paint;
 mod send;
 mod session;
 mod show;
 mod status;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod transfers;
 mod wait;
-mod walk;
+pub(crate) mod walk;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let target = cli.target;
     match cli.command {
-        Command::Demo(args) => Ok(crate::demo::run(&args)?),
+        Command::Demo(args) => crate::demo::run(&args),
         Command::Agent => Ok(crate::daemon::run(&config_path(target))?),
         Command::Config(args) => match args.command {
             ConfigCommand::Check => check_config(target),

@@ -7,44 +7,44 @@ use comfy_table::Color;
 
 /// Whether stdout takes colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Paint(bool);
+pub(crate) struct Paint(bool);
 
 impl Paint {
     /// As stdout and the environment have it.
-    pub(super) fn for_stdout() -> Self {
+    pub(crate) fn for_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self(!unwanted && std::io::stdout().is_terminal())
     }
 
     /// Never any.
     #[cfg(test)]
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self(false)
     }
 
     /// Always some.
     #[cfg(test)]
-    pub(super) fn bright() -> Self {
+    pub(crate) fn bright() -> Self {
         Self(true)
     }
 
     /// Whether there is colour.
-    pub(super) fn is_on(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         self.0
     }
 
     /// Bold.
-    pub(super) fn bold(self, text: impl Display) -> String {
+    pub(crate) fn bold(self, text: impl Display) -> String {
         self.coded("1", text)
     }
 
     /// Dimmed.
-    pub(super) fn dim(self, text: impl Display) -> String {
+    pub(crate) fn dim(self, text: impl Display) -> String {
         self.coded("2", text)
     }
 
     /// In the colour of a state.
-    pub(super) fn state(self, state: &str) -> String {
+    pub(crate) fn state(self, state: &str) -> String {
         match color_of(state) {
             Some(Color::Green) => self.coded("32", state),
             Some(Color::Red) => self.coded("31", state),
@@ -63,7 +63,7 @@ impl Paint {
 
 /// Good states are green, those that need a person red, those in doubt yellow; the others have no
 /// colour, so that the eye finds these.
-pub(super) fn color_of(state: &str) -> Option<Color> {
+pub(crate) fn color_of(state: &str) -> Option<Color> {
     match state {
         "done" | "ok" | "saved" | "connected" => Some(Color::Green),
         "failed" | "refused" | "not ready" => Some(Color::Red),

@@ -9,7 +9,7 @@ use super::paint::{Paint, color_of};
 
 /// A table that is written in blocks, so that a long listing needs no more memory than a short
 /// one; columns grow with later blocks and never shrink.
-pub(super) struct Listing {
+pub(crate) struct Listing {
     header: Vec<Heading>,
     widths: Vec<u16>,
     paint: Paint,
@@ -18,23 +18,23 @@ pub(super) struct Listing {
 
 /// A column: its name, and where its cells stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Heading {
+pub(crate) struct Heading {
     name: &'static str,
     right: bool,
 }
 
 /// A column of words.
-pub(super) const fn words(name: &'static str) -> Heading {
+pub(crate) const fn words(name: &'static str) -> Heading {
     Heading { name, right: false }
 }
 
 /// A column of numbers.
-pub(super) const fn numbers(name: &'static str) -> Heading {
+pub(crate) const fn numbers(name: &'static str) -> Heading {
     Heading { name, right: true }
 }
 
 impl Listing {
-    pub(super) fn new(paint: Paint, header: &[Heading]) -> Self {
+    pub(crate) fn new(paint: Paint, header: &[Heading]) -> Self {
         Self {
             header: header.to_vec(),
             widths: vec![0; header.len()],
@@ -44,7 +44,7 @@ impl Listing {
     }
 
     /// A block of rows as text, with a line end after each; the first block has the header.
-    pub(super) fn block(&mut self, rows: Vec<Vec<String>>) -> String {
+    pub(crate) fn block(&mut self, rows: Vec<Vec<String>>) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Disabled);

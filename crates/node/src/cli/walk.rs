@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use super::exit::Failure;
 
 /// A file to send, or why something that was found is not sent.
-pub(super) type Found = Result<FoundFile, String>;
+pub(crate) type Found = Result<FoundFile, String>;
 
 /// A file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FoundFile {
+pub(crate) struct FoundFile {
     /// Absolute.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Its name in the feed.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its length in bytes when it was found.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 /// The files under some arguments, in order, found as they are asked for.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     /// What is still to be looked at, the next one last: a path, and its name in the feed.
     waiting: Vec<(PathBuf, String)>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Walk {
 impl Walk {
     /// Looks at the arguments themselves, so that a mistyped one is noticed before anything is
     /// sent.
-    pub(super) fn new(arguments: &[PathBuf]) -> Result<Self, Failure> {
+    pub(crate) fn new(arguments: &[PathBuf]) -> Result<Self, Failure> {
         let mut waiting = Vec::new();
         for argument in arguments.iter().rev() {
             let path = std::path::absolute(argument);
@@ -49,7 +49,7 @@ impl Walk {
     }
 
     /// Whether this is one file, which then may be given another name.
-    pub(super) fn is_one_file(&self) -> bool {
+    pub(crate) fn is_one_file(&self) -> bool {
         matches!(self.waiting.as_slice(), [(_, name)] if !name.is_empty())
     }
 

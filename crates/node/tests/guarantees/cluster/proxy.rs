@@ -1,0 +1,128 @@
+//! A TCP proxy that counts what goes to the node behind it, and can slow it down: so that a test
+//! knows what was sent again, and a kill hits a transfer in the middle.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What is passed on at once, in bytes.
+const BLOCK_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+struct Shared {
+    target: u16,
+    sent: AtomicU64,
+    /// 0 is as fast as it goes.
+    bytes_per_second: AtomicU64,
+    free_at: Mutex<Instant>,
+    is_cut: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+/// A proxy in front of one node.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    pub(crate) fn in_front_of(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            target: port,
+            sent: AtomicU64::new(0),
+            bytes_per_second: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
+            is_cut: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
+        let addr = listener.local_addr().unwrap();
+        let accepting = Arc::clone(&shared);
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&accepting);
+                thread::spawn(move || shared.connect(client));
+            }
+        });
+        Self { addr, shared }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Bytes that were passed on to the node so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Passes on at most so many bytes a second.
+    pub(crate) fn slow_down(&self, bytes_per_second: u64) {
+        let rate = &self.shared.bytes_per_second;
+        rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// Breaks every connection, and lets no new one through until it is mended.
+    pub(crate) fn cut(&self) {
+        self.shared.is_cut.store(true, Ordering::Relaxed);
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.shared.is_cut.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn connect(self: Arc<Self>, client: TcpStream) {
+        if self.is_cut.load(Ordering::Relaxed) {
+            return;
+        }
+        // The node is down: then the client's connection breaks too.
+        let Ok(node) = TcpStream::connect(("127.0.0.1", self.target)) else {
+            return;
+        };
+        for stream in [&client, &node] {
+            stream.set_nodelay(true).unwrap();
+            self.open.lock().unwrap().push(stream.try_clone().unwrap());
+        }
+        let (back_from, back_to) = (node.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || pass(&back_from, &back_to, |_| {}));
+        pass(&client, &node, |bytes| self.count(bytes));
+    }
+
+    fn count(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        let rate = self.bytes_per_second.load(Ordering::Relaxed);
+        if rate == 0 {
+            return;
+        }
+        let until = {
+            let mut free_at = self.free_at.lock().unwrap();
+            *free_at = (*free_at).max(Instant::now())
+                + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *free_at
+        };
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Passes bytes on until either side ends.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, count: impl Fn(usize)) {
+    let mut block = vec![0; BLOCK_BYTES];
+    while let Ok(length @ 1..) = from.read(&mut block) {
+        if to.write_all(&block[..length]).is_err() {
+            break;
+        }
+        count(length);
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

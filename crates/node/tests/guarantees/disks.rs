@@ -1,0 +1,128 @@
+//! Disks that are full.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, SOON, random_bytes, until};
+
+/// A small filesystem, unmounted at the end.
+struct Small(PathBuf);
+
+impl Small {
+    /// `None`, said aloud, where this user may not mount.
+    fn mount(at: &Path, bytes: u64) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(at)
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        eprintln!("SKIPPED: only root can mount a small filesystem");
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // A mount that stays is seen in the removal of the test's directory.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_consumer_without_room_is_waited_for_and_says_so() {
+    let mut cluster = Cluster::new();
+    let inbox = cluster.dir().join("small");
+    let Some(_small) = Small::mount(&inbox, 24 << 20) else {
+        return;
+    };
+    cluster.producer("prod-1", "");
+    cluster.consumer_at("cons-1", &inbox, "min_free = \"1MiB\"");
+    cluster.start();
+    let ballast = inbox.join("ballast");
+    fs::write(&ballast, vec![0; 12 << 20]).unwrap();
+    let bytes = random_bytes(1, 16 << 20);
+    let path = cluster.write("large.bin", &bytes);
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    cluster.write("small", b"small");
+    until("somebody says that there is no room", SOON, || {
+        let said = format!("{} {}", cluster.status("prod-1"), cluster.status("cons-1"));
+        said.contains("space") || said.contains("room")
+    });
+    assert_eq!(cluster.count("prod-1", "done"), 0);
+    assert_eq!(cluster.count("prod-1", "failed"), 0);
+    fs::remove_file(&ballast).unwrap();
+    cluster.wait_until_done("prod-1", 1, Duration::from_secs(30));
+    until("it is there", SOON, || inbox.join("large.bin").exists());
+    assert!(fs::read(inbox.join("large.bin")).unwrap() == bytes);
+}
+
+#[test]
+fn small_files_for_a_consumer_without_room_arrive_once_there_is_some() {
+    let mut cluster = Cluster::new();
+    let inbox = cluster.dir().join("small");
+    let Some(_small) = Small::mount(&inbox, 8 << 20) else {
+        return;
+    };
+    cluster.producer("prod-1", "");
+    cluster.consumer_at("cons-1", &inbox, "min_free = \"1MiB\"");
+    cluster.start();
+    let ballast = inbox.join("ballast");
+    fs::write(&ballast, vec![0; 6 << 20]).unwrap();
+    for at in 0..100 {
+        cluster.write(&format!("{at}"), &random_bytes(at, 40_000));
+    }
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(cluster.count("prod-1", "failed"), 0);
+    fs::remove_file(&ballast).unwrap();
+    cluster.wait_until_done("prod-1", 100, Duration::from_secs(30));
+    for at in 0..100 {
+        let path = inbox.join(format!("{at}"));
+        until("it is there", SOON, || path.exists());
+        assert_eq!(fs::read(path).unwrap(), random_bytes(at, 40_000));
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
+    let mut cluster = Cluster::new();
+    let home = cluster.dir().join("prod-1");
+    let Some(_small) = Small::mount(&home, 192 << 20) else {
+        return;
+    };
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    let ballast = home.join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    let block = vec![0; 1 << 20];
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    drop(file);
+    for at in 0..600 {
+        cluster.write(&format!("{at}"), &random_bytes(at, 200_000));
+    }
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files", "--json"];
+    let said = cluster.ask("prod-1", &args);
+    let accepted = said.objects().len() as u64;
+    assert_eq!(said.code, 1, "120 MB do not fit: {said:#?}");
+    assert!(said.err.contains("space"), "{}", said.err);
+    assert_eq!(cluster.status("prod-1")["ready"], true, "it goes on");
+    cluster.wait_until_done("prod-1", accepted, Duration::from_secs(30));
+    fs::remove_file(&ballast).unwrap();
+    let path = cluster.write("afterwards", &random_bytes(1, 1_000));
+    let path = path.to_str().unwrap();
+    until("it takes files again", SOON, || {
+        cluster.ask("prod-1", &["send", path, "--feed", "files"]).code == 0
+    });
+    cluster.wait_until_done("prod-1", accepted + 1, SOON);
+}

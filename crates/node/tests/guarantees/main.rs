@@ -1,0 +1,11 @@
+//! The guarantees, held by real agents as real processes: what a user sees, and nothing else.
+
+mod cluster;
+mod commands;
+mod crashes;
+mod delivery;
+mod demo;
+mod disks;
+mod members;
+mod refusals;
+mod sources;

@@ -1,0 +1,162 @@
+//! Machines come and go: what is owed to whom, and what happens to it.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, SOON, files_in, random_bytes, until};
+
+fn send(cluster: &Cluster, names: &[&str], size: usize) {
+    for (seed, name) in (0..).zip(names) {
+        cluster.write(name, &random_bytes(seed, size));
+    }
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+}
+
+/// Everything in the inbox of a consumer.
+fn names_at(cluster: &Cluster, consumer: &str) -> Vec<String> {
+    files_in(&cluster.node(consumer).inbox()).into_keys().collect()
+}
+
+#[test]
+fn a_consumer_that_was_down_gets_what_is_owed_to_it() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = \"all\"");
+    cluster.consumer("cons-1", "");
+    cluster.consumer("cons-2", "");
+    cluster.configure();
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    send(&cluster, &["a", "b", "c"], 1_000);
+    until("who is there has it", SOON, || names_at(&cluster, "cons-1").len() == 3);
+    assert_eq!(cluster.count("prod-1", "done"), 0, "the other one is owed");
+    let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+    let away = nodes.iter().find(|node| node["name"] == "cons-2").unwrap();
+    assert_eq!(away["owed_files"], 3, "{away}");
+    cluster.start_one("cons-2");
+    cluster.wait_until_done("prod-1", 3, SOON);
+    until("it has everything", SOON, || names_at(&cluster, "cons-2").len() == 3);
+}
+
+#[test]
+fn consumer_that_stays_away_is_replaced_after() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = 2");
+    for name in ["cons-1", "cons-2", "cons-3"] {
+        cluster.consumer(name, "");
+    }
+    cluster.membership("replace_after = \"1s\"");
+    cluster.start();
+    cluster.kill("cons-1");
+    let names: Vec<_> = (0..30).map(|at| format!("file-{at}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    send(&cluster, &names, 300_000);
+    cluster.wait_until_done("prod-1", 30, SOON);
+    for name in ["cons-2", "cons-3"] {
+        until("who is left has everything", SOON, || {
+            names_at(&cluster, name).len() == names.len()
+        });
+    }
+    // Whoever was replaced and returns is told, and keeps nothing in staging.
+    cluster.start_one("cons-1");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(names_at(&cluster, "cons-1"), [""; 0]);
+    assert_eq!(cluster.count("prod-1", "done"), 30);
+}
+
+#[test]
+fn forget_places_files_elsewhere() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = 2");
+    for name in ["cons-1", "cons-2", "cons-3"] {
+        cluster.consumer(name, "");
+    }
+    cluster.membership("replace_after = \"never\"");
+    cluster.start();
+    cluster.kill("cons-1");
+    let names: Vec<_> = (0..30).map(|at| format!("file-{at}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    send(&cluster, &names, 5_000);
+    until("only what is owed to the dead one is left", SOON, || {
+        let held = names_at(&cluster, "cons-2").len() + names_at(&cluster, "cons-3").len();
+        held < 60 && held as u64 == 30 + cluster.count("prod-1", "done")
+    });
+    assert!(cluster.count("prod-1", "done") < 30, "some files are owed to cons-1");
+    cluster.ask("prod-1", &["forget", "cons-1"]).good();
+    cluster.wait_until_done("prod-1", 30, SOON);
+    for name in ["cons-2", "cons-3"] {
+        until("who is left has everything", SOON, || names_at(&cluster, name).len() == 30);
+    }
+    cluster.ask("prod-1", &["forget", "cons-7"]).bad(1, &["cons-7"]);
+}
+
+#[test]
+fn a_feed_nobody_consumes_waits_and_status_says_why() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.start();
+    send(&cluster, &["a", "b"], 1_000);
+    until("status says why", SOON, || {
+        let status = cluster.status("prod-1");
+        let feed = &status["produces"][0];
+        feed["queued_files"] == 2 && feed["waiting_reason"].is_string()
+    });
+    let said = cluster.ask("prod-1", &["status"]).good();
+    assert!(said.out.contains("files") && said.out.contains("consume"), "{}", said.out);
+    let waiting = cluster.transfers("prod-1", &["--state", "submitted"]);
+    assert_eq!(waiting.len(), 2);
+
+    // A member that consumes it is all that is missing.
+    cluster.consumer("cons-1", "");
+    cluster.configure();
+    cluster.kill("prod-1");
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    cluster.wait_until_done("prod-1", 2, SOON);
+}
+
+#[test]
+fn a_slow_consumer_delays_only_its_own_files() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.consumer("cons-2", "");
+    let link = cluster.proxy("cons-1");
+    link.slow_down(20_000);
+    cluster.start();
+    let names: Vec<_> = (0..40).map(|at| format!("file-{at}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    send(&cluster, &names, 400_000);
+    let goes_to = |name: &str| {
+        let args = ["explain", "--feed", "files", "--key", name, "--json"];
+        let explained = cluster.ask("prod-1", &args).good().objects().remove(0);
+        explained["chain"][0].as_str().unwrap().to_owned()
+    };
+    let fast = names.iter().filter(|name| goes_to(name) == "cons-2").count();
+    assert!((1..names.len()).contains(&fast), "both have some");
+    until("the fast one has all of its own", SOON, || {
+        names_at(&cluster, "cons-2").len() == fast
+    });
+    assert!(names_at(&cluster, "cons-1").len() < names.len() - fast);
+}
+
+#[test]
+fn members_are_listed_and_reloaded_on_sighup() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster.consumer("cons-2", "");
+    cluster.configure();
+    cluster.hang_up("prod-1");
+    until("the new member is known", SOON, || {
+        let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+        nodes.iter().any(|node| node["name"] == "cons-2")
+    });
+    // What was wrong in a config that was reloaded changes nothing.
+    fs::write(cluster.node("prod-1").config(), "[nod]").unwrap();
+    cluster.hang_up("prod-1");
+    until("it says so", SOON, || cluster.node("prod-1").log().contains("nod"));
+    assert_eq!(cluster.status("prod-1")["ready"], true);
+}

@@ -1,0 +1,180 @@
+//! Watched directories, and sources that do not hold still.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, SOON, files_in, random_bytes, until};
+
+const WATCHED: &str =
+    "watch = \"WATCHED\"\nsettle = \"300ms\"\nscan_every = \"500ms\"\nafter = \"delete\"";
+
+fn watching(lines: &str) -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", lines);
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster
+}
+
+#[test]
+fn ten_thousand_files_dropped_at_once() {
+    const FILES: u64 = 10_000;
+    let cluster = watching(WATCHED);
+    let aside = cluster.dir().join("aside");
+    for at in 0..FILES {
+        let path = aside.join(format!("{:02}/{at:05}", at % 40));
+        if at < 40 {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        fs::write(path, at.to_le_bytes()).unwrap();
+    }
+    let watched = cluster.node("prod-1").watched();
+    fs::rename(&aside, watched.join("all")).unwrap();
+    cluster.wait_until_done("prod-1", FILES, Duration::from_secs(60));
+    let inbox = cluster.node("cons-1").inbox();
+    until("all are there", SOON, || files_in(&inbox).len() as u64 == FILES);
+    for at in (0..FILES).step_by(97) {
+        let there = fs::read(inbox.join(format!("all/{:02}/{at:05}", at % 40))).unwrap();
+        assert_eq!(there, at.to_le_bytes());
+    }
+    until("the sources are gone", SOON, || files_in(&watched).is_empty());
+    for name in ["prod-1", "cons-1"] {
+        let peak = cluster.node(name).memory_peak();
+        assert!(peak < 128 << 20, "{name} used {} MiB", peak >> 20);
+    }
+}
+
+#[test]
+fn symlink_and_fifo_in_the_watched_directory_are_left_and_reported() {
+    let cluster = watching(WATCHED);
+    let watched = cluster.node("prod-1").watched();
+    symlink("/etc/passwd", watched.join("a-link")).unwrap();
+    let fifo = watched.join("a-fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    fs::write(watched.join("a-file"), "x").unwrap();
+    cluster.wait_until_done("prod-1", 1, SOON);
+    for name in ["a-link", "a-fifo"] {
+        until("it is reported", SOON, || {
+            cluster.status("prod-1")["problems"].to_string().contains(name)
+        });
+        assert!(fs::symlink_metadata(watched.join(name)).is_ok(), "{name} is left");
+    }
+    let inbox = cluster.node("cons-1").inbox();
+    until("the file is there", SOON, || inbox.join("a-file").exists());
+    assert_eq!(files_in(&inbox).len(), 1);
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_left_and_reported() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let cluster = watching(WATCHED);
+    let watched = cluster.node("prod-1").watched();
+    let path = watched.join(std::ffi::OsStr::from_bytes(b"latin-1-\xe9.txt"));
+    fs::write(&path, "x").unwrap();
+    until("it is reported", SOON, || {
+        cluster.status("prod-1")["problems"].to_string().contains("latin-1")
+    });
+    assert!(path.exists());
+}
+
+#[test]
+fn temporary_names_are_left_alone_until_they_are_renamed() {
+    let cluster = watching(WATCHED);
+    let watched = cluster.node("prod-1").watched();
+    for name in [".hidden", "a.part", "b.tmp", "c~"] {
+        fs::write(watched.join(name), name).unwrap();
+    }
+    fs::write(watched.join("whole"), "whole").unwrap();
+    cluster.wait_until_done("prod-1", 1, SOON);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(files_in(&watched).len(), 4);
+    fs::rename(watched.join("a.part"), watched.join("a")).unwrap();
+    cluster.wait_until_done("prod-1", 2, SOON);
+    let inbox = cluster.node("cons-1").inbox();
+    until("it is there", SOON, || inbox.join("a").exists());
+}
+
+#[test]
+fn a_file_that_is_still_written_is_not_taken() {
+    let cluster = watching(&WATCHED.replace("300ms", "1500ms"));
+    let path = cluster.node("prod-1").watched().join("growing");
+    let mut file = File::create(&path).unwrap();
+    for _ in 0..10 {
+        file.write_all(&random_bytes(1, 1_000)).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(path.exists(), "it was taken while it grew");
+    }
+    drop(file);
+    cluster.wait_until_done("prod-1", 1, SOON);
+    let there = cluster.node("cons-1").inbox().join("growing");
+    until("it is there", SOON, || there.exists());
+    assert_eq!(fs::metadata(there).unwrap().len(), 10_000);
+}
+
+#[test]
+fn files_dropped_while_the_agent_was_down_are_found() {
+    let mut cluster = watching(WATCHED);
+    cluster.kill("prod-1");
+    let watched = cluster.node("prod-1").watched();
+    fs::create_dir_all(watched.join("sub")).unwrap();
+    fs::write(watched.join("sub/late"), "late").unwrap();
+    cluster.start_one("prod-1");
+    cluster.wait_until_done("prod-1", 1, SOON);
+}
+
+#[test]
+fn source_changed_while_waiting_fails_loudly_and_can_be_retried() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let path = cluster.write("large.bin", &random_bytes(1, 2 << 20));
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    let mut file = File::options().append(true).open(&path).unwrap();
+    file.write_all(b"more").unwrap();
+    drop(file);
+    cluster.start_one("cons-1");
+    until("it failed", SOON, || cluster.count("prod-1", "failed") == 1);
+    let failed = cluster.transfers("prod-1", &["--state", "failed"]).remove(0);
+    let why = failed["error"].as_str().unwrap();
+    assert!(why.contains("changed") && why.contains("hint: "), "{why}");
+    let status = cluster.ask("prod-1", &["status"]).good().out;
+    assert!(status.contains("failed"), "status tells of it:\n{status}");
+    assert_eq!(files_in(&cluster.node("cons-1").inbox()).len(), 0, "nothing wrong arrived");
+
+    cluster.ask("prod-1", &["retry", failed["id"].as_str().unwrap()]).good();
+    until("it was tried again", SOON, || {
+        let now = cluster.transfers("prod-1", &[]).remove(0);
+        now["state"] == "done" || (now["state"] == "failed" && now["error"].is_string())
+    });
+}
+
+#[test]
+fn source_deleted_after_it_was_sent_arrives_all_the_same() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let bytes = random_bytes(1, 2 << 20);
+    let path = cluster.write("large.bin", &bytes);
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    fs::remove_file(&path).unwrap();
+    cluster.start_one("cons-1");
+    cluster.wait_until_done("prod-1", 1, SOON);
+    let there = cluster.node("cons-1").inbox().join("large.bin");
+    until("it is there", SOON, || there.exists());
+    assert!(fs::read(there).unwrap() == bytes);
+}
