@@ -169,7 +169,7 @@ impl Maker {
     pub(super) fn make(&mut self, shape: &Shape) -> anyhow::Result<Source> {
         let turn = self.next_turn();
         let path = self.place_for(&shape.name)?;
-        let mode = if turn % 3 == 0 { 0o640 } else { 0o644 };
+        let mode = if turn.is_multiple_of(3) { 0o640 } else { 0o644 };
         let mtime_s = MADE_AT + turn;
         let digest = write_random(&path, shape.size, self.seed, turn)
             .and_then(|digest| set_attributes(&path, mtime_s, mode).map(|()| digest))

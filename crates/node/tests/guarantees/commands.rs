@@ -9,7 +9,14 @@ fn every_listing_has_json() {
     cluster.consumer("cons-1", "");
     cluster.start();
     let path = cluster.write("a.txt", b"a");
-    let args = ["send", path.to_str().unwrap(), "--feed", "files", "--wait", "--json"];
+    let args = [
+        "send",
+        path.to_str().unwrap(),
+        "--feed",
+        "files",
+        "--wait",
+        "--json",
+    ];
     let sent = cluster.ask("prod-1", &args).good().objects();
     let id = sent[0]["id"].as_str().unwrap();
     for (args, key) in [
@@ -17,15 +24,32 @@ fn every_listing_has_json() {
         (vec!["nodes"], "name"),
         (vec!["feeds"], "feed"),
         (vec!["transfers"], "id"),
-        (vec!["transfers", "--state", "done", "--feed", "files", "--to", "cons-1"], "id"),
+        (
+            vec![
+                "transfers",
+                "--state",
+                "done",
+                "--feed",
+                "files",
+                "--to",
+                "cons-1",
+            ],
+            "id",
+        ),
         (vec!["show", id], "id"),
-        (vec!["explain", "--feed", "files", "--key", "a.txt"], "chain"),
+        (
+            vec!["explain", "--feed", "files", "--key", "a.txt"],
+            "chain",
+        ),
         (vec!["retry", "--failed"], "files"),
     ] {
         let with = [&args[..], &["--json"]].concat();
         let objects = cluster.ask("prod-1", &with).good().objects();
         assert!(!objects.is_empty(), "{args:?}");
-        assert!(!objects[0][key].is_null(), "{args:?} has no {key}: {objects:#?}");
+        assert!(
+            !objects[0][key].is_null(),
+            "{args:?} has no {key}: {objects:#?}"
+        );
         // And without, there is a text for people that says something else.
         let plain = cluster.ask("prod-1", &args).good().out;
         assert!(!plain.starts_with('{'), "{args:?}: {plain}");
@@ -49,7 +73,10 @@ fn wrong_usage_exits_with_2() {
     ] {
         let said = consign(&args);
         assert_eq!(said.code, 2, "{args:?}: {said:#?}");
-        assert!(!said.err.is_empty() && said.out.is_empty(), "{args:?}: {said:#?}");
+        assert!(
+            !said.err.is_empty() && said.out.is_empty(),
+            "{args:?}: {said:#?}"
+        );
     }
 }
 
@@ -75,7 +102,15 @@ fn waiting_in_vain_exits_with_4_and_the_file_still_arrives() {
     cluster.configure();
     cluster.start_one("prod-1");
     let path = cluster.write("a.txt", b"a");
-    let args = ["send", path.to_str().unwrap(), "--feed", "files", "--wait", "--timeout", "500ms"];
+    let args = [
+        "send",
+        path.to_str().unwrap(),
+        "--feed",
+        "files",
+        "--wait",
+        "--timeout",
+        "500ms",
+    ];
     cluster.ask("prod-1", &args).bad(4, &["not done"]);
     cluster.start_one("cons-1");
     until("it arrives", SOON, || {
@@ -102,15 +137,22 @@ fn what_cannot_be_done_exits_with_1_and_names_it() {
     // What waits can be given up, and then is not sent.
     let id = send(path, "files").good().out.trim().to_owned();
     cluster.ask("prod-1", &["cancel", &id]).good();
-    until("it is cancelled", SOON, || cluster.count("prod-1", "cancelled") == 1);
+    until("it is cancelled", SOON, || {
+        cluster.count("prod-1", "cancelled") == 1
+    });
 }
 
 #[test]
 fn commands_of_later_versions_are_refused_by_name() {
-    for command in ["receive", "drain", "audit", "doctor", "top", "keys", "join", "receipt", "man"] {
+    for command in [
+        "receive", "drain", "audit", "doctor", "top", "keys", "join", "receipt", "man",
+    ] {
         let said = consign(&[command, "anything", "--at-all"]);
         assert_ne!(said.code, 0, "{command}: {said:#?}");
-        assert!(said.err.contains(command) && said.err.contains("hint: "), "{said:#?}");
+        assert!(
+            said.err.contains(command) && said.err.contains("hint: "),
+            "{said:#?}"
+        );
     }
 }
 

@@ -35,13 +35,19 @@ fn with_large_file_under_way() -> (Cluster, Proxy) {
 fn arrives_with_little_sent_again(cluster: &Cluster, link: &Proxy) {
     cluster.wait_until_done("prod-1", 1, LARGE_DEADLINE);
     let again = link.sent().saturating_sub(LARGE_BYTES as u64);
-    assert!(again <= AGAIN_BYTES_MAX, "{} MiB were sent again", again >> 20);
+    assert!(
+        again <= AGAIN_BYTES_MAX,
+        "{} MiB were sent again",
+        again >> 20
+    );
     let inbox = cluster.node("cons-1").inbox();
     until("it is there", SOON, || inbox.join("large.bin").exists());
     let there = fs::read(inbox.join("large.bin")).unwrap();
     assert!(there == random_bytes(7, LARGE_BYTES), "other bytes arrived");
     assert_eq!(files_in(&inbox).len(), 1);
-    until("staging is empty", SOON, || left_in_staging(&inbox).is_empty());
+    until("staging is empty", SOON, || {
+        left_in_staging(&inbox).is_empty()
+    });
 }
 
 #[test]
@@ -53,7 +59,10 @@ fn killed_consumer_resumes_from_its_watermark() {
     let transfer = &cluster.transfers("prod-1", &[])[0];
     let show = ["show", transfer["id"].as_str().unwrap(), "--json"];
     let told = cluster.ask("prod-1", &show).good().out;
-    assert!(told.contains("from byte"), "the timeline tells from where: {told}");
+    assert!(
+        told.contains("from byte"),
+        "the timeline tells from where: {told}"
+    );
 }
 
 #[test]
@@ -90,7 +99,9 @@ fn consumer_of_a_chain_that_dies_holds_up_no_other() {
     cluster.consumer("cons-1", "");
     cluster.consumer("cons-2", "");
     let links = [cluster.proxy("cons-1"), cluster.proxy("cons-2")];
-    links.iter().for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 2));
+    links
+        .iter()
+        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 2));
     cluster.start();
     let bytes = random_bytes(8, 100 << 20);
     let path = cluster.write("large.bin", &bytes);
@@ -102,7 +113,11 @@ fn consumer_of_a_chain_that_dies_holds_up_no_other() {
     cluster.kill("cons-1");
     let survivor = cluster.node("cons-2").inbox().join("large.bin");
     until("the survivor has it", LARGE_DEADLINE, || survivor.exists());
-    assert_eq!(cluster.count("prod-1", "done"), 0, "one consumer is still owed");
+    assert_eq!(
+        cluster.count("prod-1", "done"),
+        0,
+        "one consumer is still owed"
+    );
     cluster.start_one("cons-1");
     cluster.wait_until_done("prod-1", 1, LARGE_DEADLINE);
     for name in ["cons-1", "cons-2"] {

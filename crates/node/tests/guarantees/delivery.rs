@@ -20,7 +20,10 @@ fn holders<'a>(cluster: &Cluster, consumers: &[&'a str], name: &str, bytes: &[u8
 /// Whom the producer names as those who have a transfer.
 fn placed(cluster: &Cluster, id: &str) -> Vec<String> {
     let all = cluster.transfers("prod-1", &[]);
-    let transfer = all.into_iter().find(|t| t["id"] == id).expect("it is listed");
+    let transfer = all
+        .into_iter()
+        .find(|t| t["id"] == id)
+        .expect("it is listed");
     let consumers = transfer["consumers"].as_array().unwrap().iter();
     let saved = consumers.filter(|consumer| consumer["state"] == "saved");
     let mut names: Vec<_> = saved
@@ -41,10 +44,25 @@ fn file_sent_with_wait_is_in_the_inboxes_of_its_replicas() {
         let name = format!("file-{size}");
         let path = cluster.write(&name, &bytes);
         let mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
-        fs::File::options().write(true).open(&path).unwrap().set_modified(mtime).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(mtime)
+            .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let said = cluster
-            .ask("prod-1", &["send", path.to_str().unwrap(), "--feed", "files", "--wait", "--json"])
+            .ask(
+                "prod-1",
+                &[
+                    "send",
+                    path.to_str().unwrap(),
+                    "--feed",
+                    "files",
+                    "--wait",
+                    "--json",
+                ],
+            )
             .good();
         let transfer = said.objects().remove(0);
         assert_eq!(transfer["state"], "done", "{transfer}");
@@ -95,9 +113,15 @@ fn awkward_names_arrive_as_they_are() {
     let args = ["send", own.to_str().unwrap(), "--feed", "files", "--wait"];
     cluster.ask("prod-1", &args).good();
     let inbox = cluster.node("cons-1").inbox();
-    until("all are there", SOON, || files_in(&inbox).len() == names.len());
+    until("all are there", SOON, || {
+        files_in(&inbox).len() == names.len()
+    });
     for name in names {
-        assert_eq!(fs::read(inbox.join(name)).unwrap(), name.as_bytes(), "{name:?}");
+        assert_eq!(
+            fs::read(inbox.join(name)).unwrap(),
+            name.as_bytes(),
+            "{name:?}"
+        );
     }
 }
 
@@ -175,7 +199,15 @@ fn inbox_path_taken_is_rejected_when_the_consumer_says_so() {
     fs::write(inbox.join("taken.txt"), "was here").unwrap();
     cluster.start();
     let path = cluster.write("taken.txt", b"another");
-    let args = ["send", path.to_str().unwrap(), "--feed", "files", "--wait", "--timeout", "15s"];
+    let args = [
+        "send",
+        path.to_str().unwrap(),
+        "--feed",
+        "files",
+        "--wait",
+        "--timeout",
+        "15s",
+    ];
     let said = cluster.ask("prod-1", &args);
     assert_eq!(said.code, 1, "{said:#?}");
     let failed = cluster.transfers("prod-1", &["--state", "failed"]);
@@ -211,7 +243,10 @@ fn what_becomes_of_a_source_is_as_its_feed_says() {
         cluster.wait_until_done("prod-1", 2, SOON);
         let inbox = cluster.node("cons-1").inbox();
         until("both are there", SOON, || files_in(&inbox).len() == 2);
-        assert_eq!(fs::read(inbox.join("sub/small")).unwrap(), random_bytes(1, 100));
+        assert_eq!(
+            fs::read(inbox.join("sub/small")).unwrap(),
+            random_bytes(1, 100)
+        );
         let names = || files_in(&watched).into_keys().collect::<Vec<_>>();
         match after {
             "keep" => assert_eq!(names(), ["large", "sub/small"]),
@@ -245,7 +280,10 @@ fn two_files_of_one_name_both_arrive() {
     cluster.ask("prod-1", &args).good();
     let inbox = cluster.node("cons-1").inbox();
     until("both are there", SOON, || files_in(&inbox).len() == 2);
-    let mut all: Vec<_> = files_in(&inbox).values().map(|path| fs::read(path).unwrap()).collect();
+    let mut all: Vec<_> = files_in(&inbox)
+        .values()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
     all.sort();
     assert_eq!(all, [b"first".to_vec(), b"second".to_vec()]);
 }

@@ -9,7 +9,10 @@ fn the_demonstration_succeeds_and_leaves_nothing() {
     assert_eq!(report["ok"], true);
     assert!(report["files"].as_u64().unwrap() > 2_000);
     let inboxes = report["inboxes"].as_array().unwrap();
-    let copies: u64 = inboxes.iter().map(|row| row["verified"].as_u64().unwrap()).sum();
+    let copies: u64 = inboxes
+        .iter()
+        .map(|row| row["verified"].as_u64().unwrap())
+        .sum();
     assert_eq!(copies, 2 * report["files"].as_u64().unwrap());
     assert!(report["directory"].is_null());
 }
@@ -30,5 +33,8 @@ fn the_demonstration_holds_through_chaos() {
         let of = kills.iter().filter(|kill| kill["role"] == role);
         assert!(of.count() >= 3, "{kills:#?}");
     }
-    assert!(dir.path().join("a file").exists(), "nothing of the user's is touched");
+    assert!(
+        dir.path().join("a file").exists(),
+        "nothing of the user's is touched"
+    );
 }

@@ -122,7 +122,10 @@ fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
     let path = cluster.write("afterwards", &random_bytes(1, 1_000));
     let path = path.to_str().unwrap();
     until("it takes files again", SOON, || {
-        cluster.ask("prod-1", &["send", path, "--feed", "files"]).code == 0
+        cluster
+            .ask("prod-1", &["send", path, "--feed", "files"])
+            .code
+            == 0
     });
     cluster.wait_until_done("prod-1", accepted + 1, SOON);
 }

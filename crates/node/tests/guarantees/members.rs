@@ -16,7 +16,9 @@ fn send(cluster: &Cluster, names: &[&str], size: usize) {
 
 /// Everything in the inbox of a consumer.
 fn names_at(cluster: &Cluster, consumer: &str) -> Vec<String> {
-    files_in(&cluster.node(consumer).inbox()).into_keys().collect()
+    files_in(&cluster.node(consumer).inbox())
+        .into_keys()
+        .collect()
 }
 
 #[test]
@@ -29,14 +31,18 @@ fn a_consumer_that_was_down_gets_what_is_owed_to_it() {
     cluster.start_one("prod-1");
     cluster.start_one("cons-1");
     send(&cluster, &["a", "b", "c"], 1_000);
-    until("who is there has it", SOON, || names_at(&cluster, "cons-1").len() == 3);
+    until("who is there has it", SOON, || {
+        names_at(&cluster, "cons-1").len() == 3
+    });
     assert_eq!(cluster.count("prod-1", "done"), 0, "the other one is owed");
     let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
     let away = nodes.iter().find(|node| node["name"] == "cons-2").unwrap();
     assert_eq!(away["owed_files"], 3, "{away}");
     cluster.start_one("cons-2");
     cluster.wait_until_done("prod-1", 3, SOON);
-    until("it has everything", SOON, || names_at(&cluster, "cons-2").len() == 3);
+    until("it has everything", SOON, || {
+        names_at(&cluster, "cons-2").len() == 3
+    });
 }
 
 #[test]
@@ -82,13 +88,20 @@ fn forget_places_files_elsewhere() {
         let held = names_at(&cluster, "cons-2").len() + names_at(&cluster, "cons-3").len();
         held < 60 && held as u64 == 30 + cluster.count("prod-1", "done")
     });
-    assert!(cluster.count("prod-1", "done") < 30, "some files are owed to cons-1");
+    assert!(
+        cluster.count("prod-1", "done") < 30,
+        "some files are owed to cons-1"
+    );
     cluster.ask("prod-1", &["forget", "cons-1"]).good();
     cluster.wait_until_done("prod-1", 30, SOON);
     for name in ["cons-2", "cons-3"] {
-        until("who is left has everything", SOON, || names_at(&cluster, name).len() == 30);
+        until("who is left has everything", SOON, || {
+            names_at(&cluster, name).len() == 30
+        });
     }
-    cluster.ask("prod-1", &["forget", "cons-7"]).bad(1, &["cons-7"]);
+    cluster
+        .ask("prod-1", &["forget", "cons-7"])
+        .bad(1, &["cons-7"]);
 }
 
 #[test]
@@ -103,7 +116,11 @@ fn a_feed_nobody_consumes_waits_and_status_says_why() {
         feed["queued_files"] == 2 && feed["waiting_reason"].is_string()
     });
     let said = cluster.ask("prod-1", &["status"]).good();
-    assert!(said.out.contains("files") && said.out.contains("consume"), "{}", said.out);
+    assert!(
+        said.out.contains("files") && said.out.contains("consume"),
+        "{}",
+        said.out
+    );
     let waiting = cluster.transfers("prod-1", &["--state", "submitted"]);
     assert_eq!(waiting.len(), 2);
 
@@ -133,7 +150,10 @@ fn a_slow_consumer_delays_only_its_own_files() {
         let explained = cluster.ask("prod-1", &args).good().objects().remove(0);
         explained["chain"][0].as_str().unwrap().to_owned()
     };
-    let fast = names.iter().filter(|name| goes_to(name) == "cons-2").count();
+    let fast = names
+        .iter()
+        .filter(|name| goes_to(name) == "cons-2")
+        .count();
     assert!((1..names.len()).contains(&fast), "both have some");
     until("the fast one has all of its own", SOON, || {
         names_at(&cluster, "cons-2").len() == fast
@@ -157,6 +177,8 @@ fn members_are_listed_and_reloaded_on_sighup() {
     // What was wrong in a config that was reloaded changes nothing.
     fs::write(cluster.node("prod-1").config(), "[nod]").unwrap();
     cluster.hang_up("prod-1");
-    until("it says so", SOON, || cluster.node("prod-1").log().contains("nod"));
+    until("it says so", SOON, || {
+        cluster.node("prod-1").log().contains("nod")
+    });
     assert_eq!(cluster.status("prod-1")["ready"], true);
 }

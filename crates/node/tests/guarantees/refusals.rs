@@ -21,7 +21,9 @@ fn check(cluster: &Cluster) -> crate::cluster::Said {
 fn unknown_config_key_names_the_nearest() {
     let mut cluster = alone("replica = 2");
     check(&cluster).bad(2, &["replica", "replicas", "consign.toml:"]);
-    cluster.start_in_vain("prod-1").bad(2, &["replica", "replicas"]);
+    cluster
+        .start_in_vain("prod-1")
+        .bad(2, &["replica", "replicas"]);
 }
 
 #[test]
@@ -59,7 +61,9 @@ fn data_directory_of_another_node_is_refused() {
     let config = cluster.node("prod-1").config();
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"prod-1\"", "\"prod-2\"")).unwrap();
-    cluster.start_in_vain("prod-1").bad(1, &["prod-1", "prod-2", "data"]);
+    cluster
+        .start_in_vain("prod-1")
+        .bad(1, &["prod-1", "prod-2", "data"]);
 }
 
 #[test]

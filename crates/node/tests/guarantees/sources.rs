@@ -34,12 +34,16 @@ fn ten_thousand_files_dropped_at_once() {
     fs::rename(&aside, watched.join("all")).unwrap();
     cluster.wait_until_done("prod-1", FILES, Duration::from_secs(60));
     let inbox = cluster.node("cons-1").inbox();
-    until("all are there", SOON, || files_in(&inbox).len() as u64 == FILES);
+    until("all are there", SOON, || {
+        files_in(&inbox).len() as u64 == FILES
+    });
     for at in (0..FILES).step_by(97) {
         let there = fs::read(inbox.join(format!("all/{:02}/{at:05}", at % 40))).unwrap();
         assert_eq!(there, at.to_le_bytes());
     }
-    until("the sources are gone", SOON, || files_in(&watched).is_empty());
+    until("the sources are gone", SOON, || {
+        files_in(&watched).is_empty()
+    });
     for name in ["prod-1", "cons-1"] {
         let peak = cluster.node(name).memory_peak();
         assert!(peak < 128 << 20, "{name} used {} MiB", peak >> 20);
@@ -64,9 +68,14 @@ fn symlink_and_fifo_in_the_watched_directory_are_left_and_reported() {
     cluster.wait_until_done("prod-1", 1, SOON);
     for name in ["a-link", "a-fifo"] {
         until("it is reported", SOON, || {
-            cluster.status("prod-1")["problems"].to_string().contains(name)
+            cluster.status("prod-1")["problems"]
+                .to_string()
+                .contains(name)
         });
-        assert!(fs::symlink_metadata(watched.join(name)).is_ok(), "{name} is left");
+        assert!(
+            fs::symlink_metadata(watched.join(name)).is_ok(),
+            "{name} is left"
+        );
     }
     let inbox = cluster.node("cons-1").inbox();
     until("the file is there", SOON, || inbox.join("a-file").exists());
@@ -81,7 +90,9 @@ fn a_name_that_is_not_utf_8_is_left_and_reported() {
     let path = watched.join(std::ffi::OsStr::from_bytes(b"latin-1-\xe9.txt"));
     fs::write(&path, "x").unwrap();
     until("it is reported", SOON, || {
-        cluster.status("prod-1")["problems"].to_string().contains("latin-1")
+        cluster.status("prod-1")["problems"]
+            .to_string()
+            .contains("latin-1")
     });
     assert!(path.exists());
 }
@@ -146,14 +157,22 @@ fn source_changed_while_waiting_fails_loudly_and_can_be_retried() {
     drop(file);
     cluster.start_one("cons-1");
     until("it failed", SOON, || cluster.count("prod-1", "failed") == 1);
-    let failed = cluster.transfers("prod-1", &["--state", "failed"]).remove(0);
+    let failed = cluster
+        .transfers("prod-1", &["--state", "failed"])
+        .remove(0);
     let why = failed["error"].as_str().unwrap();
     assert!(why.contains("changed") && why.contains("hint: "), "{why}");
     let status = cluster.ask("prod-1", &["status"]).good().out;
     assert!(status.contains("failed"), "status tells of it:\n{status}");
-    assert_eq!(files_in(&cluster.node("cons-1").inbox()).len(), 0, "nothing wrong arrived");
+    assert_eq!(
+        files_in(&cluster.node("cons-1").inbox()).len(),
+        0,
+        "nothing wrong arrived"
+    );
 
-    cluster.ask("prod-1", &["retry", failed["id"].as_str().unwrap()]).good();
+    cluster
+        .ask("prod-1", &["retry", failed["id"].as_str().unwrap()])
+        .good();
     until("it was tried again", SOON, || {
         let now = cluster.transfers("prod-1", &[]).remove(0);
         now["state"] == "done" || (now["state"] == "failed" && now["error"].is_string())

@@ -104,6 +104,10 @@ pub(super) enum Work {
 
 /// What can happen.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a happening is moved once, out of the queue"
+)]
 pub(super) enum Happening {
     Start(usize),
     Work(usize, u32, Work),

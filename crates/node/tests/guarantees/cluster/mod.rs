@@ -71,7 +71,9 @@ impl Said {
     #[track_caller]
     pub(crate) fn objects(&self) -> Vec<Value> {
         let lines = self.out.lines();
-        lines.map(|line| serde_json::from_str(line).expect(line)).collect()
+        lines
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
     }
 }
 
@@ -130,7 +132,10 @@ impl Node {
     pub(crate) fn memory_peak(&self) -> u64 {
         let pid = self.process.as_ref().expect("it runs").id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
         let kib = line.split_whitespace().nth(1).unwrap();
         kib.parse::<u64>().unwrap() * 1024
     }
@@ -174,7 +179,10 @@ impl Cluster {
     /// No agents yet.
     pub(crate) fn new() -> Self {
         Self {
-            dir: tempfile::Builder::new().prefix("consign-").tempdir().unwrap(),
+            dir: tempfile::Builder::new()
+                .prefix("consign-")
+                .tempdir()
+                .unwrap(),
             nodes: Vec::new(),
             membership: String::new(),
         }
@@ -196,7 +204,11 @@ impl Cluster {
         let watched = self.dir().join(name).join("watched");
         fs::create_dir_all(&watched).unwrap();
         let lines = lines.replace("WATCHED", watched.to_str().unwrap());
-        self.add(name, false, format!("[[produce]]\nfeed = \"files\"\n{lines}\n"));
+        self.add(
+            name,
+            false,
+            format!("[[produce]]\nfeed = \"files\"\n{lines}\n"),
+        );
     }
 
     /// Adds a node that consumes the feed `files`; `lines` go into its section.
@@ -244,10 +256,17 @@ impl Cluster {
 
     /// Writes everybody's config.
     pub(crate) fn configure(&self) {
-        let members: Vec<_> = self.nodes.iter().map(|node| {
-            let feeds = if node.consumes { "\"files\"" } else { "" };
-            format!("{{ name = {:?}, addr = {:?}, feeds = [{feeds}] }}", node.name, node.addr)
-        }).collect();
+        let members: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let feeds = if node.consumes { "\"files\"" } else { "" };
+                format!(
+                    "{{ name = {:?}, addr = {:?}, feeds = [{feeds}] }}",
+                    node.name, node.addr
+                )
+            })
+            .collect();
         for node in &self.nodes {
             let config = format!(
                 "[node]\nname = {:?}\ndata_dir = {:?}\n\n[listen]\npeer = \"127.0.0.1:{}\"\n\n\
@@ -288,7 +307,8 @@ impl Cluster {
     /// The segments of a node's log, the eldest first.
     pub(crate) fn segments(&self, name: &str) -> Vec<PathBuf> {
         let files = files_in(&self.node(name).data_dir()).into_values();
-        let is_segment = |path: &PathBuf| path.extension().is_some_and(|e| e == "log" || e == "seg");
+        let is_segment =
+            |path: &PathBuf| path.extension().is_some_and(|e| e == "log" || e == "seg");
         let mut segments: Vec<_> = files.filter(is_segment).collect();
         segments.sort();
         segments
@@ -312,7 +332,11 @@ impl Cluster {
     pub(crate) fn wait_for_end(&mut self, name: &str) -> ExitStatus {
         let mut ended = None;
         until(&format!("{name} ends"), SOON, || {
-            let child = self.node_mut(name).process.as_mut().expect("it was started");
+            let child = self
+                .node_mut(name)
+                .process
+                .as_mut()
+                .expect("it was started");
             ended = child.try_wait().unwrap();
             ended.is_some()
         });
@@ -323,7 +347,11 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn wait_until_ready(&mut self, name: &str) {
         until(&format!("{name} is ready"), SOON, || {
-            let child = self.node_mut(name).process.as_mut().expect("it was started");
+            let child = self
+                .node_mut(name)
+                .process
+                .as_mut()
+                .expect("it was started");
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "{name} ended: {ended:?}");
             let said = self.ask(name, &["status", "--json"]);
@@ -358,11 +386,17 @@ impl Cluster {
 
     #[track_caller]
     pub(crate) fn node(&self, name: &str) -> &Node {
-        self.nodes.iter().find(|node| node.name == name).expect(name)
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .expect(name)
     }
 
     fn node_mut(&mut self, name: &str) -> &mut Node {
-        self.nodes.iter_mut().find(|node| node.name == name).expect(name)
+        self.nodes
+            .iter_mut()
+            .find(|node| node.name == name)
+            .expect(name)
     }
 
     /// Runs a command that asks the agent of a node.
@@ -400,9 +434,11 @@ impl Cluster {
     /// Waits until so many of the node's transfers are done.
     #[track_caller]
     pub(crate) fn wait_until_done(&self, name: &str, files: u64, within: Duration) {
-        until(&format!("{files} transfers of {name} are done"), within, || {
-            self.count(name, "done") == files
-        });
+        until(
+            &format!("{files} transfers of {name} are done"),
+            within,
+            || self.count(name, "done") == files,
+        );
     }
 
     /// Writes a file of the test's own.
