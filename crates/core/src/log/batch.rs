@@ -1,9 +1,8 @@
-//! The bytes of a batch: its header, its records' headers and bodies, its payloads.
-
-use bytes::Bytes;
+//! The bytes of a batch: its header, its records' headers and bodies, its payloads; and what must
+//! hold of them to be believed.
 
 use super::Position;
-use super::format::{IndexEntry, Salt, padding, put, u32_at, u64_at};
+use super::format::{ALIGN, Salt, padding, put, u32_at, u64_at};
 use crate::limits;
 
 /// Length of a batch header, and so of an empty batch, a marker.
@@ -133,7 +132,7 @@ pub(super) struct PayloadAt {
 
 impl PayloadAt {
     pub(super) fn padded_bytes(&self) -> u64 {
-        u64::from(self.bytes).next_multiple_of(super::format::ALIGN)
+        u64::from(self.bytes).next_multiple_of(ALIGN)
     }
 
     /// Whether `padded` is what was written for the record at `record_at`.
@@ -161,7 +160,7 @@ pub(super) fn head_bytes(
     if body > limits::RECORD_BYTES_MAX {
         return Err("a record's length is impossible");
     }
-    Ok((RECORD_HEADER_BYTES as usize + body).next_multiple_of(super::format::ALIGN as usize))
+    Ok((RECORD_HEADER_BYTES as usize + body).next_multiple_of(ALIGN as usize))
 }
 
 impl<'a> RawRecord<'a> {
@@ -216,127 +215,4 @@ pub(super) fn decode_heads<'a>(
         return Err((batch.at, "a batch does not hold what its header says"));
     }
     Ok(records)
-}
-
-/// A batch in the making: records are encoded at once, payloads are held until it is finished.
-#[derive(Debug, Default)]
-pub(super) struct BatchBuilder {
-    at: u32,
-    heads: Vec<u8>,
-    records: Vec<Pending>,
-    payload_bytes: u64,
-    out: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    /// Where its header is in `heads`.
-    head: usize,
-    payload: Option<Bytes>,
-}
-
-impl BatchBuilder {
-    /// Begins a batch at offset `at`. What was in the builder is discarded, its memory kept.
-    pub(super) fn begin(&mut self, at: u32) {
-        self.at = at;
-        self.heads.clear();
-        self.records.clear();
-        self.payload_bytes = 0;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Length of the batch if it were finished now, in bytes.
-    pub(super) fn total_bytes(&self) -> u64 {
-        u64::from(BATCH_HEADER_BYTES) + self.heads.len() as u64 + self.payload_bytes
-    }
-
-    /// Adds a record, whose body `encode` appends. Returns its offset in the segment. The caller has
-    /// seen to it that the batch stays within its bounds.
-    pub(super) fn push(
-        &mut self,
-        kind: u8,
-        version: u8,
-        payload: Option<Bytes>,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> u32 {
-        let head = self.heads.len();
-        let mut fixed = [0; RECORD_HEADER_BYTES as usize];
-        fixed[8] = kind;
-        fixed[9] = version;
-        self.heads.extend_from_slice(&fixed);
-        encode(&mut self.heads);
-        let body_bytes = (self.heads.len() - head - fixed.len()) as u32;
-        put(&mut self.heads[head..], 4, &body_bytes.to_le_bytes());
-        let pad = padding(self.heads.len() as u64) as usize;
-        self.heads.resize(self.heads.len() + pad, 0);
-        if let Some(payload) = &payload {
-            let len = payload.len() as u64;
-            self.payload_bytes += len + padding(len);
-        }
-        self.records.push(Pending { head, payload });
-        self.at + BATCH_HEADER_BYTES + head as u32
-    }
-
-    /// The whole batch, and its entry in the segment's index.
-    pub(super) fn finish(
-        &mut self,
-        segment: u32,
-        salt: Salt,
-        synced_through: Position,
-        oldest: u32,
-    ) -> (&[u8], IndexEntry) {
-        let header = BatchHeader {
-            at: self.at,
-            total_bytes: self.total_bytes() as u32,
-            heads_bytes: self.heads.len() as u32,
-            records: self.records.len() as u32,
-            synced_through,
-            oldest,
-        };
-        let (encoded, sum) = header.encode(segment, salt);
-        self.out.clear();
-        self.out.reserve(header.total_bytes as usize);
-        self.out.extend_from_slice(&encoded);
-        self.out.extend_from_slice(&self.heads);
-        for (i, record) in self.records.iter().enumerate() {
-            let record_at = header.heads_at() + record.head as u32;
-            let head_end = self
-                .records
-                .get(i + 1)
-                .map_or(self.heads.len(), |next| next.head);
-            let head =
-                BATCH_HEADER_BYTES as usize + record.head..BATCH_HEADER_BYTES as usize + head_end;
-            if let Some(payload) = &record.payload {
-                let from = self.out.len();
-                self.out.extend_from_slice(payload);
-                self.out.resize(
-                    from + payload.len() + padding(payload.len() as u64) as usize,
-                    0,
-                );
-                let sum = salt.sum(record_at, &self.out[from..]);
-                let head = &mut self.out[head.clone()];
-                put(head, 12, &(payload.len() as u32).to_le_bytes());
-                put(head, 16, &(self.at + from as u32).to_le_bytes());
-                put(head, 20, &sum.to_le_bytes());
-            }
-            let head = &mut self.out[head];
-            let sum = salt.sum(record_at, &head[4..]);
-            put(head, 0, &sum.to_le_bytes());
-        }
-        assert_eq!(
-            self.out.len(),
-            header.total_bytes as usize,
-            "a batch's length"
-        );
-        let entry = IndexEntry {
-            at: header.at,
-            total_bytes: header.total_bytes,
-            heads_bytes: header.heads_bytes,
-            sum,
-        };
-        (&self.out, entry)
-    }
 }

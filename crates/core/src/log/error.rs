@@ -48,9 +48,10 @@ pub enum LogError {
         /// What the decoder says.
         source: BadRecord,
     },
-    /// A file operation failed. From a read, nothing has changed and it may be tried again. From
-    /// anything that writes, the log is poisoned: what was not committed may or may not be in it,
-    /// every later call fails with this same error, and only opening it again helps.
+    /// A file operation failed. From reading a record, making the reserve or removing a dropped
+    /// segment, the log is as it was and it may be tried again. From anything else the log is
+    /// poisoned: what was not committed may or may not be in it, every later call fails with this
+    /// same error, and only opening it again helps.
     #[error("cannot {what} {}: {source}; hint: check the disk and its mount, then restart the agent", path.display())]
     Io {
         /// What was being done.

@@ -268,3 +268,97 @@ pub(super) fn first_position(id: u32) -> Position {
         offset: HEADER_BYTES,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> impl Strategy<Value = SegmentHeader> {
+        let previous = prop_oneof![
+            Just(Previous::None),
+            any::<(u32, u64, u32)>().prop_map(|(end, salt, seal)| Previous::Sealed {
+                end,
+                salt: Salt(salt),
+                seal
+            }),
+            any::<(u32, u64)>().prop_map(|(end, salt)| Previous::Cut {
+                end,
+                salt: Salt(salt)
+            }),
+        ];
+        let born_end = HEADER_BYTES..=1 << 20;
+        let numbers = (any::<u32>(), any::<u32>(), any::<u64>(), born_end);
+        (numbers, previous).prop_map(|((id, oldest, salt, born_end), previous)| SegmentHeader {
+            id,
+            oldest,
+            salt: Salt(salt),
+            size: 1 << 20,
+            born_end,
+            previous,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_header_is_read_as_it_was_written(header in header()) {
+            prop_assert_eq!(SegmentHeader::decode(&header.encode(), header.id), Ok(header));
+        }
+
+        #[test]
+        fn a_segment_header_with_any_bit_flipped_is_damage(
+            header in header(),
+            bit in 0usize..HEADER_BYTES as usize * 8,
+        ) {
+            let mut bytes = header.encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let read = SegmentHeader::decode(&bytes, header.id);
+            prop_assert!(matches!(read, Err(BadHeader::Flaw(_))), "{:?}", read);
+        }
+
+        #[test]
+        fn a_seal_is_read_as_it_was_written_and_not_otherwise(
+            lengths in vec((0u32..50, 0u32..50), 0..20),
+            salt in any::<u64>(),
+            bit in any::<prop::sample::Index>(),
+        ) {
+            let (id, size, salt) = (3, 1 << 16, Salt(salt));
+            let mut at = HEADER_BYTES;
+            let entries: Vec<_> = lengths
+                .into_iter()
+                .map(|(total, heads_bytes)| {
+                    let entry = IndexEntry { at, total_bytes: 48 + total * 8, heads_bytes, sum: at ^ 1 };
+                    at += entry.total_bytes;
+                    entry
+                })
+                .collect();
+            let (mut bytes, sum) = encode_seal(id, salt, size, &entries);
+            let trailer = bytes.last_chunk().unwrap();
+            prop_assert_eq!(trailer_batches(trailer, id, size), Some(entries.len() as u32));
+            prop_assert_eq!(decode_seal(&bytes, salt, size), Ok((entries, sum)));
+            let bit = bit.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode_seal(&bytes, salt, size).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named_as_such() {
+        let header = SegmentHeader {
+            id: 1,
+            oldest: 1,
+            salt: Salt(1),
+            size: 4096,
+            born_end: HEADER_BYTES,
+            previous: Previous::None,
+        };
+        let mut bytes = header.encode();
+        put(&mut bytes, 8, &(FORMAT + 1).to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..HEADER_SUM_AT]);
+        put(&mut bytes, HEADER_SUM_AT, &sum.to_le_bytes());
+        let read = SegmentHeader::decode(&bytes, 1);
+        assert_eq!(read, Err(BadHeader::Newer(FORMAT + 1)));
+    }
+}

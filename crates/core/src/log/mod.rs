@@ -18,11 +18,14 @@
 //! Deliberately absent: what the records mean, which segments still hold something live, threads,
 //! and a lock on the directory. The caller is the one writer.
 
+mod active;
 mod batch;
+mod builder;
 mod error;
 mod format;
 mod reader;
 mod recovery;
+mod replay;
 mod reserve;
 mod segment;
 mod tail;

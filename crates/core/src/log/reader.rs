@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Position;
 use super::batch::{RECORD_HEADER_BYTES, RawRecord, head_bytes};
 use super::error::{LogError, Unsound};
-use super::recovery::decode;
+use super::replay::decode;
 use super::segment::Segment;
 use crate::disk::Disk;
 use crate::limits;

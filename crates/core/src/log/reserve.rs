@@ -27,6 +27,48 @@ const REFUGE_SHARE: u64 = 8;
 /// How many bytes are zeroed by one write.
 const ZERO_STEP_BYTES: usize = 1 << 20;
 
+/// The reserve of an open log.
+#[derive(Debug, Default)]
+pub(super) struct Reserve {
+    spare: Option<Unnamed>,
+    refuge: Option<Unnamed>,
+}
+
+impl Reserve {
+    pub(super) fn is_whole(&self) -> bool {
+        self.spare.is_some() && self.refuge.is_some()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let files = self.spare.iter().chain(&self.refuge);
+        files.map(|file| u64::from(file.size)).sum()
+    }
+
+    pub(super) fn take_spare(&mut self) -> Option<Unnamed> {
+        self.spare.take()
+    }
+
+    /// Makes what is missing, the refuge first. On a full disk it stays missing, which is no error.
+    pub(super) fn fill(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        settings: &LogSettings,
+    ) -> Result<(), LogError> {
+        let set_aside = |name, size| match make(disk, dir, name, size) {
+            Err(LogError::Full { .. }) => Ok(None),
+            made => made.map(Some),
+        };
+        if self.refuge.is_none() {
+            self.refuge = set_aside(REFUGE, refuge_bytes(settings))?;
+        }
+        if self.spare.is_none() && self.refuge.is_some() {
+            self.spare = set_aside(SPARE, settings.segment_bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Length of the refuge, in bytes.
 pub(super) fn refuge_bytes(settings: &LogSettings) -> u64 {
     let share = settings.segment_bytes / REFUGE_SHARE;
@@ -88,9 +130,10 @@ fn is_full(error: &io::Error) -> bool {
 /// Gives `file`, of `before` bytes, exactly `size` bytes, all of them allocated and zero. Zeroes are
 /// written and not only reserved, since filesystems sync a write into written space faster.
 fn zero(file: &Arc<dyn File>, before: u64, size: u64) -> io::Result<()> {
-    if before > size {
-        file.set_len(size)?;
-    }
+    // An earlier life may have failed to sync this file, so that its length is only in the cache,
+    // and a sync would leave it there. A change makes it be written.
+    let before = before.min(size).saturating_sub(1);
+    file.set_len(before)?;
     file.allocate(size)?;
     let zeroes = vec![0; ZERO_STEP_BYTES.min(size as usize)];
     let mut found = zeroes.clone();

@@ -1,13 +1,14 @@
 //! One segment's file: its name, its verified reading, and how a new one comes to its name.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::batch::{BATCH_HEADER_BYTES, BatchHeader, PayloadAt, RawRecord, decode_heads};
 use super::error::{LogError, Unsound};
 use super::format::{
-    BadHeader, FORMAT, HEADER_BYTES, IndexEntry, Previous, SegmentHeader, TRAILER_BYTES,
-    decode_seal, seal_bytes, trailer_batches,
+    BadHeader, FORMAT, HEADER_BYTES, IndexEntry, SegmentHeader, TRAILER_BYTES, decode_seal,
+    seal_bytes, trailer_batches,
 };
 use crate::disk::{Disk, File, OpenMode};
 
@@ -27,6 +28,22 @@ pub(super) fn id_of(name: &str) -> Option<u32> {
         .then(|| digits.parse().ok())
         .flatten()
         .filter(|&id| id > 0)
+}
+
+/// The number after `id`.
+pub(super) fn next_id(id: u32) -> u32 {
+    id.checked_add(1)
+        .expect("four thousand million segments are never written")
+}
+
+/// Removes a file; one that is gone already is fine.
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An open segment whose header is sound.
@@ -194,13 +211,5 @@ impl Unnamed {
         // new segment, and the previous one has not been touched.
         disk.sync_dir(dir)
             .map_err(|source| LogError::sync(dir, source))
-    }
-}
-
-/// Where the batches of the segment before `header` end, and its salt.
-pub(super) fn predecessor(header: &SegmentHeader) -> Option<(u32, super::format::Salt)> {
-    match header.previous {
-        Previous::None => None,
-        Previous::Sealed { end, salt, .. } | Previous::Cut { end, salt } => Some((end, salt)),
     }
 }

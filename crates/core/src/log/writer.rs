@@ -7,80 +7,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{BATCH_HEADER_BYTES, BatchBuilder, record_bytes};
+use super::active::{Active, KEPT_MARKERS, room_bytes};
+use super::batch::{BATCH_HEADER_BYTES, record_bytes};
+use super::builder::BatchBuilder;
 use super::error::LogError;
-use super::format::{
-    HEADER_BYTES, INDEX_ENTRY_BYTES, IndexEntry, Previous, Salt, SegmentHeader, encode_seal,
-    first_position, seal_bytes,
-};
+use super::format::{HEADER_BYTES, Salt, SegmentHeader};
 use super::reader::{LogReader, Shared};
-use super::recovery::{self, Recovery, next_id, remove};
-use super::segment::{Unnamed, path_of};
-use super::{LogSettings, Payload, Position, reserve};
-use crate::disk::{Disk, File};
+use super::recovery::{self, Recovery};
+use super::reserve::Reserve;
+use super::segment::{Unnamed, next_id, path_of, remove};
+use super::{LogSettings, Payload, Position};
+use crate::disk::Disk;
 use crate::limits;
 use crate::record::{RECORD_VERSION, Record};
 
 /// Size at which a batch is written although nobody has asked for it, in bytes: large enough that
 /// its header and its call cost nothing, small enough to be still in the processor's cache.
 const BATCH_BYTES_AIM: u64 = 1 << 20;
-
-/// Markers that always find room behind the last batch of a segment: one for an idle log, the rest
-/// for drops, which must work on a full disk since they are what makes room there.
-const KEPT_MARKERS: u64 = 4;
-
-const MARKER_ROOM_BYTES: u64 = BATCH_HEADER_BYTES as u64 + INDEX_ENTRY_BYTES;
-
-/// What must stay free behind the last of so many batches of a segment, in bytes.
-pub(super) fn room_bytes(batches: u64) -> u64 {
-    KEPT_MARKERS * MARKER_ROOM_BYTES + seal_bytes(batches)
-}
-
-/// The segment that is appended to.
-#[derive(Debug)]
-pub(super) struct Active {
-    pub(super) id: u32,
-    pub(super) size: u32,
-    salt: Salt,
-    file: Arc<dyn File>,
-    path: PathBuf,
-    /// Where the next batch goes.
-    end: u32,
-    index: Vec<IndexEntry>,
-}
-
-impl Active {
-    /// A segment that was just installed, and is synced.
-    pub(super) fn new(
-        dir: &Path,
-        file: &Unnamed,
-        header: &SegmentHeader,
-        index: Vec<IndexEntry>,
-    ) -> Self {
-        Self {
-            id: header.id,
-            size: header.size,
-            salt: header.salt,
-            file: file.file.clone(),
-            path: path_of(dir, header.id),
-            end: header.born_end,
-            index,
-        }
-    }
-
-    fn position(&self) -> Position {
-        Position {
-            segment: self.id,
-            offset: self.end,
-        }
-    }
-
-    /// Whether a batch fits, and so many markers behind it.
-    fn fits(&self, batch_bytes: u64, markers: u64) -> bool {
-        let seal = seal_bytes(self.index.len() as u64 + 1);
-        u64::from(self.end) + batch_bytes + markers * MARKER_ROOM_BYTES + seal <= self.size.into()
-    }
-}
 
 /// The intent log, open for appending. One writer owns it; [`LogReader`]s may be anywhere.
 ///
@@ -105,10 +48,7 @@ pub struct Log {
     oldest: u32,
     /// The segments' files with their lengths, dropped ones that could not be removed included.
     segments: BTreeMap<u32, u64>,
-    /// The next segment.
-    spare: Option<Unnamed>,
-    /// Whether a recovery on a full disk would find its space.
-    refuge: bool,
+    reserve: Reserve,
     poison: Option<LogError>,
 }
 
@@ -141,7 +81,7 @@ impl Log {
     ) -> Result<Self, LogError> {
         let synced = active.position();
         let mut pending = BatchBuilder::default();
-        pending.begin(active.end);
+        pending.begin(synced.offset);
         let mut log = Self {
             shared: Arc::new(Shared::new(disk.clone(), dir.to_owned(), synced, oldest)),
             disk,
@@ -154,11 +94,10 @@ impl Log {
             dirty: false,
             oldest,
             segments,
-            spare: None,
-            refuge: false,
+            reserve: Reserve::default(),
             poison: None,
         };
-        log.ensure_reserve()?;
+        log.refill()?;
         Ok(log)
     }
 
@@ -167,8 +106,9 @@ impl Log {
     /// after [`Self::flush`] or [`Self::commit`].
     ///
     /// # Errors
-    /// [`LogError::Full`] and [`LogError::RecordTooLarge`] change nothing; so does an error in reading
-    /// the payload that is to be copied. All others poison the log.
+    /// [`LogError::Full`] and [`LogError::RecordTooLarge`] change nothing; nor does an error in reading
+    /// the payload that is to be copied, or in making space for the next segment. All others poison
+    /// the log.
     pub fn append(&mut self, record: &Record, payload: Payload) -> Result<Position, LogError> {
         self.check()?;
         let payload = self.resolve(payload)?;
@@ -192,11 +132,9 @@ impl Log {
             offset,
         };
         if self.pending.total_bytes() >= BATCH_BYTES_AIM {
-            let at = self.active.end;
+            let from = self.active.position();
             self.write_pending()?;
-            self.active
-                .file
-                .write_behind(at.into(), u64::from(self.active.end - at));
+            self.active.write_behind(from);
         }
         Ok(position)
     }
@@ -235,12 +173,9 @@ impl Log {
     pub fn mark_idle(&mut self) -> Result<bool, LogError> {
         self.check()?;
         let idle = self.pending.is_empty() && !self.dirty;
-        let useful = idle && self.proven < self.synced;
-        if !useful
-            || !self
-                .active
-                .fits(BATCH_HEADER_BYTES.into(), KEPT_MARKERS - 1)
-        {
+        let marker_bytes = u64::from(BATCH_HEADER_BYTES);
+        let fits = self.active.fits(marker_bytes, KEPT_MARKERS - 1);
+        if !idle || self.proven == self.synced || !fits {
             return Ok(false);
         }
         self.write_batch()?;
@@ -252,7 +187,7 @@ impl Log {
     /// [`Self::ensure_reserve`] from time to time.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.refuge && self.spare.is_some()
+        self.reserve.is_whole()
     }
 
     /// Makes what is missing of the reserve, up to a whole segment, which writes and syncs that many
@@ -263,21 +198,8 @@ impl Log {
     /// poisons it.
     pub fn ensure_reserve(&mut self) -> Result<bool, LogError> {
         self.check()?;
-        if !self.refuge {
-            let size = reserve::refuge_bytes(&self.settings);
-            self.refuge = self.set_aside(reserve::REFUGE, size)?.is_some();
-        }
-        if self.refuge && self.spare.is_none() {
-            self.spare = self.set_aside(reserve::SPARE, self.settings.segment_bytes)?;
-        }
-        Ok(self.has_room())
-    }
-
-    /// Makes a file of the reserve; `None` on a full disk.
-    fn set_aside(&mut self, name: &str, size: u64) -> Result<Option<Unnamed>, LogError> {
-        match reserve::make(&*self.disk, &self.dir, name, size) {
-            Ok(made) => Ok(Some(made)),
-            Err(LogError::Full { .. }) => Ok(None),
+        match self.reserve.fill(&*self.disk, &self.dir, &self.settings) {
+            Ok(()) => Ok(self.has_room()),
             Err(error @ LogError::SyncFailed { .. }) => Err(self.poisoned(error)),
             Err(error) => Err(error),
         }
@@ -304,9 +226,7 @@ impl Log {
     /// The length of all segments and the reserve, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        let spare = self.spare.as_ref().map_or(0, |spare| spare.size.into());
-        let refuge = u64::from(self.refuge) * reserve::refuge_bytes(&self.settings);
-        self.segments.values().sum::<u64>() + spare + refuge
+        self.segments.values().sum::<u64>() + self.reserve.bytes()
     }
 
     /// Drops the segments below `segment`, or below the current one, in which nothing is live any
@@ -395,29 +315,19 @@ impl Log {
 
     /// Writes the pending records as a batch, or a marker when there are none.
     fn write_batch(&mut self) -> Result<(), LogError> {
-        let active = &mut self.active;
-        let (bytes, entry) = self
-            .pending
-            .finish(active.id, active.salt, self.synced, self.oldest);
-        if let Err(source) = active.file.write_all_at(bytes, active.end.into()) {
-            let error = LogError::io("write", &active.path, source);
-            return Err(self.poisoned(error));
-        }
-        active.end += entry.total_bytes;
-        active.index.push(entry);
         self.dirty |= !self.pending.is_empty();
+        let written = self
+            .active
+            .write(&mut self.pending, self.synced, self.oldest);
+        written.map_err(|error| self.poisoned(error))?;
         self.proven = self.synced;
-        self.pending.begin(active.end);
-        self.shared.written_to(active.position());
+        self.shared.written_to(self.active.position());
         Ok(())
     }
 
     /// Syncs the active segment. What a crash before it loses, each caller says.
     fn sync(&mut self) -> Result<(), LogError> {
-        if let Err(source) = self.active.file.sync() {
-            let error = LogError::sync(&self.active.path, source);
-            return Err(self.poisoned(error));
-        }
+        self.active.sync().map_err(|error| self.poisoned(error))?;
         self.synced = self.active.position();
         self.dirty = false;
         Ok(())
@@ -425,9 +335,12 @@ impl Log {
 
     /// Seals the active segment and begins the next one.
     fn roll(&mut self) -> Result<(), LogError> {
-        let next = self.take_spare()?;
+        let next = self.next_spare()?;
         self.write_pending()?;
-        let seal = self.seal()?;
+        let previous = self.active.seal().map_err(|error| self.poisoned(error))?;
+        // A crash before this sync loses records that nobody was told of, and perhaps the seal: the
+        // segment is still the newest one then, and recovery needs no seal.
+        self.sync()?;
         let id = next_id(self.active.id);
         let header = SegmentHeader {
             id,
@@ -435,52 +348,37 @@ impl Log {
             salt: Salt::draw(self.settings.seed, id),
             size: next.size,
             born_end: HEADER_BYTES,
-            previous: Previous::Sealed {
-                end: self.active.end,
-                salt: self.active.salt,
-                seal,
-            },
+            previous,
         };
-        if let Err(error) = next.install(&*self.disk, &self.dir, &header) {
-            return Err(self.poisoned(error));
-        }
+        next.install(&*self.disk, &self.dir, &header)
+            .map_err(|error| self.poisoned(error))?;
         self.active = Active::new(&self.dir, &next, &header, Vec::new());
         self.segments.insert(id, next.size.into());
-        self.synced = first_position(id);
+        self.synced = self.active.position();
         self.proven = self.synced;
-        self.pending.begin(self.active.end);
+        self.pending.begin(self.synced.offset);
         self.shared.written_to(self.synced);
-        match self.ensure_reserve() {
-            Err(error @ LogError::SyncFailed { .. }) => Err(error),
-            // Without a spare, `has_room` says so, and the caller's own try names the reason.
-            _ => Ok(()),
-        }
+        self.refill()
     }
 
     /// The file for the next segment.
-    fn take_spare(&mut self) -> Result<Unnamed, LogError> {
-        if self.spare.is_none() {
-            self.ensure_reserve()?;
+    fn next_spare(&mut self) -> Result<Unnamed, LogError> {
+        if let Some(spare) = self.reserve.take_spare() {
+            return Ok(spare);
         }
-        self.spare.take().ok_or_else(|| LogError::Full {
+        self.ensure_reserve()?;
+        self.reserve.take_spare().ok_or_else(|| LogError::Full {
             path: self.dir.clone(),
             needed_bytes: self.settings.segment_bytes,
         })
     }
 
-    /// Writes the index behind the active segment's batches and syncs all of it. Returns the seal's
-    /// checksum.
-    fn seal(&mut self) -> Result<u32, LogError> {
-        let active = &self.active;
-        let (bytes, sum) = encode_seal(active.id, active.salt, active.size, &active.index);
-        let at = u64::from(active.size) - bytes.len() as u64;
-        if let Err(source) = active.file.write_all_at(&bytes, at) {
-            let error = LogError::io("write", &active.path, source);
-            return Err(self.poisoned(error));
+    /// Makes the reserve where it can be made. Without one, `has_room` says so, and the caller's own
+    /// try names the reason.
+    fn refill(&mut self) -> Result<(), LogError> {
+        match self.ensure_reserve() {
+            Err(error @ LogError::SyncFailed { .. }) => Err(error),
+            _ => Ok(()),
         }
-        // A crash before this sync loses records that nobody was told of, and perhaps the seal: the
-        // segment is still the newest one then, and recovery needs no seal.
-        self.sync()?;
-        Ok(sum)
     }
 }

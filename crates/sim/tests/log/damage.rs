@@ -1,6 +1,6 @@
 //! Damage: what was proven synced and is not there is reported, and nothing is cut for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use consign_core::log::{LogError, LogSettings};
 use consign_sim::disk::SimDisk;
@@ -12,7 +12,15 @@ const SEGMENT: u64 = LogSettings::SEGMENT_BYTES_LEAST + 512;
 /// A log in use: a sealed segment, one that a recovery cut, and one that is appended to, all
 /// committed and proven.
 fn proven_log() -> (SimDisk, Vec<u64>) {
+    proven_log_after(0)
+}
+
+/// That log, on a disk that had done so many things before.
+fn proven_log_after(ops: u64) -> (SimDisk, Vec<u64>) {
     let disk = new_disk(1);
+    for _ in 0..ops {
+        disk.mount().create_dir(Path::new("/data")).unwrap();
+    }
     let mut model = Model::new();
     let run = |opened: &mut Opened, model: &mut Model, steps: &[Step]| {
         for &step in steps {
@@ -175,6 +183,22 @@ fn swapped_segments_are_reported() {
     disk.tamper(&first, |bytes| *bytes = third_bytes);
     disk.tamper(&third, |bytes| *bytes = first_bytes);
     assert_eq!(outcome(&disk, &committed), Outcome::Reported);
+}
+
+#[test]
+fn a_segment_of_another_log_is_reported() {
+    let (disk, committed) = proven_log();
+    for id in [1, 2, 3] {
+        // The same records, under other salts.
+        let (other, _) = proven_log_after(1);
+        let bytes = other.bytes(&segment(id)).unwrap();
+        let disk = tampered(&disk, &segment(id), |own| *own = bytes);
+        assert_eq!(
+            outcome(&disk, &committed),
+            Outcome::Reported,
+            "segment {id}"
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Disks that fail.
 
 use consign_core::log::{LogError, LogSettings};
+use consign_sim::rng::Rng;
 
 use crate::world::{Model, Step, append, new_disk, open};
 
@@ -68,4 +69,27 @@ fn every_error_ends_in_a_hint() {
     disk.fail_write(0);
     append(&mut log, 0).unwrap();
     assert!(log.flush().unwrap_err().to_string().contains("; hint: "));
+}
+
+/// A sync that fails as the spare is made leaves its length in the cache only, where the next life
+/// finds it.
+#[test]
+fn a_spare_that_an_earlier_life_failed_to_sync_becomes_a_whole_segment() {
+    for seed in 0..20 {
+        for nth in 0..4 {
+            let disk = new_disk(seed);
+            disk.fail_sync(nth);
+            drop(open(&disk, SEGMENT));
+            disk.kill();
+            let mut log = open(&disk, SEGMENT).unwrap().log;
+            let mut model = Model::new();
+            for step in [Step::Append(30), Step::Commit] {
+                model.step(&mut log, step).unwrap();
+            }
+            disk.power_cut(&mut Rng::new(seed));
+            let opened = open(&disk, SEGMENT).unwrap();
+            model.check(&opened);
+            opened.assert_readable();
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod crashes;
 mod damage;
 mod faults;
+mod fixture;
 mod reading;
 mod space;
 mod world;
