@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::TransferKey;
+use crate::limits;
 use crate::log::{Payload, Position};
 use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
@@ -132,9 +133,10 @@ impl Producer {
         placed: Option<Placed>,
         at: Position,
     ) {
-        let payload = match payload_bytes(submitted.spec.size) {
-            0 => Payload::None,
-            _ => Payload::CopyOf(at),
+        // An empty file has a payload too, an empty one.
+        let payload = match submitted.spec.size <= limits::SMALL_FILE_BYTES_MAX {
+            true => Payload::CopyOf(at),
+            false => Payload::None,
         };
         self.append_with(
             Record::Submitted(submitted),
