@@ -62,6 +62,8 @@ impl Producer {
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
         if transfer.legs.iter().any(|leg| leg.tried) {
             transfer.attempt = Attempt(transfer.attempt.0 + 1);
+            // It must not be used again after the transfer has left memory and come back.
+            transfer.dirty = true;
         }
         transfer.chain.clear();
         transfer.become_(Stage::Opening {

@@ -18,6 +18,7 @@ impl Producer {
         let again = transfer.legs.iter().any(|leg| leg.tried);
         if again {
             transfer.attempt = Attempt(transfer.attempt.0 + 1);
+            transfer.dirty = true;
         }
         transfer.become_(Stage::Streaming);
         let mut push = Vec::new();
