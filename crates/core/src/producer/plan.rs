@@ -283,10 +283,9 @@ impl Producer {
     }
 
     pub(super) fn begin_placed(&mut self, key: TransferKey) {
+        // Whoever was dropped may have been the last that was waited for.
         if self.stage_of(key) == Some(&Stage::Placing) {
-            let transfer = self.active.get_mut(&key).expect("it has a stage");
-            transfer.become_(Stage::Queued);
-            self.start_attempt(key);
+            self.conclude(key);
         }
     }
 
