@@ -180,12 +180,19 @@ impl Consumer {
             self.promised.get(&at).is_some_and(|other| other != slot)
         };
         let path = if free && !promised(wished.as_str()) {
-            wished
+            wished.clone()
         } else if must_rename || inbox.policy.on_conflict == OnConflict::Rename {
             conflict_name(&wished, &id)
         } else {
             return None;
         };
+        if path != wished {
+            // It may have been promised the wished path before something else took it.
+            let at = (feed.clone(), wished.as_str().to_owned());
+            if self.promised.get(&at) == Some(slot) {
+                self.promised.remove(&at);
+            }
+        }
         let path = path.as_str().to_owned();
         self.promised.insert((feed, path.clone()), slot.clone());
         Some(path)
