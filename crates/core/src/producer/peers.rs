@@ -20,6 +20,9 @@ impl Producer {
             return;
         }
         self.lose_all_legs(node);
+        if self.was_given_up(node) {
+            self.wake_short();
+        }
         let destination = self.destinations.at(node, now);
         destination.session = Some((session, incarnation));
         destination.down_since = None;
@@ -110,6 +113,24 @@ impl Producer {
         for node in gone {
             self.place_anew(&node, limits::SMALL_ACTIVE_MAX);
         }
+        self.wake_short();
+    }
+
+    /// Whether placements have been made without a consumer since it was unreachable for longer
+    /// than some feed's patience.
+    fn was_given_up(&self, node: &NodeName) -> bool {
+        let Some(destination) = self.destinations.get(node) else {
+            return false;
+        };
+        self.queue.feeds.iter().any(|feed| {
+            let rules = feed.rules.as_ref();
+            let patience = rules.and_then(|rules| rules.policy.replace_after_ms);
+            destination.gone_longer_than(patience, self.now)
+        })
+    }
+
+    /// There may be somebody for those that want more consumers than there were.
+    fn wake_short(&mut self) {
         for key in std::mem::take(&mut self.short) {
             self.wake(key);
         }
