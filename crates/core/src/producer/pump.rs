@@ -109,6 +109,7 @@ impl Producer {
     pub(super) fn feed_can_start(&self, feed: &FeedName) -> bool {
         self.view
             .accepting(feed)
+            .filter(|member| !self.forgotten.contains(&member.name))
             .any(|member| self.destinations.ready(&member.name, self.now))
     }
 
