@@ -3,7 +3,7 @@
 use crate::consumer::large::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, Wanted};
-use crate::ids::{Attempt, Fence, NodeName, Slot, SlotId, Start};
+use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
 use crate::log::{Payload, Position};
 use crate::record::{Record, SlotAbandoned, SlotsClosed};
 use crate::spec::FileSpec;
@@ -217,9 +217,15 @@ impl Consumer {
     /// A producer is gone for good: what it left half done is given up, and nothing of it is
     /// remembered once all that was saved is published.
     pub(super) fn on_forget(&mut self, node: &NodeName) {
-        let Some(peer) = self.peers.get(node) else {
+        let Some(peer) = self.peers.get_mut(node) else {
             return;
         };
+        // What of it is still on its way is of a life that this node has not heard of.
+        peer.session = None;
+        peer.incarnation = Incarnation(0);
+        if let Some(position) = peer.recorded.take() {
+            self.live.remove(position, 0);
+        }
         let starts: Vec<Start> = peer.tables.keys().copied().collect();
         for start in starts {
             self.close_start(node, start);

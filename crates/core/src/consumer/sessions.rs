@@ -70,7 +70,10 @@ impl Consumer {
     }
 
     pub(super) fn note_peer(&mut self, node: &NodeName, position: Position) {
-        if let Some(peer) = self.peers.get_mut(node) {
+        // One that was forgotten in the meantime has nothing to be remembered.
+        if let Some(peer) = self.peers.get_mut(node)
+            && peer.incarnation != Incarnation(0)
+        {
             if let Some(old) = peer.recorded.replace(position) {
                 self.live.remove(old, 0);
             }
