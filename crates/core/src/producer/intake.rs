@@ -191,6 +191,12 @@ impl Producer {
 
     /// Takes a transfer out of memory. Its state in the log is current.
     pub(super) fn put_to_rest(&mut self, key: TransferKey, rest: Rest) {
+        // While its state was being written, a consumer may have gone for good, or come: nothing
+        // else would take it up again.
+        let rest = match rest {
+            Rest::Parked if self.plan(&self.active[&key]).is_some() => Rest::Fresh,
+            other => other,
+        };
         let transfer = self.deactivate(key).expect("it is in memory");
         let submitted = transfer.submitted.expect("it is synced");
         let feed = self.queue.feed_index(&transfer.feed);

@@ -18,7 +18,7 @@ use crate::wire::{Abandon, Leg, Message};
 
 /// A change of placement.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     add: Vec<NodeName>,
     drop: Vec<NodeName>,
     short: bool,
@@ -51,7 +51,7 @@ impl Producer {
     }
 
     /// What should change about a transfer's consumers; `None` when nothing.
-    fn plan(&self, transfer: &Transfer) -> Option<Plan> {
+    pub(super) fn plan(&self, transfer: &Transfer) -> Option<Plan> {
         let rules = self
             .queue
             .feed(&transfer.feed)
