@@ -100,6 +100,8 @@ pub struct Producer {
     forgotten: BTreeSet<NodeName>,
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
+    /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
+    extra_copies: BTreeMap<TransferKey, Vec<(NodeName, (Start, Slot))>>,
     /// Why transfers failed; as many as wait for a person.
     failures: BTreeMap<TransferKey, String>,
     log_room: bool,
@@ -141,6 +143,7 @@ impl Producer {
             view,
             forgotten: BTreeSet::new(),
             short: BTreeSet::new(),
+            extra_copies: BTreeMap::new(),
             failures: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),
