@@ -172,6 +172,24 @@ impl SimDisk {
         self.lock().sync_to_fail = Some(nth);
     }
 
+    /// The space that is left, in bytes.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        let state = self.lock();
+        let used = state.used_bytes();
+        state
+            .capacity_bytes
+            .map_or(u64::MAX, |all| all.saturating_sub(used))
+    }
+
+    /// Takes back every fault that was planned and has not happened.
+    pub fn no_more_faults(&self) {
+        let mut state = self.lock();
+        state.crash_at = None;
+        state.write_to_fail = None;
+        state.sync_to_fail = None;
+    }
+
     /// The paths of all files.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
@@ -184,6 +202,22 @@ impl SimDisk {
         let state = self.lock();
         let inode = state.names.cached.files.get(path)?;
         Some(state.inodes.get(inode)?.cached.clone())
+    }
+
+    /// Which file is at a path: a number that it keeps through renames. `None` when there is none.
+    #[must_use]
+    pub fn identity(&self, path: &Path) -> Option<u64> {
+        self.lock().names.cached.files.get(path).copied()
+    }
+
+    /// Whether a file is at `path` and reads as exactly these bytes.
+    #[must_use]
+    pub fn holds(&self, path: &Path, bytes: &[u8]) -> bool {
+        let state = self.lock();
+        let inode = state.names.cached.files.get(path);
+        inode
+            .and_then(|inode| state.inodes.get(inode))
+            .is_some_and(|inode| inode.cached == bytes)
     }
 
     /// Changes a file behind everybody's back, durably, as a failing disk or a stray hand does.
@@ -266,6 +300,9 @@ impl State {
         self.crash_at = None;
         self.write_to_fail = None;
         self.sync_to_fail = None;
+        // No handle is left, so what no name can lead to any more is gone.
+        let named = self.names.inodes();
+        self.inodes.retain(|inode, _| named.contains(inode));
     }
 
     /// Counts an operation; false when it is the one that the crash was planned for.

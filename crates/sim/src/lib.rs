@@ -1,7 +1,18 @@
-//! Deterministic simulation for consign: the world that its promises are tested against.
+//! Deterministic simulation for consign: whole clusters in one thread under a seed, and the checker
+//! of their promises.
 //!
 //! * [`rng`]: the one source of chance, from a seed.
 //! * [`disk`]: a filesystem that forgets what was not synced, tears, fills up and fails.
+//! * [`plan`]: what one seed does: its cluster, its files, its faults and their rates.
+//! * [`world`]: time, network, nodes; the shipped state machines, log and publishing run in it.
+//! * [`ledger`]: what really happened, seen from outside, held against the promises.
+//! * [`trace`], [`run`]: what a run leaves, and running seeds.
 
+pub mod content;
 pub mod disk;
+pub mod ledger;
+pub mod plan;
 pub mod rng;
+pub mod run;
+pub mod trace;
+pub mod world;

@@ -113,6 +113,22 @@ impl Names {
         self.durable = self.cached.clone();
     }
 
+    /// Every file that has a name, had one, or may have one after a power cut.
+    pub(super) fn inodes(&self) -> BTreeSet<u64> {
+        let pending = self.pending.iter().filter_map(|change| match change {
+            NameChange::File { inode, .. }
+            | NameChange::Rename { inode, .. }
+            | NameChange::Remove { inode, .. } => Some(*inode),
+            NameChange::Dir { .. } => None,
+        });
+        let named = self
+            .cached
+            .files
+            .values()
+            .chain(self.durable.files.values());
+        named.copied().chain(pending).collect()
+    }
+
     pub(super) fn power_cut(&mut self, fate: Fate, rng: &mut Rng) {
         for change in self.pending.drain(..) {
             if fate.keeps(rng) {

@@ -1,0 +1,243 @@
+//! The way to the intent log: records gather while a sync is under way, and go together.
+
+use consign_core::consumer;
+use consign_core::journal::Ticket;
+use consign_core::log::{LogError, Payload, Position};
+use consign_core::producer;
+use consign_core::record::Record;
+
+use super::World;
+use super::happening::Work;
+use super::life::is_planned;
+use crate::ledger::Violation;
+
+/// How long after a carry the next one may follow, in µs.
+const CARRY_PAUSE_US: u64 = 500_000;
+
+/// Whose record it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Producer,
+    Consumer,
+    Node,
+}
+
+/// A record on its way into the log.
+#[derive(Debug, Clone)]
+pub(super) struct Append {
+    pub(super) owner: Owner,
+    pub(super) ticket: Ticket,
+    pub(super) record: Record,
+    pub(super) payload: Payload,
+}
+
+impl World {
+    pub(super) fn append(
+        &mut self,
+        node: usize,
+        owner: Owner,
+        ticket: Ticket,
+        record: Record,
+        payload: Payload,
+    ) {
+        let name = self.name(node);
+        self.ledger.appended(node, &name, &record);
+        self.life(node).appends.push(Append {
+            owner,
+            ticket,
+            record,
+            payload,
+        });
+        self.schedule_commit(node);
+    }
+
+    fn schedule_commit(&mut self, node: usize) {
+        let life = self.life(node);
+        if !life.committing && !life.appends.is_empty() {
+            life.committing = true;
+            let delay = self.disk_time(node);
+            self.do_after(node, delay, Work::Commit);
+        }
+    }
+
+    /// Appends what has gathered, and syncs it.
+    pub(super) fn commit(&mut self, node: usize) {
+        let life = self.life(node);
+        let mut waiting = std::mem::take(&mut life.appends).into_iter();
+        let mut appended = Vec::new();
+        let mut failed = None;
+        for append in waiting.by_ref() {
+            match life.log.append(&append.record, append.payload.clone()) {
+                Ok(position) => appended.push((append, position)),
+                Err(LogError::Full { .. }) => {
+                    // It stays first in line; ticks try again.
+                    life.appends.push(append);
+                    break;
+                }
+                Err(error) => {
+                    failed = Some((error, append));
+                    break;
+                }
+            }
+        }
+        life.appends.extend(waiting);
+        let all = life.appends.is_empty();
+        let committed = match failed {
+            Some((error, append)) => Err((error, Some(append))),
+            None => life.log.commit().map_err(|error| (error, None)),
+        };
+        if let Err((error, append)) = committed {
+            return self.log_failed(node, &error, append.as_ref());
+        }
+        let name = self.name(node);
+        for (append, position) in &appended {
+            self.line(|| format!("{name} commits {position} {:?}", append.record));
+            let (kind, size) = (append.record.kind(), append.record.encoded_len());
+            let numbers = [u64::from(kind), size as u64, position.pack()];
+            self.trace.borrow_mut().mix(&numbers);
+            let found = self.ledger.committed(node, &name, &append.record);
+            self.check(found);
+        }
+        self.life(node).synced.extend(appended);
+        // Whoever said that it needs no more of the log has handed out its records before, and
+        // they are committed now.
+        if all {
+            self.drop_segments(node);
+        }
+        let delay = self.disk_time(node) / 4;
+        self.do_after(node, delay, Work::Synced);
+    }
+
+    fn log_failed(&mut self, node: usize, error: &LogError, append: Option<&Append>) {
+        self.line(|| format!("{}'s log fails: {error} {append:?}", self.nodes[node].name));
+        if is_planned(error) {
+            return;
+        }
+        match error {
+            LogError::Io { .. } | LogError::SyncFailed { .. } => self.life(node).stops = true,
+            LogError::Full { .. } => {}
+            other => self.violate(Violation {
+                promise: "the log takes what the machines write",
+                what: format!("{other}, {append:?}"),
+                file: None,
+            }),
+        }
+    }
+
+    /// Tells both roles, in the order of their tickets.
+    pub(super) fn tell_synced(&mut self, node: usize) {
+        let life = self.life(node);
+        life.committing = false;
+        let synced = std::mem::take(&mut life.synced);
+        let of = |owner: Owner| {
+            let mine = synced
+                .iter()
+                .filter(move |(append, _)| append.owner == owner);
+            let positions: Vec<Position> = mine.clone().map(|(_, position)| *position).collect();
+            mine.last().map(|(append, _)| (append.ticket, positions))
+        };
+        for (append, position) in &synced {
+            if append.owner == Owner::Node {
+                life.own.retain(|(_, record)| *record != append.record);
+                life.own.push((*position, append.record.clone()));
+            }
+        }
+        let (producer, consumer) = (of(Owner::Producer), of(Owner::Consumer));
+        if let Some((through, positions)) = producer {
+            self.produce(node, producer::Event::Synced { through, positions });
+        }
+        if let Some((through, positions)) = consumer {
+            self.consume(node, consumer::Event::Synced { through, positions });
+        }
+        if !self.lives(node) {
+            return;
+        }
+        let life = self.life(node);
+        if life.committing {
+            return;
+        }
+        self.schedule_commit(node);
+        self.carry_if_long(node);
+        self.tell_room(node);
+    }
+
+    fn drop_segments(&mut self, node: usize) {
+        let life = self.life(node);
+        let own = life.own.iter().map(|(position, _)| position.segment);
+        let needed = own
+            .chain(life.needs)
+            .min()
+            .unwrap_or(0)
+            .min(life.log.current_segment());
+        let first = life.log.first_segment();
+        if needed <= first {
+            return;
+        }
+        match life.log.drop_below(needed) {
+            Ok(()) => self.ledger.stats.segments_dropped += u64::from(needed - first),
+            Err(error) => self.log_failed(node, &error, None),
+        }
+    }
+
+    fn carry_if_long(&mut self, node: usize) {
+        let (now, limit) = (self.now, self.plan.carry_at_segments);
+        let life = self.life(node);
+        let current = life.log.current_segment();
+        let long = current - life.log.first_segment() >= limit;
+        if !long || now < life.carried_at + CARRY_PAUSE_US {
+            return;
+        }
+        life.carried_at = now;
+        let through = current - limit / 2;
+        let old: Vec<Record> = life
+            .own
+            .iter()
+            .filter(|(position, _)| position.segment <= through)
+            .map(|(_, record)| record.clone())
+            .collect();
+        for record in old {
+            self.append(node, Owner::Node, Ticket(0), record, Payload::None);
+        }
+        self.produce(node, producer::Event::Carry { through });
+        self.consume(node, consumer::Event::Carry { through });
+    }
+
+    fn tell_room(&mut self, node: usize) {
+        let life = self.life(node);
+        if !life.log.has_room()
+            && let Err(error) = life.log.ensure_reserve()
+        {
+            return self.log_failed(node, &error, None);
+        }
+        let life = self.life(node);
+        let room = life.log.has_room();
+        if room != life.room {
+            life.room = room;
+            self.produce(node, producer::Event::LogRoom(room));
+            self.consume(node, consumer::Event::LogRoom(room));
+        }
+    }
+
+    /// What is done from time to time: what found no room is tried again, the reserve is made
+    /// anew, and an idle log proves its last sync.
+    pub(super) fn keep_log(&mut self, node: usize) {
+        if !self.lives(node) || self.life(node).committing {
+            return;
+        }
+        self.tell_room(node);
+        if !self.lives(node) {
+            return;
+        }
+        self.schedule_commit(node);
+        let idle = !self.life(node).committing;
+        if idle && self.rng.one_in(4) {
+            let marked = self.life(node).log.mark_idle();
+            if let Err(error) = marked {
+                return self.log_failed(node, &error, None);
+            }
+        }
+        if idle {
+            self.carry_if_long(node);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Control connections: dialled by producers, admitted by consumers, broken as a whole.
+
+use consign_core::consumer;
+use consign_core::producer::{self, Session};
+use consign_core::wire::Message;
+
+use super::happening::{End, Work};
+use super::{Happening, World};
+
+/// A connection from a producer to a consumer.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) producer: usize,
+    pub(super) consumer: usize,
+    producer_life: u32,
+    consumer_life: Option<u32>,
+    /// Whether it is over, though its ends may not know yet.
+    pub(super) broken: bool,
+    /// Whether each end (the producer's, the consumer's) has been told that it is up, and not yet
+    /// that it is down.
+    up: [bool; 2],
+    /// Whether what was on its way to each end when it broke still arrives.
+    passes: [bool; 2],
+    /// When the last message to each end arrives.
+    last: [u64; 2],
+}
+
+/// The end of a link that is a consumer.
+const CONSUMER: usize = 1;
+/// The end of a link that is a producer.
+const PRODUCER: usize = 0;
+
+impl World {
+    pub(super) fn is_blocked(&self, a: usize, b: usize) -> bool {
+        self.blocked.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Dials a consumer, and again whenever there is no link to it.
+    pub(super) fn dial(&mut self, node: usize, to: usize) {
+        let name = &self.nodes[to].name;
+        if self.view.member(name).is_none() || self.life(node).dialled.contains_key(&to) {
+            return self.dial_later(node, to);
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let link = Link {
+            producer: node,
+            consumer: to,
+            producer_life: self.life(node).number,
+            consumer_life: None,
+            broken: false,
+            up: [false; 2],
+            passes: [true; 2],
+            last: [self.now; 2],
+        };
+        self.links.insert(number, link);
+        self.life(node).dialled.insert(to, number);
+        let delay = self.latency(node, to);
+        self.after(delay, Happening::Hello(number));
+    }
+
+    fn dial_later(&mut self, node: usize, to: usize) {
+        let delay = 50_000 + self.draw(450_000);
+        self.do_after(node, delay, Work::Dial(to));
+    }
+
+    pub(super) fn on_hello(&mut self, number: u64) {
+        let Some(link) = self.links.get(&number) else {
+            return;
+        };
+        let (node, to, life) = (link.producer, link.consumer, link.producer_life);
+        if link.broken || !self.is_alive(node, life) {
+            return;
+        }
+        if !self.lives(to) || self.is_blocked(node, to) {
+            return self.refuse_link(number);
+        }
+        let incarnation = self.life(node).incarnation;
+        let consumer_life = self.life(to).number;
+        let link = self.links.get_mut(&number).expect("looked up above");
+        link.consumer_life = Some(consumer_life);
+        link.up[CONSUMER] = true;
+        let event = consumer::Event::PeerUp {
+            node: self.name(node),
+            session: Session(number),
+            incarnation,
+        };
+        self.consume(to, event);
+    }
+
+    fn refuse_link(&mut self, number: u64) {
+        let link = self.links.get_mut(&number).expect("its caller has it");
+        link.broken = true;
+        let (node, to) = (link.producer, link.consumer);
+        let delay = self.latency(node, to);
+        self.after(delay, Happening::Refused(number));
+    }
+
+    pub(super) fn on_refused(&mut self, number: u64) {
+        let Some(link) = self.links.remove(&number) else {
+            return;
+        };
+        if self.is_alive(link.producer, link.producer_life) {
+            self.life(link.producer).dialled.remove(&link.consumer);
+            self.dial_later(link.producer, link.consumer);
+        }
+    }
+
+    pub(super) fn admit(&mut self, session: Session) {
+        let Some(link) = self.links.get(&session.0) else {
+            return;
+        };
+        let (from, to) = (link.consumer, link.producer);
+        let at = self.arrival(session.0, PRODUCER, from, to);
+        self.at(at, Happening::Welcome(session.0));
+    }
+
+    pub(super) fn reject(&mut self, session: Session) {
+        if self.links.contains_key(&session.0) {
+            self.refuse_link(session.0);
+        }
+    }
+
+    /// When a message that is sent now arrives: never before the one before it.
+    fn arrival(&mut self, number: u64, end: usize, from: usize, to: usize) -> u64 {
+        let at = self.now + self.latency(from, to);
+        let link = self.links.get_mut(&number).expect("its caller has it");
+        link.last[end] = at.max(link.last[end] + 1);
+        link.last[end]
+    }
+
+    pub(super) fn on_welcome(&mut self, number: u64) {
+        let Some(link) = self.links.get(&number) else {
+            return;
+        };
+        let (node, to) = (link.producer, link.consumer);
+        let lost = link.broken && !link.passes[PRODUCER];
+        if lost || !self.is_alive(node, link.producer_life) {
+            return;
+        }
+        let Some(life) = link.consumer_life.filter(|&life| self.is_alive(to, life)) else {
+            return;
+        };
+        let incarnation = self.life(to).incarnation;
+        let _ = life;
+        self.links.get_mut(&number).expect("looked up above").up[PRODUCER] = true;
+        let event = producer::Event::PeerUp {
+            node: self.name(to),
+            session: Session(number),
+            incarnation,
+        };
+        self.produce(node, event);
+    }
+
+    /// A message goes out on a connection, if that is still the sender's.
+    pub(super) fn send(&mut self, session: Session, to_consumer: bool, message: Message) {
+        let Some(link) = self.links.get(&session.0).filter(|link| !link.broken) else {
+            return;
+        };
+        let (from, to, end) = match to_consumer {
+            true => (link.producer, link.consumer, CONSUMER),
+            false => (link.consumer, link.producer, PRODUCER),
+        };
+        let at = self.arrival(session.0, end, from, to);
+        let deliver = Happening::Deliver {
+            link: session.0,
+            to_consumer,
+            message,
+        };
+        self.at(at, deliver);
+    }
+
+    pub(super) fn on_deliver(&mut self, number: u64, to_consumer: bool, message: Message) {
+        let Some(link) = self.links.get(&number) else {
+            return;
+        };
+        let end = usize::from(to_consumer);
+        if link.broken && !link.passes[end] || !link.up[end] {
+            return;
+        }
+        let session = Session(number);
+        if to_consumer {
+            let (node, life) = (link.consumer, link.consumer_life);
+            if life.is_some_and(|life| self.is_alive(node, life)) {
+                let from = self.name(link.producer);
+                self.consume(
+                    node,
+                    consumer::Event::Message {
+                        from,
+                        session,
+                        message,
+                    },
+                );
+            }
+        } else {
+            let (node, life) = (link.producer, link.producer_life);
+            if self.is_alive(node, life) {
+                let from = self.name(link.consumer);
+                self.produce(
+                    node,
+                    producer::Event::Message {
+                        from,
+                        session,
+                        message,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Breaks a connection. Each end notices for itself, after at most `notice_us`.
+    pub(super) fn break_link(&mut self, number: u64, notice_us: u64) {
+        let passes = [self.rng.one_in(2), self.rng.one_in(2)];
+        let notice = [self.draw(notice_us), self.draw(notice_us)];
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&number).filter(|link| !link.broken) else {
+            return;
+        };
+        link.broken = true;
+        link.passes = passes;
+        let last = link.last;
+        for (end, at_consumer) in [(PRODUCER, false), (CONSUMER, true)] {
+            let at = (now + notice[end]).max(last[end]) + 1;
+            let link = number;
+            self.at(at, Happening::Down { link, at_consumer });
+        }
+    }
+
+    pub(super) fn on_down(&mut self, number: u64, at_consumer: bool) {
+        let Some(link) = self.links.get_mut(&number) else {
+            return;
+        };
+        let was_up = std::mem::take(&mut link.up[usize::from(at_consumer)]);
+        let session = Session(number);
+        let (producer, consumer) = (link.producer, link.consumer);
+        let (producer_life, consumer_life) = (link.producer_life, link.consumer_life);
+        if at_consumer {
+            let alive = consumer_life.is_some_and(|life| self.is_alive(consumer, life));
+            if was_up && alive {
+                let node = self.name(producer);
+                self.consume(consumer, consumer::Event::PeerDown { node, session });
+            }
+        } else if self.is_alive(producer, producer_life) {
+            if was_up {
+                let node = self.name(consumer);
+                self.produce(producer, producer::Event::PeerDown { node, session });
+            }
+            if self.is_alive(producer, producer_life) {
+                self.life(producer).dialled.remove(&consumer);
+                self.dial_later(producer, consumer);
+            }
+        }
+    }
+
+    /// All connections of a node that ends break; the others notice soon when its machine runs on.
+    pub(super) fn links_end(&mut self, node: usize, end: End) {
+        let ended: Vec<u64> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.producer == node || link.consumer == node)
+            .map(|(number, _)| *number)
+            .collect();
+        let notice = match end {
+            End::Kill => 200_000,
+            End::PowerCut => 6_000_000,
+        };
+        for number in ended {
+            self.break_link(number, notice);
+        }
+    }
+
+    /// Forgets links that both ends have done with.
+    pub(super) fn sweep_links(&mut self) {
+        let now = self.now;
+        self.links.retain(|_, link| {
+            !link.broken
+                || link.up != [false; 2]
+                || link.last.iter().any(|&at| at + 20_000_000 > now)
+        });
+    }
+
+    /// Whether a connection is between these two.
+    pub(super) fn joins(&self, number: u64, a: usize, b: usize) -> bool {
+        let link = &self.links[&number];
+        (link.producer, link.consumer) == (a, b) || (link.producer, link.consumer) == (b, a)
+    }
+
+    /// The producer at the other end of a connection.
+    pub(super) fn producer_of(&self, session: u64) -> Option<usize> {
+        self.links.get(&session).map(|link| link.producer)
+    }
+
+    /// Open connections.
+    pub(super) fn open_links(&self) -> Vec<u64> {
+        let open = self.links.iter().filter(|(_, link)| !link.broken);
+        open.map(|(number, _)| *number).collect()
+    }
+}

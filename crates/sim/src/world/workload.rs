@@ -1,0 +1,333 @@
+//! The applications and operators at both ends.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use consign_core::consumer;
+use consign_core::disk::OpenMode;
+use consign_core::limits;
+use consign_core::producer::{self, Answer, Token};
+use consign_core::spec::{After, FileSpec, Source};
+
+use super::happening::Work;
+use super::node::{Ask, SPOOL, WATCHED};
+use super::{Happening, World};
+use crate::plan::Handing;
+
+impl World {
+    fn spec(&self, file: usize) -> FileSpec {
+        let plan = &self.plan.files[file];
+        FileSpec {
+            feed: self.plan.feeds[plan.feed].name.clone(),
+            name: plan.name.clone(),
+            key: plan.name.clone(),
+            size: plan.size,
+            meta: BTreeMap::from([("file".to_owned(), file.to_string())]),
+            submitted_at: self.now / 1_000,
+            ..FileSpec::default()
+        }
+    }
+
+    /// An application hands a file over; it comes again when the node is not there.
+    pub(super) fn hand_over(&mut self, file: usize) {
+        let (node, handing) = (
+            self.plan.files[file].producer,
+            self.plan.files[file].handing,
+        );
+        if self.nodes[node].gone || self.ledger.stories[file].key.is_some() {
+            return;
+        }
+        match handing {
+            _ if !self.lives(node) => self.hand_over_later(file),
+            Handing::Api => self.upload(node, file),
+            Handing::WatchedDelete | Handing::WatchedArchive => self.drop_in(node, file),
+        }
+    }
+
+    pub(super) fn hand_over_later(&mut self, file: usize) {
+        let delay = 100_000 + self.draw(400_000);
+        self.after(delay, Happening::HandOver(file));
+    }
+
+    fn ask(&mut self, node: usize, ask: Ask) -> Token {
+        let token = Token(self.next_number);
+        self.next_number += 1;
+        self.life(node).asks.insert(token, ask);
+        token
+    }
+
+    fn upload(&mut self, node: usize, file: usize) {
+        let content = self.ledger.stories[file].content;
+        let small = content.len() <= limits::SMALL_FILE_BYTES_MAX;
+        if small {
+            let spec = self.spec(file);
+            let small = Some((self.ledger.stories[file].digest, content.shared()));
+            let token = self.ask(node, Ask::Submit(file));
+            let source = Source::default();
+            let submit = producer::Event::Submit {
+                token,
+                spec,
+                source,
+                small,
+            };
+            return self.produce(node, submit);
+        }
+        let incarnation = self.life(node).incarnation;
+        let spool = format!("up-{incarnation}-{file}-{}", self.next_number);
+        let disk = self.life(node).disk.clone();
+        let path = Path::new(SPOOL).join(&spool);
+        let written = disk.open(&path, OpenMode::CreateNew).and_then(|spooled| {
+            spooled.write_all_at(content.bytes(), 0)?;
+            spooled.sync()?;
+            disk.sync_dir(Path::new(SPOOL))
+        });
+        match written {
+            Ok(()) => {
+                let source = Source {
+                    spool,
+                    ..Source::default()
+                };
+                let delay = self.disk_time(node);
+                let token = self.ask(node, Ask::Submit(file));
+                let spooled = Work::Spooled {
+                    token,
+                    file,
+                    source,
+                };
+                self.do_after(node, delay, spooled);
+            }
+            Err(error) if crate::disk::is_crash(&error) => self.hand_over_later(file),
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                let _ = disk.remove(&path);
+                self.hand_over_later(file);
+            }
+            Err(_) => {
+                self.life(node).stops = true;
+                self.hand_over_later(file);
+            }
+        }
+    }
+
+    pub(super) fn spooled(&mut self, node: usize, token: Token, file: usize, source: Source) {
+        let spec = self.spec(file);
+        let submit = producer::Event::Submit {
+            token,
+            spec,
+            source,
+            small: None,
+        };
+        self.produce(node, submit);
+    }
+
+    /// Puts a file into the watched directory, durably.
+    fn drop_in(&mut self, node: usize, file: usize) {
+        let name = format!("w{file}");
+        let path = Path::new(WATCHED).join(&name);
+        if self.nodes[node].disk.identity(&path).is_some() {
+            return;
+        }
+        let content = self.ledger.stories[file].content;
+        let disk = self.life(node).disk.clone();
+        let aside = Path::new("/data").join(format!("new-{file}-{}", self.next_number));
+        self.next_number += 1;
+        let written = disk.open(&aside, OpenMode::CreateNew).and_then(|new| {
+            new.write_all_at(content.bytes(), 0)?;
+            new.sync()?;
+            disk.rename(&aside, &path)?;
+            disk.sync_dir(Path::new(WATCHED))
+        });
+        let there = self.nodes[node].disk.identity(&path).is_some();
+        match written {
+            Ok(()) => drop(self.nodes[node].watched.insert(name, file)),
+            // It is there all the same, though it may not survive.
+            Err(_) if there => {
+                self.nodes[node].watched.insert(name, file);
+                self.hand_over_later(file);
+            }
+            Err(_) => {
+                let _ = disk.remove(&aside);
+                self.hand_over_later(file);
+            }
+        }
+    }
+
+    /// The watcher: whatever lies in the watched directory is claimed.
+    pub(super) fn watch(&mut self, node: usize) {
+        if !self.lives(node) || !self.plan.nodes[node].produces {
+            return;
+        }
+        let names: Vec<(String, usize)> = self.nodes[node]
+            .watched
+            .iter()
+            .map(|(name, file)| (name.clone(), *file))
+            .collect();
+        for (name, file) in names {
+            if !self.lives(node) {
+                return;
+            }
+            let path = Path::new(WATCHED).join(&name);
+            let there = self.nodes[node].disk.identity(&path).is_some();
+            let given_back = self.ledger.stories[file].cancelled;
+            if !there || given_back || self.life(node).claims.contains_key(&name) {
+                continue;
+            }
+            let after = match self.plan.files[file].handing {
+                Handing::WatchedArchive => After::Archive,
+                Handing::Api | Handing::WatchedDelete => After::Delete,
+            };
+            let source = Source {
+                origin: path.display().to_string(),
+                after: after.into(),
+                watched: true,
+                ..Source::default()
+            };
+            let spec = self.spec(file);
+            let token = self.ask(node, Ask::Claim(file, name.clone()));
+            self.life(node).claims.insert(name, None);
+            let claim = producer::Event::Claim {
+                token,
+                spec,
+                source,
+            };
+            self.produce(node, claim);
+        }
+    }
+
+    /// What a producer answers.
+    pub(super) fn answered(&mut self, node: usize, token: Token, answer: Answer) {
+        let Some(ask) = self.life(node).asks.remove(&token) else {
+            return;
+        };
+        match (ask, answer) {
+            (Ask::Submit(file) | Ask::Claim(file, _), Answer::Submitted(key)) => {
+                let story = &mut self.ledger.stories[file];
+                story.acknowledged = true;
+                if story.key != Some(key) {
+                    let what = format!("{key} is not in the log");
+                    self.violate(crate::ledger::Violation {
+                        promise: "nothing is acknowledged before it is synced",
+                        what,
+                        file: Some(file),
+                    });
+                }
+            }
+            (Ask::Submit(file), Answer::Refused(_)) => self.hand_over_later(file),
+            (Ask::Claim(_, name), Answer::Refused(_)) => {
+                self.life(node).claims.remove(&name);
+            }
+            (Ask::Cancel(file), Answer::Cancelled) => {
+                assert!(
+                    self.ledger.stories[file].cancelled,
+                    "synced before it is answered"
+                );
+                self.ledger.stats.cancelled += 1;
+            }
+            (Ask::Cancel(_) | Ask::Retry, _) => {}
+            (Ask::Forget(other), _) => {
+                self.nodes[node].to_forget.remove(&other);
+            }
+            (ask, answer) => panic!("{ask:?} was answered by {answer:?}"),
+        }
+    }
+
+    /// What the operator of a node does from time to time.
+    pub(super) fn operate(&mut self, node: usize) {
+        if !self.lives(node) {
+            return;
+        }
+        let forgotten: Vec<usize> = self.nodes[node].to_forget.iter().copied().collect();
+        for other in forgotten {
+            let name = self.name(other);
+            if self.plan.nodes[node].produces {
+                let token = self.ask(node, Ask::Forget(other));
+                let name = name.clone();
+                self.produce(node, producer::Event::Forget { token, node: name });
+            } else {
+                self.nodes[node].to_forget.remove(&other);
+            }
+            self.consume(node, consumer::Event::Forget(name));
+        }
+        if self.healed {
+            self.retry(node);
+        }
+    }
+
+    pub(super) fn retry(&mut self, node: usize) {
+        if self.lives(node) && self.plan.nodes[node].produces {
+            let token = self.ask(node, Ask::Retry);
+            self.produce(node, producer::Event::Retry { token, key: None });
+        }
+    }
+
+    pub(super) fn cancel(&mut self) {
+        let files = self.ledger.stories.len() as u64;
+        let file = self.draw(files) as usize;
+        let node = self.plan.files[file].producer;
+        if let Some(key) = self.ledger.stories[file].key
+            && self.lives(node)
+        {
+            let token = self.ask(node, Ask::Cancel(file));
+            self.produce(node, producer::Event::Cancel { token, key });
+        }
+    }
+
+    /// An application takes away one of the files that it finds.
+    pub(super) fn take_away(&mut self) {
+        let there: Vec<(usize, usize)> = self
+            .ledger
+            .stories
+            .iter()
+            .enumerate()
+            .flat_map(|(file, story)| {
+                let visible = story
+                    .shown
+                    .iter()
+                    .filter(|(_, s)| !s.taken && !s.may_repeat);
+                visible.map(move |(node, _)| (file, *node))
+            })
+            .filter(|(_, node)| self.nodes[*node].powered && !self.nodes[*node].gone)
+            .collect();
+        if there.is_empty() {
+            return;
+        }
+        let nth = self.draw(there.len() as u64) as usize;
+        let (file, node) = there[nth];
+        self.take_one(file, node);
+    }
+
+    fn take_one(&mut self, file: usize, node: usize) {
+        let shown = self.ledger.stories[file].shown[&node].clone();
+        let disk = self.nodes[node].disk.mount();
+        let _ = disk
+            .remove(&shown.path)
+            .and_then(|()| disk.sync_fs(Path::new("/")));
+        if self.nodes[node].disk.identity(&shown.path) == Some(shown.identity) {
+            return;
+        }
+        self.line(|| {
+            format!(
+                "the application at {} takes {}",
+                self.nodes[node].name,
+                shown.path.display()
+            )
+        });
+        let shown = self.ledger.stories[file].shown.get_mut(&node);
+        shown.expect("just read").taken = true;
+    }
+
+    /// Applications take everything.
+    pub(super) fn take_all(&mut self) {
+        for file in 0..self.ledger.stories.len() {
+            let shown = self.ledger.stories[file].shown.iter();
+            let nodes: Vec<usize> = shown
+                .filter(|(_, shown)| !shown.taken && !shown.may_repeat)
+                .map(|(node, _)| *node)
+                .collect();
+            for node in nodes {
+                if self.nodes[node].powered && !self.nodes[node].gone {
+                    self.take_one(file, node);
+                }
+            }
+        }
+    }
+}
