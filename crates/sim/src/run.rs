@@ -21,21 +21,21 @@ pub struct Failure {
     pub tail: Vec<String>,
 }
 
-/// Runs one seed; with `lines` the whole trace is printed to stderr.
+/// Runs one seed.
 ///
 /// # Errors
 /// The first broken promise. The seed is then run once more to get its trace.
 pub fn run_seed(seed: u64) -> Result<Outcome, Box<Failure>> {
-    run_once(seed, false).or_else(|first| match run_once(seed, true) {
-        Err(failure) => Err(failure),
-        Ok(_) => Err(Box::new(Failure {
+    run_once(seed, false).map_err(|first| match run_once(seed, true) {
+        Err(failure) => failure,
+        Ok(_) => Box::new(Failure {
             violation: Violation {
                 promise: "the same seed gives the same run",
                 what: format!("it failed only once: {:?}", first.violation),
                 file: None,
             },
             ..*first
-        })),
+        }),
     })
 }
 

@@ -82,6 +82,9 @@ enum Wanted {
     Placed(TransferKey),
 }
 
+/// A consumer that has a file although it was dropped, and the slot under which it has it.
+type ExtraCopy = (NodeName, (Start, Slot));
+
 /// The producer of one node.
 #[derive(Debug)]
 pub struct Producer {
@@ -101,7 +104,7 @@ pub struct Producer {
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
     /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
-    extra_copies: BTreeMap<TransferKey, Vec<(NodeName, (Start, Slot))>>,
+    extra_copies: BTreeMap<TransferKey, Vec<ExtraCopy>>,
     /// Why transfers failed; as many as wait for a person.
     failures: BTreeMap<TransferKey, String>,
     log_room: bool,

@@ -320,11 +320,11 @@ impl World {
         let life = self.life(node);
         life.ticks += 1;
         let ticks = life.ticks;
-        if ticks % 5 == 0 {
+        if ticks.is_multiple_of(5) {
             self.measure_space(node);
             self.keep_log(node);
         }
-        if ticks % 10 == 0 {
+        if ticks.is_multiple_of(10) {
             self.watch(node);
             self.operate(node);
         }
