@@ -56,12 +56,12 @@ pub struct Story {
     pub key: Option<TransferKey>,
     /// Whether somebody was told that it is submitted.
     pub acknowledged: bool,
-    /// Whether somebody was told that it is cancelled.
+    /// Whether it is committed that it is cancelled.
     pub cancelled: bool,
     /// Whether it is done.
     pub done: bool,
     /// Its consumers by the newest committed placement.
-    pub kept: BTreeSet<usize>,
+    pub kept: BTreeMap<usize, (Start, Slot)>,
     /// Consumers that have committed that they will publish it.
     pub saved: BTreeSet<usize>,
     /// Where it was visible.
@@ -243,6 +243,7 @@ impl Ledger {
             }
             Record::Placed(placed) => self.placed(node, placed),
             Record::Done(list) => return self.done(node, list),
+            Record::Cancelled(list) => self.cancelled(node, list),
             Record::LegsSettled(settled) if settled.rung() == LegRung::Abandoned => {
                 self.unplaced(name, settled);
             }
@@ -277,7 +278,10 @@ impl Ledger {
             .legs
             .iter()
             .filter(|leg| !matches!(leg.rung(), LegRung::Abandoned | LegRung::Abandoning))
-            .filter_map(|leg| self.nodes.get(&NodeName::new(&leg.node).ok()?).copied());
+            .filter_map(|leg| {
+                let node = *self.nodes.get(&NodeName::new(&leg.node).ok()?)?;
+                Some((node, (Start(leg.start), Slot(leg.slot))))
+            });
         self.stories[file].kept = kept.collect();
     }
 
@@ -288,22 +292,12 @@ impl Ledger {
         else {
             return;
         };
-        // A slot that was renewed stays with its consumer; its newest placement says so again.
         for slot in slots_of(producer, settled.start, &settled.slots) {
-            let newest = |ledger: &Self, file: usize| {
-                let of_file = ledger
-                    .slots
-                    .iter()
-                    .filter(|((at, other), of)| {
-                        *at == consumer && **of == file && other.producer == *producer
-                    })
-                    .count();
-                of_file == 1
-            };
-            if let Some(file) = self.file_at(consumer, &slot)
-                && newest(self, file)
-            {
-                self.stories[file].kept.remove(&consumer);
+            if let Some(file) = self.file_at(consumer, &slot) {
+                let kept = &mut self.stories[file].kept;
+                if kept.get(&consumer) == Some(&(slot.start, slot.slot)) {
+                    kept.remove(&consumer);
+                }
             }
         }
     }
@@ -360,6 +354,18 @@ impl Ledger {
         Ok(())
     }
 
+    fn cancelled(&mut self, producer: usize, list: &Transfers) {
+        for seq in RangeSet::from_ranges(&list.seqs).iter() {
+            let key = TransferKey {
+                start: Start(list.start),
+                seq: consign_core::ids::Sequence(seq),
+            };
+            if let Some(file) = self.file_of(producer, key) {
+                self.stories[file].cancelled = true;
+            }
+        }
+    }
+
     /// Transfers are done: from here on their sources may go.
     fn done(&mut self, producer: usize, list: &Transfers) -> Result<(), Violation> {
         for seq in RangeSet::from_ranges(&list.seqs).iter() {
@@ -376,7 +382,8 @@ impl Ledger {
                 Replicas::Count(count) => count,
                 Replicas::All => 1,
             };
-            if story.kept.len() < enough || !story.kept.is_subset(&story.saved) {
+            let all_saved = story.kept.keys().all(|node| story.saved.contains(node));
+            if story.kept.len() < enough || !all_saved {
                 return Err(Violation {
                     promise: "a file is done only when every consumer has saved it",
                     what: format!(
@@ -462,6 +469,8 @@ impl Ledger {
             let Some(shown) = story.shown.get_mut(&consumer) else {
                 continue;
             };
+            // The application's own removal may have been undone.
+            shown.taken &= !is_there(shown);
             if !shown.settled && !is_there(shown) {
                 shown.may_repeat = true;
             } else if shown.settled && !shown.taken && !is_there(shown) {

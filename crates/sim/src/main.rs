@@ -32,7 +32,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    std::panic::set_hook(Box::new(|_| {}));
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     if args.trace {
         let mut out = io::stdout().lock();
         for line in trace_seed(args.seed) {

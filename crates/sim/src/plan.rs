@@ -166,6 +166,12 @@ impl Plan {
         }
     }
 
+    /// Whether nobody is so slow that deadlines pass.
+    #[must_use]
+    pub fn is_swift(&self) -> bool {
+        self.nodes.iter().all(|node| node.slowness == 1)
+    }
+
     /// Whether nothing goes wrong in this run.
     #[must_use]
     pub fn is_calm(&self) -> bool {

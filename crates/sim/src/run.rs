@@ -21,7 +21,7 @@ pub struct Failure {
     pub tail: Vec<String>,
 }
 
-/// Runs one seed; with `lines` the whole trace is printed to stderr.
+/// Runs one seed.
 ///
 /// # Errors
 /// The first broken promise. The seed is then run once more to get its trace.

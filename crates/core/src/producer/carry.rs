@@ -130,6 +130,7 @@ impl Producer {
             Some(current) => current,
             None => Placed {
                 carried: true,
+                legs: self.leg_records(&self.legs_of(key, placed)),
                 ..placed.clone()
             },
         });

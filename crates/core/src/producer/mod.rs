@@ -83,6 +83,9 @@ enum Wanted {
     Placed(TransferKey),
 }
 
+/// A consumer that has a file although it was dropped, and the slot under which it has it.
+type ExtraCopy = (NodeName, (Start, Slot));
+
 /// The producer of one node.
 #[derive(Debug)]
 pub struct Producer {
@@ -101,6 +104,8 @@ pub struct Producer {
     forgotten: BTreeSet<NodeName>,
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
+    /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
+    extra_copies: BTreeMap<TransferKey, Vec<ExtraCopy>>,
     /// Why transfers failed; as many as wait for a person.
     failures: BTreeMap<TransferKey, String>,
     log_room: bool,
@@ -142,6 +147,7 @@ impl Producer {
             view,
             forgotten: BTreeSet::new(),
             short: BTreeSet::new(),
+            extra_copies: BTreeMap::new(),
             failures: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),

@@ -11,7 +11,7 @@ use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::{Producer, Then, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{LegRung, LegsSettled, Placed, Record};
+use crate::record::{LegRecord, LegRung, LegsSettled, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
 use crate::wire::{Abandon, Leg, Message};
@@ -132,9 +132,14 @@ impl Producer {
         if count == 0 {
             return Vec::new();
         }
-        // Nobody who ever had a slot of this transfer gets another: it may have published it.
-        let mut exclude: BTreeSet<NodeName> =
-            transfer.legs.iter().map(|leg| leg.node.clone()).collect();
+        // Nobody gets a second slot before the first is closed by its own word: it may have
+        // published it.
+        let mut exclude: BTreeSet<NodeName> = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
+            .map(|leg| leg.node.clone())
+            .collect();
         exclude.extend(self.forgotten.iter().cloned());
         if patience.is_some() {
             let gone = self
@@ -200,6 +205,9 @@ impl Producer {
             let destination = self.destinations.at(node, now);
             let slot = destination.draw_slot();
             destination.duties.insert((self.me.start, slot), key);
+            // The slot that it had before, if any, is closed.
+            transfer.legs.retain(|leg| leg.node != *node);
+            transfer.chain.clear();
             transfer.legs.push(TransferLeg {
                 node: node.clone(),
                 start: self.me.start,
@@ -273,27 +281,31 @@ impl Producer {
     /// A transfer's placement as the log has it: whole, as it stands now.
     pub(super) fn placed_record(&self, key: TransferKey, reason: &str, carried: bool) -> Placed {
         let transfer = &self.active[&key];
-        let abandoning = |leg: &TransferLeg| {
-            self.destinations
-                .get(&leg.node)
-                .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
-        };
         Placed {
             start: key.start.0,
             seq: key.seq.0,
             attempt: transfer.attempt.0,
             epoch: self.view.epoch(),
             reason: reason.to_owned(),
-            legs: transfer
-                .legs
-                .iter()
-                .map(|leg| leg.record(abandoning(leg)))
-                .collect(),
+            legs: self.leg_records(&transfer.legs),
             at: self.now.0,
             carried,
             short: transfer.short,
             digest: transfer.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
         }
+    }
+
+    /// Legs as the log has them.
+    pub(super) fn leg_records(&self, legs: &[TransferLeg]) -> Vec<LegRecord> {
+        let records = legs.iter().map(|leg| leg.record(self.is_abandoning(leg)));
+        records.collect()
+    }
+
+    /// Whether a consumer has yet to answer that it will not publish what it was dropped for.
+    fn is_abandoning(&self, leg: &TransferLeg) -> bool {
+        self.destinations
+            .get(&leg.node)
+            .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
     }
 
     pub(super) fn begin_placed(&mut self, key: TransferKey) {

@@ -237,6 +237,9 @@ impl Producer {
                 if let Some(position) = abandonment.decided {
                     self.live.remove(position, 0);
                 }
+                if settled.rung() == LegRung::Saved {
+                    self.note_extra_copy(abandonment.key, &node, (start, slot));
+                }
                 continue;
             }
             let Some(&key) = destination.duties.get(&(start, slot)) else {
@@ -417,16 +420,12 @@ impl Producer {
             transfer.short = placed.short;
             transfer.attempt = Attempt(placed.attempt);
             transfer.digest = transfer.digest.or(Digest::from_slice(&placed.digest));
-            transfer.legs = placed
-                .legs
-                .iter()
-                .filter_map(TransferLeg::from_record)
-                .map(|leg| TransferLeg {
-                    tried: leg.tried || aged,
-                    ..leg
-                })
-                .collect();
+            transfer.legs = self.legs_of(key, placed);
+            for leg in &mut transfer.legs {
+                leg.tried |= aged;
+            }
         }
+        transfer.dirty = self.extra_copies.remove(&key).is_some();
         let fate = match self.replayed.remove(&key) {
             Some(entry) => {
                 transfer.legs = entry.legs;
@@ -434,7 +433,7 @@ impl Producer {
                 transfer.attempt = transfer.attempt.max(entry.attempt);
                 transfer.digest = transfer.digest.or(entry.digest);
                 transfer.hashes = entry.hashes;
-                transfer.dirty = entry.dirty;
+                transfer.dirty |= entry.dirty;
                 entry.fate
             }
             None => Fate::Live,
@@ -476,6 +475,43 @@ impl Producer {
 }
 
 impl Producer {
+    /// The legs of a placement that was read from the log, as they are by now.
+    pub(super) fn legs_of(&self, key: TransferKey, placed: &Placed) -> Vec<TransferLeg> {
+        let read = placed.legs.iter().filter_map(TransferLeg::from_record);
+        let mut legs: Vec<TransferLeg> = read.collect();
+        for (node, slot) in self.extra_copies.get(&key).into_iter().flatten() {
+            let extra = legs
+                .iter_mut()
+                .find(|leg| leg.node == *node && (leg.start, leg.slot) == *slot);
+            if let Some(leg) = extra {
+                leg.state = LegState::Saved;
+            }
+        }
+        legs
+    }
+
+    /// A consumer that was dropped from a transfer outside memory had saved it all the same.
+    pub(super) fn note_extra_copy(
+        &mut self,
+        key: TransferKey,
+        node: &NodeName,
+        slot: (Start, Slot),
+    ) {
+        let replayed = self.replayed.get_mut(&key).and_then(|entry| {
+            entry.dirty = true;
+            entry
+                .legs
+                .iter_mut()
+                .find(|leg| leg.node == *node && (leg.start, leg.slot) == slot)
+        });
+        if let Some(leg) = replayed {
+            leg.state = LegState::Saved;
+        } else if self.queue.dormant.contains_key(&key) {
+            let copies = self.extra_copies.entry(key).or_default();
+            copies.push((node.clone(), slot));
+        }
+    }
+
     /// The current placement of a transfer that a replay left with news, as a record.
     pub(super) fn replayed_placement(&self, key: TransferKey) -> Option<Placed> {
         let entry = self
@@ -488,7 +524,7 @@ impl Producer {
             attempt: entry.attempt.0,
             epoch: self.view.epoch(),
             reason: String::new(),
-            legs: entry.legs.iter().map(|leg| leg.record(false)).collect(),
+            legs: self.leg_records(&entry.legs),
             at: self.now.0,
             carried: true,
             short: entry.short,

@@ -43,10 +43,10 @@ impl Producer {
             let abandoned = self
                 .destinations
                 .get(from)
-                .is_some_and(|d| d.abandons.contains_key(&(start, slot)));
-            if abandoned {
-                // It had saved it before it could be told: an extra copy, and no error.
+                .and_then(|d| d.abandons.get(&(start, slot)).copied());
+            if let Some(abandonment) = abandoned {
                 settled.insert(slot.0);
+                touched.extend(self.extra_copy(abandonment.key, from, (start, slot)));
                 continue;
             }
             let Some((key, at)) = self.leg_of_slot(from, start, slot) else {
@@ -74,6 +74,40 @@ impl Producer {
         for key in touched {
             self.after_answer(key);
         }
+    }
+
+    /// A consumer had saved a transfer before it could be told that it was placed elsewhere: that
+    /// is a copy like the others. Returns the transfer if it may go on.
+    fn extra_copy(
+        &mut self,
+        key: TransferKey,
+        node: &NodeName,
+        slot: (Start, Slot),
+    ) -> Option<TransferKey> {
+        let Some(transfer) = self.active.get_mut(&key) else {
+            self.note_extra_copy(key, node, slot);
+            if self.short.remove(&key) {
+                self.wake(key);
+            }
+            return None;
+        };
+        let goes_on = match transfer.stage {
+            Stage::Claiming | Stage::Done | Stage::Cancelled => return None,
+            Stage::Failed { .. } => false,
+            Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking => true,
+        };
+        let leg = transfer
+            .legs
+            .iter_mut()
+            .find(|leg| leg.node == *node && (leg.start, leg.slot) == slot)?;
+        leg.become_(LegState::Saved);
+        transfer.dirty = true;
+        goes_on.then_some(key)
     }
 
     fn write_settled(

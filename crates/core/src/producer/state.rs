@@ -121,7 +121,7 @@ impl Stage {
 ///   │ └────────┴────────────┴─────────────┴─────────────┤ (its answer may be any of these)
 ///   └───────────────── lost, late, or refused for now ◀─┘
 ///  Owed … Committing ──▶ Refused ──▶ Owed (a person retried)
-///  Owed, Refused ──▶ Dropped (it was placed elsewhere)
+///  Owed, Refused ──▶ Dropped (it was placed elsewhere) ──▶ Saved (it had it all the same)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegState {
@@ -168,6 +168,7 @@ impl LegState {
             (Received, Opening | Committing | Saved | Owed | Refused { .. }) => true,
             (Committing, Opening | Saved | Owed | Refused { .. }) => true,
             (Refused { .. }, Owed | Dropped | Saved) => true,
+            (Dropped, Saved) => true,
             (
                 Owed
                 | Opening

@@ -104,10 +104,7 @@ pub(super) enum Work {
 
 /// What can happen.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a happening is moved once, out of the queue"
-)]
+#[expect(clippy::large_enum_variant, reason = "it is boxed wherever it waits")]
 pub(super) enum Happening {
     Start(usize),
     Work(usize, u32, Work),

@@ -219,8 +219,8 @@ impl World {
                 if !whole {
                     self.violate(not_whole(&path, file));
                 }
-                if self.plan.is_calm() && large {
-                    self.check_two_phases(node, file);
+                if large && self.plan.is_calm() && self.plan.is_swift() {
+                    self.check_two_phases(node, slot, file);
                 }
             }
             Err(violation) => self.violate(violation),
@@ -228,17 +228,25 @@ impl World {
     }
 
     /// Without faults nobody shows a file before all of its chain have received it.
-    fn check_two_phases(&mut self, node: usize, file: usize) {
+    fn check_two_phases(&mut self, node: usize, slot: &SlotId, file: usize) {
         let story = &self.ledger.stories[file];
         let (Some(key), kept) = (story.key, story.kept.clone()) else {
             return;
         };
-        for consumer in kept {
+        let attempt_of = |world: &Self, node: usize| {
+            let life = world.nodes[node].life.as_ref()?;
+            let mut entries = life.consumer.entries();
+            let (_, entry) = entries.find(|(at, _)| at == slot)?;
+            Some(entry.fence)
+        };
+        let fence = attempt_of(self, node);
+        for consumer in kept.into_keys() {
             let Some(life) = &self.nodes[consumer].life else {
                 continue;
             };
             let waiting = life.consumer.entries().any(|(_, entry)| {
-                entry.key == key && entry.state == consumer::state::SlotState::Receiving
+                let same = entry.key == key && Some(entry.fence) == fence;
+                same && entry.state == consumer::state::SlotState::Receiving
             });
             if waiting {
                 self.violate(Violation {

@@ -103,7 +103,7 @@ impl World {
                     acknowledged: false,
                     cancelled: false,
                     done: false,
-                    kept: BTreeSet::new(),
+                    kept: BTreeMap::new(),
                     saved: BTreeSet::new(),
                     shown: BTreeMap::new(),
                 }

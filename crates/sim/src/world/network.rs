@@ -65,7 +65,9 @@ impl World {
     }
 
     pub(super) fn on_hello(&mut self, number: u64) {
-        let link = &self.links[&number];
+        let Some(link) = self.links.get(&number) else {
+            return;
+        };
         let (node, to, life) = (link.producer, link.consumer, link.producer_life);
         if link.broken || !self.is_alive(node, life) {
             return;

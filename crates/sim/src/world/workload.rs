@@ -123,6 +123,9 @@ impl World {
     fn drop_in(&mut self, node: usize, file: usize) {
         let name = format!("w{file}");
         let path = Path::new(WATCHED).join(&name);
+        if self.nodes[node].disk.identity(&path).is_some() {
+            return;
+        }
         let content = self.ledger.stories[file].content;
         let disk = self.life(node).disk.clone();
         let aside = Path::new("/data").join(format!("new-{file}-{}", self.next_number));
@@ -137,7 +140,10 @@ impl World {
         match written {
             Ok(()) => drop(self.nodes[node].watched.insert(name, file)),
             // It is there all the same, though it may not survive.
-            Err(_) if there => drop(self.nodes[node].watched.insert(name, file)),
+            Err(_) if there => {
+                self.nodes[node].watched.insert(name, file);
+                self.hand_over_later(file);
+            }
             Err(_) => {
                 let _ = disk.remove(&aside);
                 self.hand_over_later(file);
@@ -210,7 +216,10 @@ impl World {
                 self.life(node).claims.remove(&name);
             }
             (Ask::Cancel(file), Answer::Cancelled) => {
-                self.ledger.stories[file].cancelled = true;
+                assert!(
+                    self.ledger.stories[file].cancelled,
+                    "synced before it is answered"
+                );
                 self.ledger.stats.cancelled += 1;
             }
             (Ask::Cancel(_) | Ask::Retry, _) => {}
@@ -295,7 +304,13 @@ impl World {
         if self.nodes[node].disk.identity(&shown.path) == Some(shown.identity) {
             return;
         }
-        self.line(|| format!("the application takes {}", shown.path.display()));
+        self.line(|| {
+            format!(
+                "the application at {} takes {}",
+                self.nodes[node].name,
+                shown.path.display()
+            )
+        });
         let shown = self.ledger.stories[file].shown.get_mut(&node);
         shown.expect("just read").taken = true;
     }

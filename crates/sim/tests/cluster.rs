@@ -1,0 +1,38 @@
+//! Whole clusters under seeds. Each test holds the promises of DESIGN for a few hundred of them;
+//! `cargo run --release -p consign-sim -- --seeds 100000` holds them for many more.
+
+use consign_sim::run::run_seed;
+
+/// Runs seeds until one breaks a promise.
+fn run(seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        if let Err(failure) = run_seed(seed) {
+            let tail = failure.tail.join("\n");
+            panic!(
+                "{tail}\nseed {seed}: {}: {}\nreplay: cargo run --release -p consign-sim -- --seed {seed} --trace",
+                failure.violation.promise, failure.violation.what
+            );
+        }
+    }
+}
+
+#[test]
+fn every_submitted_file_arrives_once_and_whole_whatever_happens() {
+    run(0..60);
+}
+
+#[test]
+fn every_submitted_file_arrives_once_and_whole_whatever_else_happens() {
+    run(1_000..1_060);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..10 {
+        assert_eq!(
+            run_seed(seed).unwrap(),
+            run_seed(seed).unwrap(),
+            "seed {seed}"
+        );
+    }
+}
