@@ -5,7 +5,7 @@
 //! and listings are streamed a page at a time.
 //!
 //! * [`model`], [`error`]: what is said. * [`routes`], [`stream`]: who says it.
-//! * [`guard`], [`token`]: who may ask over TCP. * [`listen`], [`serve`]: the sockets.
+//! * [`guard`], [`token`]: who may ask over TCP. * [`listen`], [`mod@serve`]: the sockets.
 
 pub(crate) mod error;
 mod guard;

@@ -6,7 +6,8 @@
 //! is late, doubled or lost costs time and never a file.
 //!
 //! A file is ready when it was renamed to its name or closed after writing, or when its size and
-//! times have not moved for `settle`. What cannot be sent stays in place, as a [`Problem`].
+//! times have not moved for `settle`. What cannot be sent stays in place, as a problem in its
+//! [`ProblemList`].
 //!
 //! A watcher holds nothing durable. It may be dropped and started again at any time; before that,
 //! the kept set must know what the log holds (see [`crate::outbox::Kept`]), and origins that are
