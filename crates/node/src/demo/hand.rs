@@ -94,6 +94,7 @@ impl Hand<'_> {
     }
 
     async fn portion(&self, sources: &[Source]) -> anyhow::Result<()> {
+        self.eyes.handed_over(sources.len() as u64);
         for (at, node) in self.cluster.producers().into_iter().enumerate() {
             let of = |way| {
                 let sources = sources.iter();
@@ -105,7 +106,6 @@ impl Hand<'_> {
             let sent: Vec<_> = of(Way::Sent).collect();
             submit_all(node, &sent).await?;
         }
-        self.eyes.handed_over(sources.len() as u64);
         Ok(())
     }
 }
@@ -125,6 +125,7 @@ fn drop_into(node: &Node, source: &Source) -> anyhow::Result<()> {
 /// not: so it is asked once it is back, and only those are submitted again that it does not know.
 async fn submit_all(node: &Node, sources: &[&Source]) -> anyhow::Result<()> {
     let mut left: Vec<&Source> = sources.to_vec();
+    let mut is_unsure = false;
     let deadline = Instant::now() + HAND_DEADLINE;
     while !left.is_empty() {
         if Instant::now() >= deadline {
@@ -137,6 +138,14 @@ async fn submit_all(node: &Node, sources: &[&Source]) -> anyhow::Result<()> {
             tokio::time::sleep(TRY_EVERY).await;
             continue;
         }
+        if is_unsure {
+            let Some(known) = known_names(node).await else {
+                continue;
+            };
+            left.retain(|source| !known.contains(&source.name));
+            is_unsure = false;
+            continue;
+        }
         let files = left.iter().map(|source| Submit {
             path: &source.path,
             name: &source.name,
@@ -144,12 +153,7 @@ async fn submit_all(node: &Node, sources: &[&Source]) -> anyhow::Result<()> {
         let files: Vec<_> = files.collect();
         match cluster::submit(node, Way::Sent.feed(), &files).await {
             Ok(answers) => return all_accepted(node, &answers),
-            Err(_) => {
-                tokio::time::sleep(TRY_EVERY).await;
-                if let Some(known) = known_names(node).await {
-                    left.retain(|source| !known.contains(&source.name));
-                }
-            }
+            Err(_) => is_unsure = true,
         }
     }
     Ok(())
@@ -176,10 +180,7 @@ async fn known_names(node: &Node) -> Option<BTreeSet<String>> {
     let mut since = Instant::now();
     while since.elapsed() < LISTING_STILL {
         if !node.is_ready() {
-            // Not back yet: then everything is still to come.
-            since = Instant::now();
-            tokio::time::sleep(TRY_EVERY).await;
-            continue;
+            return None;
         }
         let listed = cluster::transfers(node).await.ok()?;
         let sent = listed.into_iter().filter(|t| t.feed == Way::Sent.feed());

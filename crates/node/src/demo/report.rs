@@ -53,11 +53,12 @@ impl Report {
     /// What was killed and resumed, and what broke: for stderr.
     pub(super) fn story(&self) -> String {
         let mut text = String::new();
-        if !self.resumed.is_empty() {
+        let resumed = self.spared();
+        if !resumed.is_empty() {
             text += "\nresumed\n";
-            let shown = self.resumed.iter().take(RESUMED_SHOWN_MAX);
+            let shown = resumed.iter().take(RESUMED_SHOWN_MAX);
             shown.for_each(|resumed| line(&mut text, &resumed.told()));
-            more(&mut text, self.resumed.len(), RESUMED_SHOWN_MAX);
+            more(&mut text, resumed.len(), RESUMED_SHOWN_MAX);
         }
         if !self.broken.is_empty() {
             text += "\nbroken\n";
@@ -120,19 +121,28 @@ impl Report {
         }
     }
 
+    /// The tries that did not have to begin at the beginning.
+    fn spared(&self) -> Vec<&Resumed> {
+        let resumed = self.resumed.iter();
+        resumed
+            .filter(|resumed| resumed.spared_bytes() > 0)
+            .collect()
+    }
+
     fn chaos(&self) -> String {
         if self.kills.is_empty() {
             return String::new();
         }
         let of = |role| self.kills.iter().filter(|kill| kill.role == role).count();
-        let spared: u64 = self.resumed.iter().map(Resumed::spared_bytes).sum();
+        let resumed = self.spared();
+        let spared: u64 = resumed.iter().map(|resumed| resumed.spared_bytes()).sum();
         let mut text = format!(
             ", through {} kills of producers and {} of consumers",
             of(Role::Producer),
             of(Role::Consumer)
         );
         if spared > 0 {
-            let count = self.resumed.len();
+            let count = resumed.len();
             // Writing to a String cannot fail.
             let _ = write!(
                 text,

@@ -108,7 +108,7 @@ impl Eyes {
         self.began.elapsed()
     }
 
-    /// Notes that so many more files were handed over.
+    /// Notes that so many more files are handed over from now on.
     pub(super) fn handed_over(&self, files: u64) {
         self.handed.set(self.handed.get() + files);
     }
@@ -173,7 +173,9 @@ impl Eyes {
             self.last_change.set((progress, now));
         }
         let mut rates = self.rates.borrow_mut();
-        rates.push((now, progress.moved_bytes));
+        // What is sent again after a death is no progress until it is further than ever.
+        let best = rates.last().map_or(0, |&(_, best)| best);
+        rates.push((now, progress.moved_bytes.max(best)));
         rates.retain(|(at, _)| now.duration_since(*at) <= RATE_WINDOW);
     }
 

@@ -32,6 +32,9 @@ const GROUP_MAX: usize = 4096;
 /// Payloads that are kept in memory to be sent without reading them back, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
 
+/// About what one of them takes beside its bytes.
+const RECENT_ENTRY_BYTES: usize = 128;
+
 /// Whose record it is: who has to hear where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -206,7 +209,7 @@ impl Writer {
                 };
                 let position = self.append(&record, payload)?;
                 if let Some(bytes) = bytes {
-                    self.payloads.keep(position, bytes);
+                    self.payloads.keep(position, &bytes);
                 }
                 self.group.push((role, position));
                 self.applied.push(Applied {
@@ -297,6 +300,13 @@ struct Recent {
     total: usize,
 }
 
+impl Recent {
+    /// What an entry takes, in bytes: empty files are not free.
+    fn cost(bytes: &Bytes) -> usize {
+        bytes.len() + RECENT_ENTRY_BYTES
+    }
+}
+
 impl Payloads {
     fn new(reader: LogReader) -> Self {
         Self {
@@ -305,9 +315,13 @@ impl Payloads {
         }
     }
 
-    fn keep(&self, position: Position, bytes: Bytes) {
+    /// Keeps a copy. The bytes themselves may lie in memory that the network wants back: a small
+    /// file that came in a frame would pin all of it, and once everything is pinned nothing more
+    /// is received.
+    fn keep(&self, position: Position, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.total += bytes.len();
+        recent.total += Recent::cost(&bytes);
         recent.order.push_back(position);
         recent.bytes.insert(position, bytes);
         while recent.total > RECENT_BYTES {
@@ -315,7 +329,7 @@ impl Payloads {
                 break;
             };
             if let Some(bytes) = recent.bytes.remove(&oldest) {
-                recent.total -= bytes.len();
+                recent.total -= Recent::cost(&bytes);
             }
         }
     }
