@@ -1,5 +1,6 @@
 //! How a command ends: its exit code, and what it says on the way out.
 
+use crate::config::ConfigError;
 use std::io;
 use std::process::ExitCode;
 
@@ -96,7 +97,11 @@ impl From<ErrorBody> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+        match error.downcast_ref::<ConfigError>() {
+            // It says itself what it comes from.
+            Some(config) => Self::usage(config.to_string()),
+            None => Self::failed(format!("{error:#}")),
+        }
     }
 }
 
