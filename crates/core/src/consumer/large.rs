@@ -552,8 +552,9 @@ impl Consumer {
                 Some(path) => self.save_large(slot, digest, path),
                 None => {
                     self.start_over(slot);
+                    let path = self.wished_path(slot).unwrap_or_default();
                     let why = format!(
-                        "the path of this file is taken in the inbox at {}; hint: move what is there away, then `consign retry`",
+                        "{path} is taken in the inbox at {}; hint: move what is there away, then `consign retry`",
                         self.me.node
                     );
                     self.refuse(&slot.producer, leg, RefusalCode::Conflict, why);

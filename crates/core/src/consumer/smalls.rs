@@ -237,8 +237,9 @@ impl Consumer {
             } else {
                 let entry = self.entry_mut(&slot).expect("looked up above");
                 entry.become_(SlotState::Received { digest });
+                let path = self.wished_path(&slot).unwrap_or_default();
                 let why = format!(
-                    "the path of this file is taken in the inbox at {}; hint: move what is there away, then `consign retry`",
+                    "{path} is taken in the inbox at {}; hint: move what is there away, then `consign retry`",
                     self.me.node
                 );
                 self.refuse(&slot.producer, leg, RefusalCode::Conflict, why);
