@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -17,6 +18,8 @@ pub(crate) use proxy::Proxy;
 
 /// How long a condition may take that has no reason to take long.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long a command may take: then it hangs, and is killed.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How much of each log a failed test shows, in bytes.
 const LOG_TAIL_BYTES: usize = 3_000;
@@ -79,14 +82,31 @@ impl Said {
 
 /// Runs the program without any agent in mind.
 pub(crate) fn consign<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_consign"))
+    let child = Command::new(env!("CARGO_BIN_EXE_consign"))
         .args(args)
         .env_remove("CONSIGN_AGENT")
         .env_remove("CONSIGN_CONFIG")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    let (pid, (ended, end)) = (child.id(), std::sync::mpsc::channel());
+    let watchdog = std::thread::spawn(move || {
+        // The sender goes away when the command has ended.
+        if end.recv_timeout(COMMAND_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            signal(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop::<std::sync::mpsc::Sender<()>>(ended);
+    watchdog.join().unwrap();
     Said::new(&output)
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// One agent.
@@ -371,9 +391,8 @@ impl Cluster {
     }
 
     fn signal(&self, name: &str, signal: Signal) {
-        let pid = self.node(name).process.as_ref().expect("it runs").id();
-        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        let process = self.node(name).process.as_ref();
+        self::signal(process.expect("it runs").id(), signal);
     }
 
     /// SIGTERM; it must end well and soon.
