@@ -44,7 +44,7 @@ pub(super) struct Size {
 }
 
 impl Cluster {
-    /// Starts a cluster in `parent`, and returns when every agent is ready.
+    /// Starts a cluster in `parent`, and returns when every agent is ready and has found the others.
     ///
     /// # Errors
     /// When an agent ends, or is not ready in time; with its last words.
@@ -86,9 +86,12 @@ impl Cluster {
     async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
-            self.refresh().await;
+            let told = self.refresh().await;
             self.check_alive()?;
-            let Some(late) = self.nodes.iter().find(|node| !node.is_ready()) else {
+            // A producer places files with whom it reaches first, which would look like a fault.
+            let connected = |node: &&Node| told.get(&node.name).is_some_and(is_connected);
+            let found = |node: &&Node| node.is_ready() && connected(node);
+            let Some(late) = self.nodes.iter().find(|node| !found(node)) else {
                 return Ok(());
             };
             if Instant::now() >= deadline {
@@ -154,6 +157,13 @@ impl Cluster {
         }
         bad
     }
+}
+
+/// Whether it has a connection to everybody to whom it may send.
+fn is_connected(status: &Status) -> bool {
+    let sends = !status.node.produces.is_empty();
+    let mut members = status.node.members.iter();
+    !sends || members.all(|member| member.feeds.is_empty() || member.connected)
 }
 
 fn client(node: &Node) -> Client {

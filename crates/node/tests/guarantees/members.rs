@@ -35,9 +35,11 @@ fn a_consumer_that_was_down_gets_what_is_owed_to_it() {
         names_at(&cluster, "cons-1").len() == 3
     });
     assert_eq!(cluster.count("prod-1", "done"), 0, "the other one is owed");
-    let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
-    let away = nodes.iter().find(|node| node["name"] == "cons-2").unwrap();
-    assert_eq!(away["owed_files"], 3, "{away}");
+    until("nodes tells what is owed", SOON, || {
+        let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+        let away = nodes.iter().find(|node| node["name"] == "cons-2");
+        away.unwrap()["owed_files"] == 3
+    });
     cluster.start_one("cons-2");
     cluster.wait_until_done("prod-1", 3, SOON);
     until("it has everything", SOON, || {
