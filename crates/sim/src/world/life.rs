@@ -387,7 +387,9 @@ impl World {
                 self.nodes[node].powered = false;
                 let mut rng = self.rng.fork();
                 let disk = &self.nodes[node].disk;
+                eprintln!("before {} {:?}", self.now, disk.files());
                 disk.power_cut(&mut rng);
+                eprintln!("after {:?}", disk.files());
                 let there = |shown: &crate::ledger::Shown| {
                     disk.identity(&shown.path) == Some(shown.identity)
                 };
