@@ -54,6 +54,8 @@ pub struct Story {
     pub digest: Digest,
     /// Its transfer, once a submission is committed.
     pub key: Option<TransferKey>,
+    /// Whether its digest is committed.
+    pub digested: bool,
     /// Whether somebody was told that it is submitted.
     pub acknowledged: bool,
     /// Whether it is committed that it is cancelled.
@@ -242,6 +244,15 @@ impl Ledger {
                 story.key = Some(key);
             }
             Record::Placed(placed) => self.placed(node, placed),
+            Record::DigestKnown(known) => {
+                let key = TransferKey {
+                    start: Start(known.start),
+                    seq: consign_core::ids::Sequence(known.seq),
+                };
+                if let Some(file) = self.file_of(node, key) {
+                    self.stories[file].digested = true;
+                }
+            }
             Record::Done(list) => return self.done(node, list),
             Record::Cancelled(list) => self.cancelled(node, list),
             Record::LegsSettled(settled) if settled.rung() == LegRung::Abandoned => {

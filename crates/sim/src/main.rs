@@ -81,6 +81,7 @@ fn run_many(args: &Args) -> ExitCode {
             match result {
                 Ok(outcome) => add(&mut all, &outcome.stats),
                 Err(failure) => {
+                    report(&failure, true);
                     failures.push(*failure);
                     stop.store(!args.keep_going, Ordering::Relaxed);
                 }
@@ -100,9 +101,8 @@ fn run_many(args: &Args) -> ExitCode {
         done as f64 / seconds
     );
     failures.sort_by_key(|failure| failure.seed);
-    let brief = failures.len() > 1;
-    for failure in &failures {
-        report(failure, brief);
+    if let [only] = failures.as_slice() {
+        report(only, false);
     }
     match failures.is_empty() {
         true => ExitCode::SUCCESS,

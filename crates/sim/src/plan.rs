@@ -99,6 +99,9 @@ pub struct Faults {
     pub silent_loss_permille: u64,
     /// Of 1000 chunks, so many arrive damaged.
     pub damage_permille: u64,
+    /// Of 1000 chunks that a consumer passes on, so many are damaged and hashed anew: nobody can
+    /// tell before the end.
+    pub lie_permille: u64,
     /// Of 1000 restarts, so many crash again at a random disk operation of their recovery.
     pub crash_in_recovery_permille: u64,
     /// When a consumer dies for good, in ms.
@@ -128,6 +131,8 @@ pub struct Plan {
     pub segment_bytes: u64,
     /// Segments from which on what is live is carried forward.
     pub carry_at_segments: u32,
+    /// How long after a carry the next one may follow, in µs.
+    pub carry_pause_us: u64,
     /// Longest ordinary delay of a message, in µs.
     pub latency_us: u64,
     /// Longest ordinary time that a disk takes, in µs.
@@ -159,8 +164,9 @@ impl Plan {
             files,
             faults,
             heal_at_ms,
-            segment_bytes: [16 << 10, 32 << 10, 64 << 10][rng.below(3) as usize],
-            carry_at_segments: 4 + rng.below(6) as u32,
+            segment_bytes: [4, 8, 16, 64][rng.below(4) as usize] << 10,
+            carry_at_segments: 2 + rng.below(6) as u32,
+            carry_pause_us: [1_000, 50_000, 500_000][rng.below(3) as usize],
             latency_us: [200, 2_000, 20_000, 100_000][rng.below(4) as usize],
             disk_us: [100, 1_000, 10_000, 100_000][rng.below(4) as usize],
         }
@@ -191,7 +197,8 @@ impl Plan {
             f.consumer_gone_at_ms,
             f.producer_gone_at_ms,
         ];
-        rates.iter().all(Option::is_none) && f.silent_loss_permille + f.damage_permille == 0
+        rates.iter().all(Option::is_none)
+            && f.silent_loss_permille + f.damage_permille + f.lie_permille == 0
     }
 }
 
@@ -203,7 +210,7 @@ fn draw_feeds(rng: &mut Rng, consumers: usize) -> Vec<FeedPlan> {
                 0 => Replicas::All,
                 _ => Replicas::Count(1 + rng.below(consumers.min(3) as u64) as usize),
             },
-            replace_after_ms: rng.one_in(3).then(|| 500 + rng.below(5_000)),
+            replace_after_ms: rng.one_in(2).then(|| 100 + rng.below(3_000)),
             on_conflict: match rng.below(3) {
                 0 => OnConflict::Reject,
                 _ => OnConflict::Rename,
@@ -297,7 +304,7 @@ fn draw_size(rng: &mut Rng, large: bool) -> u64 {
     }
     match rng.below(8) {
         0 => 0,
-        1 => 2_000 + rng.below(6_000),
+        1 => 500 + rng.below(2_000),
         _ => 1 + rng.below(500),
     }
 }
@@ -315,7 +322,7 @@ fn draw_faults(rng: &mut Rng, length_ms: u64) -> Faults {
         power_cut: maybe(2, 300, 4_000),
         crash_at_op: maybe(2, 300, 4_000),
         break_link: maybe(2, 50, 2_000),
-        partition: maybe(3, 500, 5_000),
+        partition: maybe(2, 200, 4_000),
         disk_full: maybe(4, 1_000, 5_000),
         sync_error: maybe(6, 1_000, 5_000),
         write_error: maybe(6, 1_000, 5_000),
@@ -333,6 +340,9 @@ fn draw_faults(rng: &mut Rng, length_ms: u64) -> Faults {
     }
     if rng.one_in(6) {
         faults.damage_permille = rng.below(200);
+    }
+    if rng.one_in(8) {
+        faults.lie_permille = rng.below(200);
     }
     if rng.one_in(3) {
         faults.crash_in_recovery_permille = rng.below(500);

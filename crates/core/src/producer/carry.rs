@@ -9,7 +9,7 @@ use crate::log::{Payload, Position};
 use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
 use crate::producer::state::Stage;
-use crate::producer::{Effect, Producer, Wanted};
+use crate::producer::{Effect, Producer, Then, Wanted};
 use crate::ranges::RangeSet;
 use crate::record::{Claiming, Hashed, Placed, Record, Submitted, Transfers};
 use crate::tree::CHUNK_HASH_BYTES;
@@ -19,6 +19,16 @@ const CARRIED_AT_ONCE: usize = 64;
 
 /// Chunk hashes in one record, which has to stay below its limit.
 const HASHES_PER_RECORD: usize = 16 << 10;
+
+/// How far a transfer is that is being carried. Until it is done, its records' places are about to
+/// change, and nobody is sent to read them at the old ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrying {
+    /// Its records are being read.
+    Reading,
+    /// They are written anew, and not synced yet.
+    Writing,
+}
 
 impl Producer {
     /// Tells the driver from where on the log is needed, when that has changed.
@@ -34,6 +44,7 @@ impl Producer {
             .active
             .values()
             .filter(|t| old(t.submitted) || old(t.placed) || old(t.claimed))
+            .filter(|t| !self.carrying.contains_key(&t.key))
             .map(|t| t.key)
             .collect();
         for key in active {
@@ -55,10 +66,15 @@ impl Producer {
             let Some(key) = self.carry_queue.pop_front() else {
                 return;
             };
+            // What is being read for another reason is active in a moment, and carried as such by
+            // the next pass.
             let Some(dormant) = self.queue.dormant.get(&key) else {
                 continue;
             };
-            self.carrying.insert(key, ());
+            if dormant.rest == Rest::Fetching || self.carrying.contains_key(&key) {
+                continue;
+            }
+            self.carrying.insert(key, Carrying::Reading);
             self.out.push(Effect::Fetch {
                 key,
                 submitted: dormant.submitted,
@@ -118,11 +134,15 @@ impl Producer {
         submitted: &Submitted,
         placed: Option<&Placed>,
     ) -> bool {
-        self.carry_more();
+        if self.carrying.get(&key) != Some(&Carrying::Reading) {
+            return false;
+        }
+        self.carrying.remove(&key);
         let Some(dormant) = self.queue.dormant.get(&key).copied() else {
             return true;
         };
         if dormant.rest == Rest::Fetching {
+            self.carry_more();
             return false;
         }
         // What a replay found beyond its placement is written with it.
@@ -162,6 +182,23 @@ impl Producer {
         if let Some(placed) = placed {
             self.append_with(Record::Placed(placed), Payload::None, Wanted::Placed(key));
         }
+        self.carrying.insert(key, Carrying::Writing);
+        self.journal.when_synced(Then::Carried(key));
+    }
+
+    /// A transfer is carried: whoever waited to read it may.
+    pub(super) fn carried(&mut self, key: TransferKey) {
+        self.carrying.remove(&key);
+        if let Some(dormant) = self.queue.dormant.get(&key)
+            && dormant.rest == Rest::Fetching
+        {
+            self.out.push(Effect::Fetch {
+                key,
+                submitted: dormant.submitted,
+                placed: dormant.placed,
+            });
+        }
+        self.carry_more();
     }
 
     fn carry_fate(&mut self, key: TransferKey, stage: &Stage) {

@@ -72,6 +72,7 @@ enum Then {
     Release(Vec<TransferKey>),
     Close(NodeName, Start, RangeSet),
     Abandon(TransferKey),
+    Carried(TransferKey),
 }
 
 /// Which record a position is wanted of.
@@ -115,7 +116,7 @@ pub struct Producer {
     replayed: replay::ReplayedTransfers,
     /// Who waits for a transfer to be cancelled that has to be read first.
     cancelling: BTreeMap<TransferKey, Vec<Token>>,
-    carrying: BTreeMap<TransferKey, ()>,
+    carrying: BTreeMap<TransferKey, carry::Carrying>,
     carry_queue: VecDeque<TransferKey>,
     settled_at: Millis,
     // What is gathered while one event is applied, and sent together at its end.
@@ -299,6 +300,7 @@ impl Producer {
                 Then::Release(keys) => self.release(&keys),
                 Then::Close(node, start, slots) => self.close_slots(&node, start, &slots),
                 Then::Abandon(key) => self.tell_abandoned(key),
+                Then::Carried(key) => self.carried(key),
             }
         }
     }

@@ -122,11 +122,14 @@ impl Producer {
         } else {
             self.small_active += 1;
         }
-        self.out.push(Effect::Fetch {
-            key,
-            submitted: dormant.submitted,
-            placed: dormant.placed,
-        });
+        // One that is being carried is on its way into memory, or will be read at its new place.
+        if !self.carrying.contains_key(&key) {
+            self.out.push(Effect::Fetch {
+                key,
+                submitted: dormant.submitted,
+                placed: dormant.placed,
+            });
+        }
     }
 
     /// Sends what was gathered while one event was applied.

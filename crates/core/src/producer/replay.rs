@@ -388,9 +388,7 @@ impl Producer {
         submitted: Submitted,
         placed: Option<Placed>,
     ) {
-        if self.carrying.remove(&key).is_some()
-            && self.carry_fetched(key, &submitted, placed.as_ref())
-        {
+        if self.carry_fetched(key, &submitted, placed.as_ref()) {
             return;
         }
         let Some(dormant) = self.queue.dormant.get(&key).copied() else {

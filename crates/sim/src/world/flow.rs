@@ -182,12 +182,21 @@ impl World {
         }
     }
 
-    fn send_chunk(&mut self, number: u64, offset: u64, hash: ChunkHash, mut bytes: Vec<u8>) {
+    fn send_chunk(&mut self, number: u64, offset: u64, mut hash: ChunkHash, mut bytes: Vec<u8>) {
         if self.permille(self.plan.faults.damage_permille) {
             let at = self.draw(bytes.len() as u64) as usize;
             bytes[at] ^= 1;
         }
-        let (from, to) = (self.flows[&number].from, self.flows[&number].head.to);
+        let flow = &self.flows[&number];
+        let (from, to) = (flow.from, flow.head.to);
+        let lies = matches!(flow.origin, Origin::Inflow(_)) && !self.healed;
+        if lies && self.permille(self.plan.faults.lie_permille) {
+            let flow = &self.flows[&number];
+            let (index, chunk_bytes, size) =
+                (offset / flow.chunk_bytes, flow.chunk_bytes, flow.size);
+            bytes[0] ^= 1;
+            hash = tree::chunk_hash(&bytes, index, chunk_bytes, size);
+        }
         let at = self.now + self.latency(from, to);
         let flow = self.flows.get_mut(&number).expect("its caller has it");
         flow.next = offset + bytes.len() as u64;

@@ -11,9 +11,6 @@ use super::happening::Work;
 use super::life::is_planned;
 use crate::ledger::Violation;
 
-/// How long after a carry the next one may follow, in µs.
-const CARRY_PAUSE_US: u64 = 500_000;
-
 /// Whose record it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -181,14 +178,16 @@ impl World {
 
     fn carry_if_long(&mut self, node: usize) {
         let (now, limit) = (self.now, self.plan.carry_at_segments);
+        let pause = self.plan.carry_pause_us;
         let life = self.life(node);
         let current = life.log.current_segment();
         let long = current - life.log.first_segment() >= limit;
-        if !long || now < life.carried_at + CARRY_PAUSE_US {
+        if !long || now < life.carried_at + pause {
             return;
         }
         life.carried_at = now;
-        let through = current - limit / 2;
+        let through = current - 1 - self.draw(u64::from(limit / 2)) as u32;
+        let life = self.life(node);
         let old: Vec<Record> = life
             .own
             .iter()

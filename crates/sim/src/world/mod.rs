@@ -100,6 +100,7 @@ impl World {
                     content,
                     digest: content.digest(),
                     key: None,
+                    digested: false,
                     acknowledged: false,
                     cancelled: false,
                     done: false,

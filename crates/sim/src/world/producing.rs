@@ -61,7 +61,10 @@ impl World {
             }
             Effect::Send {
                 session, message, ..
-            } => self.send(session, true, message),
+            } => {
+                self.check_commit(node, &message);
+                self.send(session, true, message);
+            }
             Effect::SendSmalls { route, files } => {
                 let route = route.iter().map(|hop| {
                     let name = consign_core::ids::NodeName::new(&hop.node);
@@ -292,6 +295,25 @@ impl World {
         let now = self.millis(node);
         let effects = self.life(node).consumer.apply(now, event);
         self.consumer_effects(node, effects);
+    }
+
+    /// Nobody is told to publish before the digest is synced.
+    fn check_commit(&mut self, node: usize, message: &Message) {
+        let Message::Commit(commit) = message else {
+            return;
+        };
+        let key = TransferKey {
+            start: Start(commit.leg.start),
+            seq: consign_core::ids::Sequence(commit.leg.seq),
+        };
+        let file = self.ledger.file_of(node, key);
+        if file.is_some_and(|file| !self.ledger.stories[file].digested) {
+            self.violate(Violation {
+                promise: "the digest is synced before the first commit",
+                what: format!("{key} is committed"),
+                file,
+            });
+        }
     }
 
     /// Nobody says `saved` before it is synced.
