@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use consign_core::consumer;
 use consign_core::ids::{NodeName, Slot, Start};
-use consign_core::producer;
+use consign_core::producer::{self, SmallSend};
 use consign_core::wire::{Message, Ping, Purpose, SmallFrame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +17,7 @@ use crate::net::conn::Broken;
 use crate::net::shared::{NetEvent, Shared};
 
 use super::super::link::{Body, Link, Turn, User};
+use super::frame::{first_hop, first_slots};
 
 /// Whom a frame's loss concerns.
 #[derive(Debug, Clone)]
@@ -30,6 +31,28 @@ pub(super) struct Stake {
 }
 
 impl Stake {
+    /// What is at stake with a frame on its way to its first hop. The frame is ours, or was
+    /// checked.
+    pub(super) fn of(frame: &SmallFrame, me: &NodeName) -> Self {
+        let (to, _) = first_hop(&frame.route).expect("a frame goes to a node");
+        let producer = NodeName::new(&frame.producer).expect("a frame has a producer");
+        Self {
+            to,
+            slots: first_slots(&frame.files),
+            forwarded_for: (producer != *me).then_some(producer),
+        }
+    }
+
+    /// What is at stake with files of ours that go to `to` first.
+    pub(super) fn of_own(to: &NodeName, files: &[SmallSend]) -> Self {
+        let first = |file: &SmallSend| file.slots.first().copied();
+        Self {
+            to: to.clone(),
+            slots: files.iter().filter_map(first).collect(),
+            forwarded_for: None,
+        }
+    }
+
     /// What the driver is told when the frame is lost.
     pub(super) fn lost(self, reason: &str) -> NetEvent {
         let (to, slots, reason) = (self.to, self.slots, reason.to_owned());
