@@ -78,10 +78,20 @@ async fn hashes_are_reported_once_and_not_computed_again() {
     // With the hashes known, the bytes do not matter any more.
     cam.net.forget_stream(key());
     std::fs::write(cam.dir.path().join("spool/source"), vec![0; SIZE as usize]).unwrap();
-    let mut order = stream(2, SIZE, None);
-    order.hashes = reported;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let mut order = stream(2, SIZE, target(&name("a"), &addr, 2, MIB));
+    order.hashes.clone_from(&reported);
     cam.net.stream(order);
     assert_eq!(cam.digest_known().await, digest);
+    let mut a = Raw::accept(&listener, "a", Purpose::Chunks).await;
+    a.send(&credit(2, 2 * MIB, 0), &[]).await;
+    loop {
+        if let (Message::Chunk(chunk), _) = a.next().await.unwrap() {
+            assert_eq!(chunk.hash, reported[32..64], "it was hashed again");
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +190,27 @@ async fn a_stalled_successor_does_not_slow_the_first_hop() {
             (other, _) => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forwards_of_an_old_attempt_are_over_when_the_next_is_ready() {
+    let cam = Node::start("cam").await;
+    let mut a = Node::start("a").await;
+    cam.spool(SIZE);
+    a.ready(inflow(1, SIZE)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    a.forward_to(&name("b"), &addr, 1, 0);
+    let mut b = Raw::accept(&listener, "b", Purpose::Chunks).await;
+    cam.net
+        .stream(stream(1, SIZE, target(&a.name, &a.addr, 1, 0)));
+    a.complete().await;
+    b.send(&credit(1, MIB, 0), &[]).await;
+    while !matches!(b.next().await, Some((Message::Chunk(_), _))) {}
+    a.ready(inflow(2, SIZE)).await;
+    b.send(&credit(1, 4 * MIB, MIB), &[]).await;
+    let heard = b.until_pong().await;
+    assert!(heard.is_empty(), "{heard:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
