@@ -26,20 +26,19 @@ pub(super) struct Stake {
     pub(super) to: NodeName,
     /// Its slots there.
     pub(super) slots: Vec<(Start, Slot)>,
-    /// Whose files they are, when they are not ours.
+    /// Whose files they are, when we only pass them on.
     pub(super) forwarded_for: Option<NodeName>,
 }
 
 impl Stake {
-    /// What is at stake with a frame on its way to its first hop. The frame is ours, or was
-    /// checked.
-    pub(super) fn of(frame: &SmallFrame, me: &NodeName) -> Self {
+    /// What is at stake with a frame that goes on to its first hop. The frame was checked.
+    pub(super) fn of_forwarded(frame: &SmallFrame) -> Self {
         let (to, _) = first_hop(&frame.route).expect("a frame goes to a node");
         let producer = NodeName::new(&frame.producer).expect("a frame has a producer");
         Self {
             to,
             slots: first_slots(&frame.files),
-            forwarded_for: (producer != *me).then_some(producer),
+            forwarded_for: Some(producer),
         }
     }
 
@@ -114,9 +113,9 @@ impl Line {
         Ok(Self { link, frames })
     }
 
-    /// Whether it broke.
-    pub(super) fn is_closed(&self) -> bool {
-        self.frames.lock().closed.is_some()
+    /// Why it broke, if it did.
+    pub(super) fn closed(&self) -> Option<String> {
+        self.frames.lock().closed.clone()
     }
 
     /// Waits until one more frame may be sent; `None` when the line breaks meanwhile.

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use consign_core::ids::NodeName;
 use consign_core::producer::{Event, SmallSend};
 use consign_core::wire::{Hop, SmallFrame};
+use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::net::bounds::{FORWARD_BYTES, FORWARD_BYTES_PER_PEER, LINK_IDLE_MAX};
+use crate::net::bounds::{DESTINATIONS_MAX, FORWARD_BYTES, FORWARD_BYTES_PER_PEER, LINK_IDLE_MAX};
+use crate::net::conn::Broken;
 use crate::net::shared::NetEvent;
 use crate::net::tasks::contained;
 
@@ -78,17 +80,19 @@ impl SmallSenders {
     ) -> Result<(), (Stake, &'static str)> {
         let destination = first_hop(&frame.route).expect("the frame was checked");
         let mut senders = self.lock();
-        let of_peer = senders.get(&destination).map_or_else(
-            || Arc::new(Semaphore::new(FORWARD_BYTES_PER_PEER)),
-            |sender| Arc::clone(&sender.forward_room),
-        );
-        let len = payload.len() as u32;
-        let room = [&of_peer, &self.forward_room]
-            .map(|room| Arc::clone(room).try_acquire_many_owned(len).ok());
-        let [Some(of_peer), Some(of_all)] = room else {
-            let stake = Stake::of(&frame, &self.engine.shared.me.node);
+        if senders.len() >= DESTINATIONS_MAX && !senders.contains_key(&destination) {
             return Err((
-                stake,
+                Stake::of_forwarded(&frame),
+                "small files go on to too many nodes; hint: see `consign status` here",
+            ));
+        }
+        let of_peer = Arc::clone(&self.sender(&mut senders, destination.clone()).forward_room);
+        let len = (payload.len() + frame.encoded_len()) as u32;
+        let room = [of_peer, Arc::clone(&self.forward_room)]
+            .map(|room| room.try_acquire_many_owned(len).ok());
+        let [Some(of_peer), Some(of_all)] = room else {
+            return Err((
+                Stake::of_forwarded(&frame),
                 "it takes small files more slowly than they come; hint: check its load and link",
             ));
         };
@@ -104,7 +108,16 @@ impl SmallSenders {
         destination: Destination,
         parcel: Parcel,
     ) {
-        let sender = senders
+        // The task ends only under the lock that is held here, or with everything.
+        let _ = self.sender(senders, destination).parcels.send(parcel);
+    }
+
+    fn sender<'a>(
+        self: &Arc<Self>,
+        senders: &'a mut HashMap<Destination, Sender>,
+        destination: Destination,
+    ) -> &'a Sender {
+        senders
             .entry(destination)
             .or_insert_with_key(|destination| {
                 let (parcels, queue) = mpsc::unbounded_channel();
@@ -115,9 +128,7 @@ impl SmallSenders {
                     parcels,
                     forward_room,
                 }
-            });
-        // The task ends only under the lock that is held here, or with everything.
-        let _ = sender.parcels.send(parcel);
+            })
     }
 
     async fn run(
@@ -175,7 +186,11 @@ impl Task<'_> {
     }
 
     async fn connect(&mut self) -> Result<(), String> {
-        if self.line.as_ref().is_some_and(|line| !line.is_closed()) {
+        if self
+            .line
+            .as_ref()
+            .is_some_and(|line| line.closed().is_none())
+        {
             return Ok(());
         }
         let (node, addr) = self.destination;
@@ -196,7 +211,7 @@ impl Task<'_> {
                 }
             }
             Parcel::Forward { frame, payload } => {
-                let stake = Stake::of(&frame, &self.engine.shared.me.node);
+                let stake = Stake::of_forwarded(&frame);
                 let place = self.place().await;
                 self.send(place, frame, Body::Bytes(payload), stake).await;
             }
@@ -224,6 +239,7 @@ impl Task<'_> {
         for (file, reason) in read.unreadable {
             self.tell_lost(self.slots_of(&[file]), &reason).await;
         }
+        let stake = self.slots_of(&read.files);
         let me = &self.engine.shared.me;
         let frame = SmallFrame {
             producer: me.node.to_string(),
@@ -231,7 +247,6 @@ impl Task<'_> {
             route: route.to_vec(),
             files: read.files.into_iter().map(file_of).collect(),
         };
-        let stake = Stake::of(&frame, &me.node);
         self.send(place, frame, Body::Bytes(read.payload), stake)
             .await;
     }
@@ -246,7 +261,10 @@ impl Task<'_> {
     async fn send(&self, place: Option<Place>, frame: SmallFrame, body: Body, stake: Stake) {
         let sent = match (&self.line, place) {
             (Some(line), Some(place)) => line.send(place, frame, body, stake).await,
-            (_, None) | (None, _) => Err((stake, "the connection broke".to_owned())),
+            (line, None) | (line @ None, _) => {
+                let reason = line.as_ref().and_then(Line::closed);
+                Err((stake, reason.unwrap_or_else(|| Broken::Closed.to_string())))
+            }
         };
         if let Err((stake, reason)) = sent {
             self.engine.shared.tell(stake.lost(&reason)).await;
@@ -261,7 +279,7 @@ impl Task<'_> {
     fn stake(&self, parcel: &Parcel) -> Stake {
         match parcel {
             Parcel::Own { files, .. } => self.slots_of(files),
-            Parcel::Forward { frame, .. } => Stake::of(frame, &self.engine.shared.me.node),
+            Parcel::Forward { frame, .. } => Stake::of_forwarded(frame),
         }
     }
 
