@@ -90,6 +90,10 @@ pub(super) const FORWARD_BYTES_PER_PEER: usize = 3 << 20;
 /// See [`FORWARD_BYTES_PER_PEER`].
 pub(super) const FORWARD_BYTES: usize = 6 << 20;
 
+/// Nodes that small files of others are passed on to at once: a route names them, so a producer
+/// could name any number.
+pub(super) const DESTINATIONS_MAX: usize = 1024;
+
 /// Threads that read, hash and write, at least and at most; between the two as many as cores.
 pub(super) const WORKERS_MIN: usize = 2;
 /// See [`WORKERS_MIN`].

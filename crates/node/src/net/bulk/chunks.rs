@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use consign_core::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, FILE_BYTES_MAX};
+use consign_core::limits::{CHUNK_BYTES_MAX, FILE_BYTES_MAX, chunk_bytes_for};
 use consign_core::tree::{self, ChunkHash};
 
 use super::buffers::Buffer;
@@ -24,15 +24,17 @@ impl Shape {
     /// # Errors
     /// The reason, for a person.
     pub(super) fn new(size: u64, chunk_bytes: u64) -> Result<Self, String> {
-        let bounds = CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX;
-        if !tree::is_chunk_size(chunk_bytes) || !bounds.contains(&chunk_bytes) {
-            return Err(format!(
-                "{chunk_bytes} bytes is no chunk size; hint: check the producer's version"
-            ));
-        }
         if size > FILE_BYTES_MAX {
             return Err(format!(
                 "{size} bytes are more than a file may have, {FILE_BYTES_MAX}; hint: split it"
+            ));
+        }
+        // Smaller chunks than the limits have for this size would need more memory for hashes.
+        let bounds = chunk_bytes_for(size)..=CHUNK_BYTES_MAX;
+        if !tree::is_chunk_size(chunk_bytes) || !bounds.contains(&chunk_bytes) {
+            return Err(format!(
+                "{chunk_bytes} bytes is no chunk size for a file of {size}; hint: check the \
+                 producer's version"
             ));
         }
         Ok(Self { size, chunk_bytes })
@@ -121,5 +123,7 @@ mod tests {
             assert!(Shape::new(1, bad).unwrap_err().contains("hint:"));
         }
         assert!(Shape::new(u64::MAX, 1 << 20).is_err());
+        assert!(Shape::new(FILE_BYTES_MAX, 1 << 20).is_err());
+        assert!(Shape::new(FILE_BYTES_MAX, CHUNK_BYTES_MAX).is_ok());
     }
 }

@@ -23,6 +23,7 @@ mod smalls;
 mod source;
 mod staged;
 mod stream;
+mod synced_file;
 mod workers;
 
 use std::path::PathBuf;

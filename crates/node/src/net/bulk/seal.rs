@@ -14,7 +14,8 @@ use crate::net::shared::NetEvent;
 use crate::net::tasks::contained;
 
 use super::engine::Engine;
-use super::staged::{STAGING_DIR, Staged, SyncedFile, fault, sync_failed};
+use super::staged::Staged;
+use super::synced_file::{STAGING_DIR, SyncedFile, fault, sync_failed};
 
 /// A staging file to be made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]

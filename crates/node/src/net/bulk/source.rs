@@ -37,7 +37,7 @@ struct Known {
     hashes: Vec<Option<ChunkHash>>,
     /// The first that is not known.
     first_unknown: usize,
-    /// Hashes below have been reported, or came with the order.
+    /// Hashes below are reported, or came with the order.
     reported: usize,
 }
 
@@ -139,17 +139,22 @@ impl Source {
         self.hashed.subscribe()
     }
 
-    /// The hashes that were not asked for yet, joined, and the index of the first: once there are
+    /// The hashes that are not reported yet, joined, and the index of the first: once there are
     /// `at_least` of them.
     pub(super) fn unreported(&self, at_least: u64) -> Option<(u64, Vec<u8>)> {
-        let mut known = self.lock();
+        let known = self.lock();
         let (first, end) = (known.reported, known.first_unknown);
-        if ((end - first) as u64) < at_least {
+        if ((end.saturating_sub(first)) as u64) < at_least {
             return None;
         }
-        known.reported = end;
         let hashes = known.hashes[first..end].iter().flatten();
         Some((first as u64, hashes.flat_map(|hash| hash.0).collect()))
+    }
+
+    /// Notes that the hashes of the first `chunks` chunks, and no more, are reported.
+    pub(super) fn set_reported(&self, chunks: u64) {
+        let mut known = self.lock();
+        known.reported = (chunks as usize).min(known.first_unknown);
     }
 
     /// The whole file's digest, if all of it is hashed. Blocks: a few milliseconds for the largest

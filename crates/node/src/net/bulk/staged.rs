@@ -2,13 +2,11 @@
 //! back by forwards that are behind.
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use consign_core::consumer::{InflowFault, InflowOrder};
-use consign_core::disk::{Attributes, Disk, File, OpenMode};
+use consign_core::disk::Disk;
 use consign_core::ids::Digest;
 use consign_core::tree::{self, ChunkHash, ChunkHashes};
 use tokio::sync::watch;
@@ -18,9 +16,7 @@ use crate::net::bounds::{RECENT_CHUNKS, WRITE_BEHIND_BYTES};
 use super::buffers::Buffer;
 use super::chunks::{ChunkFault, Chunks, Shape};
 use super::engine::Engine;
-
-/// The staging directory of an inbox, relative to it.
-pub(super) const STAGING_DIR: &str = ".consign";
+use super::synced_file::SyncedFile;
 
 /// See the module.
 #[derive(Debug)]
@@ -65,7 +61,7 @@ impl Staged {
         let known = shape.chunks_below(order.synced).min(hashes.len() as u64);
         hashes.truncate(known as usize);
         let from = shape.end_of(known);
-        let file = open_cut(inbox, &staging_path(&order.staging), from)?;
+        let file = SyncedFile::open_cut(inbox, &order.staging, from)?;
         Ok(Self {
             file,
             shape,
@@ -103,13 +99,12 @@ impl Staged {
             return Err(StoreFault::Damaged);
         }
         let (offset, len) = self.shape.place(index);
-        let file = &self.file.file;
-        file.write_all_at(bytes, offset)
-            .map_err(|error| StoreFault::File(self.file.fault("write", &error)))?;
+        self.file.write(bytes, offset).map_err(StoreFault::File)?;
         let end = offset + len as u64;
         let stretch = end - end % WRITE_BEHIND_BYTES;
         if stretch > offset {
-            file.write_behind(stretch - WRITE_BEHIND_BYTES, WRITE_BEHIND_BYTES);
+            self.file
+                .write_behind(stretch - WRITE_BEHIND_BYTES, WRITE_BEHIND_BYTES);
         }
         Ok(())
     }
@@ -195,130 +190,12 @@ impl Chunks for Staged {
         let mut buffer = memory.take(memory.reserve(len).await, len);
         let staged = Arc::clone(self);
         let read = self.engine.workers.run(move || {
-            let read = staged.file.file.read_exact_at(&mut buffer, offset);
+            let read = staged.file.read(&mut buffer, offset);
             read.map(|()| buffer)
         });
-        let buffer = read
-            .await
-            .map_err(|panicked| ChunkFault(panicked.to_string()))?
-            .map_err(|error| {
-                let name = self.file.path.display();
-                ChunkFault(format!(
-                    "cannot read {name}: {error}; hint: check that disk"
-                ))
-            })?;
-        Ok((Arc::new(buffer), hash))
-    }
-}
-
-/// A file whose syncs are one after the other, and whose first failed one is its last: the kernel
-/// tells of lost pages once, so a second sync, or one at the same time, could say all is well.
-#[derive(Debug)]
-pub(super) struct SyncedFile {
-    file: Arc<dyn File>,
-    path: PathBuf,
-    failed: Mutex<Option<String>>,
-}
-
-impl SyncedFile {
-    /// Opens an existing staging file. Blocks.
-    ///
-    /// # Errors
-    /// The fault to report.
-    pub(super) fn open(inbox: &dyn Disk, staging: &str) -> Result<Self, InflowFault> {
-        let path = staging_path(staging);
-        match inbox.open(&path, OpenMode::Write) {
-            Ok(file) => Ok(Self::new(file, path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(InflowFault::Missing),
-            Err(error) => Err(fault(&path, "open", &error)),
-        }
-    }
-
-    fn new(file: Arc<dyn File>, path: PathBuf) -> Self {
-        Self {
-            file,
-            path,
-            failed: Mutex::new(None),
-        }
-    }
-
-    /// Sets attributes. Blocks.
-    ///
-    /// # Errors
-    /// The fault to report.
-    pub(super) fn set_attributes(&self, attributes: &Attributes) -> Result<(), InflowFault> {
-        let set = self.file.set_attributes(attributes);
-        set.map_err(|error| self.fault("set the attributes of", &error))
-    }
-
-    /// Makes everything written durable. Blocks.
-    ///
-    /// # Errors
-    /// Why not, for a person. It is final: this node must stop.
-    pub(super) fn sync(&self) -> Result<(), String> {
-        let mut failed = lock(&self.failed);
-        if let Some(reason) = &*failed {
-            return Err(reason.clone());
-        }
-        let synced = self
-            .file
-            .sync()
-            .map_err(|error| sync_failed(&self.path, &error));
-        *failed = synced.clone().err();
-        synced
-    }
-
-    fn fault(&self, doing: &str, error: &io::Error) -> InflowFault {
-        fault(&self.path, doing, error)
-    }
-}
-
-/// Opens a staging file and cuts it back to `from` bytes.
-fn open_cut(inbox: &dyn Disk, path: &Path, from: u64) -> Result<SyncedFile, InflowFault> {
-    let opened = match inbox.open(path, OpenMode::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && from == 0 => {
-            inbox.open(path, OpenMode::CreateNew)
-        }
-        opened => opened,
-    };
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && from > 0 => {
-            return Err(InflowFault::Missing);
-        }
-        Err(error) => return Err(fault(path, "open", &error)),
-    };
-    let len = file.len().map_err(|error| fault(path, "read", &error))?;
-    if len < from {
-        // Bytes that a sync had promised are not there: as good as no file.
-        return Err(InflowFault::Missing);
-    }
-    file.set_len(from)
-        .map_err(|error| fault(path, "cut", &error))?;
-    Ok(SyncedFile::new(file, path.to_owned()))
-}
-
-/// What to tell of a sync that failed.
-pub(super) fn sync_failed(path: &Path, error: &io::Error) -> String {
-    format!(
-        "cannot sync {}: {error}; hint: check that disk and the kernel's log, then start the \
-         agent again",
-        path.display()
-    )
-}
-
-fn staging_path(staging: &str) -> PathBuf {
-    Path::new(STAGING_DIR).join(staging)
-}
-
-/// Names what went wrong with a staging file.
-pub(super) fn fault(path: &Path, doing: &str, error: &io::Error) -> InflowFault {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => InflowFault::Full,
-        _ => InflowFault::Disk(format!(
-            "cannot {doing} {}: {error}; hint: check the disk under the inbox",
-            path.display()
-        )),
+        let read = read.await;
+        let read = read.map_err(|panicked| ChunkFault(panicked.to_string()))?;
+        Ok((Arc::new(read.map_err(ChunkFault)?), hash))
     }
 }
 

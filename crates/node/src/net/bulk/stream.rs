@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use consign_core::ids::{Attempt, TransferKey};
 use consign_core::limits::WATERMARK_EVERY_BYTES;
 use consign_core::producer::{Event, StreamFault, StreamOrder, StreamTarget};
+use consign_core::tree::CHUNK_HASH_BYTES;
 use tokio::task::AbortHandle;
 
 use crate::net::bounds::{STOPPED_HASHES_BYTES, STOPPED_SOURCES_MAX};
@@ -114,10 +115,13 @@ impl Streams {
     ) -> Result<(), StreamFault> {
         let key = order.key;
         let to = order.to.clone();
+        let logged = (order.hashes.len() / CHUNK_HASH_BYTES) as u64;
         let source = match source {
             Some(source) => source,
             None => self.open(order, run).await?,
         };
+        // What an earlier attempt reported when nobody listened any more is reported again.
+        source.set_reported(logged);
         let end = to.as_ref().map_or(u64::MAX, |to| to.from);
         tokio::try_join!(
             async {
@@ -171,12 +175,15 @@ impl Streams {
             let done = *hashed.borrow_and_update() == shape.chunks();
             let unreported = source.unreported(if done { 1 } else { distance });
             if let Some((first_chunk, hashes)) = unreported {
+                let end = first_chunk + (hashes.len() / CHUNK_HASH_BYTES) as u64;
                 let event = Event::Hashed {
                     key,
                     first_chunk,
                     hashes,
                 };
                 self.engine.shared.tell_producer(event).await;
+                // Only now: had the stream been stopped meanwhile, the next would tell of them.
+                source.set_reported(end);
             }
             if done {
                 break;

@@ -1,1 +1,9 @@
+//! Whole nets over real sockets on loopback.
 
+mod chain;
+mod control;
+mod faults;
+mod raw;
+mod smalls;
+mod support;
+mod throughput;

@@ -5,8 +5,11 @@
 //! may never wait for, is behind a gate of its own.
 
 mod credit;
+mod forward;
 mod gate;
+mod opening;
 mod task;
+mod upstream;
 mod watermark;
 
 use std::collections::HashMap;
@@ -27,8 +30,9 @@ use super::engine::Engine;
 use super::links::Links;
 use super::staged::Staged;
 
-use gate::{Gate, not_open};
-pub(super) use gate::{Refusal, Upstream};
+use gate::Gate;
+use upstream::not_open;
+pub(super) use upstream::{Refusal, Upstream};
 
 /// Where to forward a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]

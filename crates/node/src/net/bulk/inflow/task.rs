@@ -14,47 +14,31 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::net::bounds::PROGRESS_EVERY;
 use crate::net::shared::NetEvent;
-use crate::net::tasks::contained;
 
 use super::super::buffers::{Buffer, Reserved};
 use super::super::chunks::Chunks as _;
-use super::super::engine::Engine;
-use super::super::outflow::{Target, outflow};
 use super::super::staged::{Staged, StoreFault};
 use super::credit::{Credit, Flow};
+use super::forward::Forward;
+use super::opening;
 use super::watermark::Watermark;
 use super::{Arrived, Command, ForwardOrder, Inflow, Inflows, lock};
 
-type Orders = mpsc::UnboundedReceiver<Command>;
+pub(super) type Orders = mpsc::UnboundedReceiver<Command>;
 
 /// Runs until the transfer is closed. `attempt` tells who cleans up after a panic what to report.
 pub(super) async fn run(
     inflows: &Inflows,
     inflow: &Arc<Inflow>,
-    mut order: InflowOrder,
+    order: InflowOrder,
     inbox: Arc<dyn Disk>,
     mut orders: Orders,
     attempt: &Mutex<Attempt>,
 ) {
     let engine = &inflows.engine;
-    let staged = loop {
-        *lock(attempt) = order.attempt;
-        match open_staged(engine, &inbox, &order).await {
-            Ok(staged) => break staged,
-            Err(fault) => {
-                let (slot, attempt) = (inflow.slot.clone(), order.attempt);
-                let failed = Event::InflowFailed {
-                    slot,
-                    attempt,
-                    fault,
-                };
-                engine.shared.tell_consumer(failed).await;
-            }
-        }
-        match next_reopening(inflows, inflow, &mut orders).await {
-            Some(next) => order = next,
-            None => return,
-        }
+    let opened = opening::open(inflows, inflow, order, &inbox, &mut orders, attempt).await;
+    let Some((staged, order)) = opened else {
+        return;
     };
     let _ = inflow.staged.set(Arc::clone(&staged));
     let task = Task {
@@ -71,32 +55,6 @@ pub(super) async fn run(
         report_at: Instant::now(),
     };
     task.live(order, orders).await;
-}
-
-async fn open_staged(
-    engine: &Arc<Engine>,
-    inbox: &Arc<dyn Disk>,
-    order: &InflowOrder,
-) -> Result<Arc<Staged>, InflowFault> {
-    let (with, inbox, order) = (Arc::clone(engine), Arc::clone(inbox), order.clone());
-    let open = move || Staged::open(&with, inbox.as_ref(), &order);
-    let opened = engine.workers.run(open).await;
-    let opened = opened.unwrap_or_else(|panicked| Err(InflowFault::Disk(panicked.to_string())));
-    opened.map(Arc::new)
-}
-
-/// After a failed opening: the next order to open, or `None` when there is nothing more to do.
-async fn next_reopening(
-    inflows: &Inflows,
-    inflow: &Arc<Inflow>,
-    orders: &mut Orders,
-) -> Option<InflowOrder> {
-    while !inflows.retire(inflow, orders) {
-        if let Some(Command::Reopen(order)) = orders.recv().await {
-            return Some(order);
-        }
-    }
-    None
 }
 
 struct Task<'a> {
@@ -326,32 +284,14 @@ impl<'a> Task<'a> {
         if order.attempt != self.fence.attempt {
             return;
         }
-        let engine = Arc::clone(&self.inflows.engine);
-        let links = Arc::clone(&self.inflows.links);
-        let reading = self.staged.reader();
-        let target = Target {
-            node: order.to.clone(),
-            addr: order.addr,
-            producer: order.slot.producer.clone(),
+        let forward = Forward {
+            shared: Arc::clone(&self.inflows.engine.shared),
+            links: Arc::clone(&self.inflows.links),
+            reading: self.staged.reader(),
             incarnation: self.fence.incarnation,
-            leg: order.to_leg,
-            from: order.from,
+            order,
         };
-        self.forwards.spawn(async move {
-            let sent = contained(outflow(&links, &reading.0, target)).await;
-            let reason = match sent {
-                Ok(Ok(())) => return,
-                Ok(Err(fault)) => fault.to_string(),
-                Err(panicked) => panicked.to_string(),
-            };
-            let lost = Event::ForwardLost {
-                slot: order.slot,
-                attempt: order.attempt,
-                to: order.to,
-                reason,
-            };
-            engine.shared.tell_consumer(lost).await;
-        });
+        self.forwards.spawn(forward.run());
     }
 
     fn is_unreported(&self) -> bool {

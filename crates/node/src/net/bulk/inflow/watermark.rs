@@ -12,7 +12,8 @@ use consign_core::limits::WATERMARK_EVERY_BYTES;
 
 use super::super::chunks::{Chunks as _, Shape};
 use super::super::engine::Engine;
-use super::super::staged::{STAGING_DIR, Staged, sync_failed};
+use super::super::staged::Staged;
+use super::super::synced_file::{STAGING_DIR, sync_failed};
 
 type Running = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 

@@ -1,6 +1,5 @@
 //! Frames of small files: how many go into one, and what a frame from a peer must be.
 
-use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -9,7 +8,6 @@ use consign_core::ids::{Digest, NodeName, Slot, Start};
 use consign_core::limits::{
     REPLICAS_MAX, SMALL_FILE_BYTES_MAX, SMALL_FRAME_BYTES_AIM, SMALL_FRAME_FILES_MAX,
 };
-use consign_core::log::Position;
 use consign_core::producer::SmallSend;
 use consign_core::wire::{Hop, Leg, SmallFile, SmallFrame};
 use prost::Message as _;
@@ -20,22 +18,6 @@ const HEADER_BYTES_AIM: usize = 1 << 20;
 
 /// Longest `host:port`, in bytes: a DNS name and a port.
 const ADDR_BYTES_MAX: usize = 260;
-
-/// Where the bytes of small files come from: the log, through whatever cache lies before it.
-/// Called on threads that may block.
-pub(crate) trait Payloads: Send + Sync {
-    /// The bytes that lie at a place.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    fn read(&self, at: Position) -> io::Result<Bytes>;
-}
-
-impl<F: Fn(Position) -> io::Result<Bytes> + Send + Sync> Payloads for F {
-    fn read(&self, at: Position) -> io::Result<Bytes> {
-        self(at)
-    }
-}
 
 /// Cuts files, in order, into frames.
 pub(super) fn frames_of(files: &[SmallSend]) -> Vec<Range<usize>> {
@@ -186,6 +168,7 @@ pub(super) fn first_slots(files: &[SmallFile]) -> Vec<(Start, Slot)> {
 #[cfg(test)]
 mod tests {
     use consign_core::ids::{Attempt, Sequence, TransferKey};
+    use consign_core::log::Position;
     use consign_core::spec::FileSpec;
 
     use super::*;

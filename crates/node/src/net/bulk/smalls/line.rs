@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use consign_core::consumer;
 use consign_core::ids::{NodeName, Slot, Start};
-use consign_core::producer;
+use consign_core::producer::{self, SmallSend};
 use consign_core::wire::{Message, Ping, Purpose, SmallFrame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +17,7 @@ use crate::net::conn::Broken;
 use crate::net::shared::{NetEvent, Shared};
 
 use super::super::link::{Body, Link, Turn, User};
+use super::frame::{first_hop, first_slots};
 
 /// Whom a frame's loss concerns.
 #[derive(Debug, Clone)]
@@ -25,11 +26,32 @@ pub(super) struct Stake {
     pub(super) to: NodeName,
     /// Its slots there.
     pub(super) slots: Vec<(Start, Slot)>,
-    /// Whose files they are, when they are not ours.
+    /// Whose files they are, when we only pass them on.
     pub(super) forwarded_for: Option<NodeName>,
 }
 
 impl Stake {
+    /// What is at stake with a frame that goes on to its first hop. The frame was checked.
+    pub(super) fn of_forwarded(frame: &SmallFrame) -> Self {
+        let (to, _) = first_hop(&frame.route).expect("a frame goes to a node");
+        let producer = NodeName::new(&frame.producer).expect("a frame has a producer");
+        Self {
+            to,
+            slots: first_slots(&frame.files),
+            forwarded_for: Some(producer),
+        }
+    }
+
+    /// What is at stake with files of ours that go to `to` first.
+    pub(super) fn of_own(to: &NodeName, files: &[SmallSend]) -> Self {
+        let first = |file: &SmallSend| file.slots.first().copied();
+        Self {
+            to: to.clone(),
+            slots: files.iter().filter_map(first).collect(),
+            forwarded_for: None,
+        }
+    }
+
     /// What the driver is told when the frame is lost.
     pub(super) fn lost(self, reason: &str) -> NetEvent {
         let (to, slots, reason) = (self.to, self.slots, reason.to_owned());
@@ -91,9 +113,9 @@ impl Line {
         Ok(Self { link, frames })
     }
 
-    /// Whether it broke.
-    pub(super) fn is_closed(&self) -> bool {
-        self.frames.lock().closed.is_some()
+    /// Why it broke, if it did.
+    pub(super) fn closed(&self) -> Option<String> {
+        self.frames.lock().closed.clone()
     }
 
     /// Waits until one more frame may be sent; `None` when the line breaks meanwhile.

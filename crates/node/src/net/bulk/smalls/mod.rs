@@ -2,9 +2,11 @@
 
 mod frame;
 mod line;
+mod parcel;
+mod payload;
 mod receive;
 mod send;
 
-pub(crate) use frame::Payloads;
+pub(crate) use payload::Payloads;
 pub(super) use receive::serve;
 pub(super) use send::SmallSenders;

@@ -9,18 +9,21 @@ use bytes::Bytes;
 use consign_core::ids::NodeName;
 use consign_core::producer::{Event, SmallSend};
 use consign_core::wire::{Hop, SmallFrame};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use prost::Message as _;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::net::bounds::{FORWARD_BYTES, FORWARD_BYTES_PER_PEER, LINK_IDLE_MAX};
+use crate::net::bounds::{DESTINATIONS_MAX, FORWARD_BYTES, FORWARD_BYTES_PER_PEER, LINK_IDLE_MAX};
+use crate::net::conn::Broken;
 use crate::net::shared::NetEvent;
 use crate::net::tasks::contained;
 
-use super::super::buffers::Buffer;
 use super::super::engine::Engine;
 use super::super::link::Body;
-use super::frame::{Payloads, file_of, first_hop, first_slots, frames_of};
+use super::frame::{file_of, first_hop, frames_of};
 use super::line::{Line, Place, Stake};
+use super::parcel::{Parcel, with_room};
+use super::payload::{Payloads, read_all};
 
 /// A peer, by name and address.
 type Destination = (NodeName, String);
@@ -39,22 +42,6 @@ struct Sender {
     /// that are forwarded, by the room.
     parcels: mpsc::UnboundedSender<Parcel>,
     forward_room: Arc<Semaphore>,
-}
-
-/// What is to be sent.
-enum Parcel {
-    /// Our own files; their bytes are yet to be read.
-    Own {
-        route: Vec<Hop>,
-        files: Vec<SmallSend>,
-        payloads: Arc<dyn Payloads>,
-    },
-    /// A frame that goes on.
-    Forward {
-        frame: SmallFrame,
-        payload: Bytes,
-        _room: [OwnedSemaphorePermit; 2],
-    },
 }
 
 impl SmallSenders {
@@ -93,25 +80,24 @@ impl SmallSenders {
     ) -> Result<(), (Stake, &'static str)> {
         let destination = first_hop(&frame.route).expect("the frame was checked");
         let mut senders = self.lock();
-        let of_peer = senders.get(&destination).map_or_else(
-            || Arc::new(Semaphore::new(FORWARD_BYTES_PER_PEER)),
-            |sender| Arc::clone(&sender.forward_room),
-        );
-        let len = payload.len() as u32;
-        let room = [&of_peer, &self.forward_room]
-            .map(|room| Arc::clone(room).try_acquire_many_owned(len).ok());
-        let [Some(of_peer), Some(of_all)] = room else {
-            let stake = stake_of(&frame, &self.engine.shared.me.node);
+        if senders.len() >= DESTINATIONS_MAX && !senders.contains_key(&destination) {
             return Err((
-                stake,
+                Stake::of_forwarded(&frame),
+                "small files go on to too many nodes; hint: see `consign status` here",
+            ));
+        }
+        let of_peer = Arc::clone(&self.sender(&mut senders, destination.clone()).forward_room);
+        let len = (payload.len() + frame.encoded_len()) as u32;
+        let room = [of_peer, Arc::clone(&self.forward_room)]
+            .map(|room| room.try_acquire_many_owned(len).ok());
+        let [Some(of_peer), Some(of_all)] = room else {
+            return Err((
+                Stake::of_forwarded(&frame),
                 "it takes small files more slowly than they come; hint: check its load and link",
             ));
         };
-        let parcel = Parcel::Forward {
-            frame,
-            payload,
-            _room: [of_peer, of_all],
-        };
+        let payload = with_room(payload, [of_peer, of_all]);
+        let parcel = Parcel::Forward { frame, payload };
         self.to(&mut senders, destination, parcel);
         Ok(())
     }
@@ -122,7 +108,16 @@ impl SmallSenders {
         destination: Destination,
         parcel: Parcel,
     ) {
-        let sender = senders
+        // The task ends only under the lock that is held here, or with everything.
+        let _ = self.sender(senders, destination).parcels.send(parcel);
+    }
+
+    fn sender<'a>(
+        self: &Arc<Self>,
+        senders: &'a mut HashMap<Destination, Sender>,
+        destination: Destination,
+    ) -> &'a Sender {
+        senders
             .entry(destination)
             .or_insert_with_key(|destination| {
                 let (parcels, queue) = mpsc::unbounded_channel();
@@ -133,9 +128,7 @@ impl SmallSenders {
                     parcels,
                     forward_room,
                 }
-            });
-        // The task ends only under the lock that is held here, or with everything.
-        let _ = sender.parcels.send(parcel);
+            })
     }
 
     async fn run(
@@ -185,17 +178,19 @@ impl Task<'_> {
             }
             return;
         }
-        let stakes = self.stakes(&parcel);
+        let stake = self.stake(&parcel);
         if let Err(panicked) = contained(self.deliver(parcel)).await {
-            for stake in stakes {
-                let event = stake.lost(&panicked.to_string());
-                self.engine.shared.tell(event).await;
-            }
+            let event = stake.lost(&panicked.to_string());
+            self.engine.shared.tell(event).await;
         }
     }
 
     async fn connect(&mut self) -> Result<(), String> {
-        if self.line.as_ref().is_some_and(|line| !line.is_closed()) {
+        if self
+            .line
+            .as_ref()
+            .is_some_and(|line| line.closed().is_none())
+        {
             return Ok(());
         }
         let (node, addr) = self.destination;
@@ -215,12 +210,8 @@ impl Task<'_> {
                     self.send_own(&route, &files, range, &payloads).await;
                 }
             }
-            Parcel::Forward {
-                frame,
-                payload,
-                _room,
-            } => {
-                let stake = stake_of(&frame, &self.engine.shared.me.node);
+            Parcel::Forward { frame, payload } => {
+                let stake = Stake::of_forwarded(&frame);
                 let place = self.place().await;
                 self.send(place, frame, Body::Bytes(payload), stake).await;
             }
@@ -248,6 +239,7 @@ impl Task<'_> {
         for (file, reason) in read.unreadable {
             self.tell_lost(self.slots_of(&[file]), &reason).await;
         }
+        let stake = self.slots_of(&read.files);
         let me = &self.engine.shared.me;
         let frame = SmallFrame {
             producer: me.node.to_string(),
@@ -255,9 +247,7 @@ impl Task<'_> {
             route: route.to_vec(),
             files: read.files.into_iter().map(file_of).collect(),
         };
-        let stake = stake_of(&frame, &me.node);
-        let payload = Bytes::from_owner(read.buffer);
-        self.send(place, frame, Body::Bytes(payload.slice(..read.len)), stake)
+        self.send(place, frame, Body::Bytes(read.payload), stake)
             .await;
     }
 
@@ -271,7 +261,10 @@ impl Task<'_> {
     async fn send(&self, place: Option<Place>, frame: SmallFrame, body: Body, stake: Stake) {
         let sent = match (&self.line, place) {
             (Some(line), Some(place)) => line.send(place, frame, body, stake).await,
-            (_, None) | (None, _) => Err((stake, "the connection broke".to_owned())),
+            (line, None) | (line @ None, _) => {
+                let reason = line.as_ref().and_then(Line::closed);
+                Err((stake, reason.unwrap_or_else(|| Broken::Closed.to_string())))
+            }
         };
         if let Err((stake, reason)) = sent {
             self.engine.shared.tell(stake.lost(&reason)).await;
@@ -279,27 +272,19 @@ impl Task<'_> {
     }
 
     async fn lose(&self, parcel: Parcel, reason: &str) {
-        for stake in self.stakes(&parcel) {
-            self.engine.shared.tell(stake.lost(reason)).await;
-        }
+        let event = self.stake(&parcel).lost(reason);
+        self.engine.shared.tell(event).await;
     }
 
-    fn stakes(&self, parcel: &Parcel) -> Vec<Stake> {
+    fn stake(&self, parcel: &Parcel) -> Stake {
         match parcel {
-            Parcel::Own { files, .. } => vec![self.slots_of(files)],
-            Parcel::Forward { frame, .. } => vec![stake_of(frame, &self.engine.shared.me.node)],
+            Parcel::Own { files, .. } => self.slots_of(files),
+            Parcel::Forward { frame, .. } => Stake::of_forwarded(frame),
         }
     }
 
     fn slots_of(&self, files: &[SmallSend]) -> Stake {
-        Stake {
-            to: self.destination.0.clone(),
-            slots: files
-                .iter()
-                .filter_map(|file| file.slots.first().copied())
-                .collect(),
-            forwarded_for: None,
-        }
+        Stake::of_own(&self.destination.0, files)
     }
 
     async fn tell_lost(&self, stake: Stake, reason: &str) {
@@ -308,59 +293,5 @@ impl Task<'_> {
             tracing::warn!(peer = %to, files = slots.len(), "small files not sent: {reason}");
         }
         self.engine.shared.tell(event).await;
-    }
-}
-
-/// Small files read from the log into one buffer.
-struct ReadFiles {
-    files: Vec<SmallSend>,
-    buffer: Buffer,
-    len: usize,
-    unreadable: Vec<(SmallSend, String)>,
-}
-
-/// Reads files' bytes; those that cannot be read, or are not as long as they should be, are left
-/// out. Blocks.
-fn read_all(payloads: &dyn Payloads, files: Vec<SmallSend>, mut buffer: Buffer) -> ReadFiles {
-    let mut len = 0;
-    let mut unreadable = Vec::new();
-    let mut readable = Vec::with_capacity(files.len());
-    for file in files {
-        let bytes = payloads
-            .read(file.submitted)
-            .map_err(|error| error.to_string());
-        match bytes {
-            Ok(bytes) if bytes.len() as u64 == file.spec.size => {
-                buffer[len..len + bytes.len()].copy_from_slice(&bytes);
-                len += bytes.len();
-                readable.push(file);
-            }
-            Ok(bytes) => unreadable.push((file, format!("{} bytes are there", bytes.len()))),
-            Err(error) => unreadable.push((file, error)),
-        }
-    }
-    let name = |(file, reason): (SmallSend, String)| {
-        let reason = format!(
-            "cannot read {} from the log: {reason}; hint: run `consign doctor`",
-            file.spec.name
-        );
-        (file, reason)
-    };
-    ReadFiles {
-        files: readable,
-        buffer,
-        len,
-        unreadable: unreadable.into_iter().map(name).collect(),
-    }
-}
-
-/// What is at stake with a frame on its way to its first hop.
-fn stake_of(frame: &SmallFrame, me: &NodeName) -> Stake {
-    let (to, _) = first_hop(&frame.route).expect("the frame was checked, or is ours");
-    let producer = NodeName::new(&frame.producer).expect("the frame was checked, or is ours");
-    Stake {
-        to,
-        slots: first_slots(&frame.files),
-        forwarded_for: (producer != *me).then_some(producer),
     }
 }
