@@ -12,9 +12,11 @@ use super::session::Session;
 use crate::api::IDS_PER_REQUEST_MAX;
 use crate::api::model::Transfer;
 
-/// Pause between two looks, at first and at most: short waits end soon, long ones cost little.
+/// Pause between two looks: in proportion to what a look costs, so that a short wait ends soon and
+/// a long one takes little from those who do the work.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
+const LOOK_EVERY_PER_FILE: Duration = Duration::from_micros(50);
 /// Bars that are drawn; a terminal has no room for more.
 const BARS_MAX: usize = 12;
 
@@ -74,7 +76,6 @@ pub(super) async fn for_all(
         bars: Bars::new(),
         json,
     };
-    let mut pause = LOOK_EVERY_MIN;
     loop {
         watch.look(session).await?;
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -84,8 +85,10 @@ pub(super) async fn for_all(
             return Ok(watch.outcome);
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let files = u32::try_from(watch.pending.len()).unwrap_or(u32::MAX);
+        let pause = LOOK_EVERY_PER_FILE.saturating_mul(files);
+        let pause = pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         tokio::time::sleep(left.unwrap_or(pause).min(pause)).await;
-        pause = (pause * 2).min(LOOK_EVERY_MAX);
     }
 }
 
