@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use consign_core::limits::{SEGMENT_BYTES, SMALL_FILE_BYTES_MAX};
 use consign_core::log::{Log, LogError, LogReader, Payload, Position};
 use consign_core::record::Record;
 use tokio::sync::mpsc;
@@ -28,6 +29,14 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records that are synced together at most, so that the first does not wait for the last.
 const GROUP_MAX: usize = 4096;
+
+/// Payload bytes that the log may hold unsynced before nothing more is let in: half a segment. When
+/// the disk fills up, what is under way still fits into the reserve, with room to end it; and so
+/// much memory it may take.
+const UNSYNCED_BYTES_MAX: u64 = SEGMENT_BYTES / 2;
+
+/// Payload bytes that are synced although nobody waits for them, so that more is let in.
+const GROUP_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX / 2;
 
 /// Payloads that are kept in memory to be sent without reading them back, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
@@ -58,8 +67,14 @@ pub(crate) enum Order {
 /// What the log has done.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// These are synced, in order.
-    Synced(Vec<(Role, Position)>, LogStanding),
+    /// Everything ordered so far, up to these records, is synced.
+    Synced {
+        /// In the order in which they were handed over.
+        records: Vec<(Role, Position)>,
+        /// What their payloads were counted as.
+        payload_bytes: u64,
+        standing: LogStanding,
+    },
     /// It cannot go on. Nothing that was not synced has been acknowledged.
     Failed(LogError),
 }
@@ -90,6 +105,7 @@ pub(crate) struct LogWriter {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     pub(crate) payloads: Arc<Payloads>,
+    unsynced_bytes: u64,
 }
 
 impl LogWriter {
@@ -112,6 +128,7 @@ impl LogWriter {
             payloads: Arc::clone(&payloads),
             group: Vec::new(),
             applied: Vec::new(),
+            group_bytes: 0,
             drop_below: None,
         };
         let thread = std::thread::Builder::new()
@@ -121,14 +138,37 @@ impl LogWriter {
             orders: Some(orders),
             thread: Some(thread),
             payloads,
+            unsynced_bytes: 0,
         })
     }
 
     /// Hands an order over; one for a log that has failed is lost, and that was told.
-    pub(crate) fn order(&self, order: Order) {
+    pub(crate) fn order(&mut self, order: Order) {
+        if let Order::Append(_, _, payload) = &order {
+            self.unsynced_bytes += counted_bytes(payload);
+        }
         if let Some(orders) = &self.orders {
             let _ = orders.send(order);
         }
+    }
+
+    /// Whether it may be handed more payloads. When not, whatever leads to some must wait.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.unsynced_bytes < UNSYNCED_BYTES_MAX
+    }
+
+    /// Hears of payloads that are synced.
+    pub(crate) fn synced(&mut self, payload_bytes: u64) {
+        self.unsynced_bytes -= payload_bytes;
+    }
+}
+
+/// What a payload counts as, in bytes; one that is still to be copied, as the largest there is.
+fn counted_bytes(payload: &Payload) -> u64 {
+    match payload {
+        Payload::None => 0,
+        Payload::Bytes(bytes) => bytes.len() as u64,
+        Payload::CopyOf(_) => SMALL_FILE_BYTES_MAX,
     }
 }
 
@@ -149,6 +189,8 @@ struct Writer {
     payloads: Arc<Payloads>,
     group: Vec<(Role, Position)>,
     applied: Vec<Applied>,
+    /// What the payloads of the group are counted as.
+    group_bytes: u64,
     drop_below: Option<u32>,
 }
 
@@ -181,14 +223,14 @@ impl Writer {
         let began = Instant::now();
         let mut eager = self.take(first)?;
         loop {
-            while self.group.len() < GROUP_MAX {
+            while !self.is_full() {
                 let Ok(order) = self.inbox.try_recv() else {
                     break;
                 };
                 eager |= self.take(order)?;
             }
             let left = LAZY_MAX.saturating_sub(began.elapsed());
-            if eager || left.is_zero() || self.group.len() >= GROUP_MAX {
+            if eager || left.is_zero() || self.is_full() {
                 return Ok(());
             }
             match self.inbox.recv_timeout(left) {
@@ -198,11 +240,16 @@ impl Writer {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.group.len() >= GROUP_MAX || self.group_bytes >= GROUP_BYTES_MAX
+    }
+
     /// Appends one order; whether somebody waits for its sync.
     fn take(&mut self, order: Order) -> Result<bool, LogError> {
         match order {
             Order::Append(role, record, payload) => {
                 let eager = !is_lazy(&record);
+                self.group_bytes += counted_bytes(&payload);
                 let bytes = match &payload {
                     Payload::Bytes(bytes) => Some(bytes.clone()),
                     Payload::None | Payload::CopyOf(_) => None,
@@ -247,12 +294,12 @@ impl Writer {
     fn commit(&mut self) -> Result<(), LogError> {
         // A crash before this sync loses records that nobody was told of.
         self.log.commit()?;
-        if !self.log.has_room() {
-            self.log.ensure_reserve()?;
-        }
         if let Some(segment) = self.drop_below.take() {
             self.log
                 .drop_below(segment.min(self.log.current_segment()))?;
+        }
+        if !self.log.has_room() {
+            self.log.ensure_reserve()?;
         }
         self.tell();
         if !self.applied.is_empty() {
@@ -265,10 +312,11 @@ impl Writer {
     }
 
     fn tell(&mut self) {
-        let group = std::mem::take(&mut self.group);
-        let _ = self
-            .done
-            .send(Done::Synced(group, LogStanding::of(&self.log)));
+        let _ = self.done.send(Done::Synced {
+            records: std::mem::take(&mut self.group),
+            payload_bytes: std::mem::take(&mut self.group_bytes),
+            standing: LogStanding::of(&self.log),
+        });
     }
 }
 

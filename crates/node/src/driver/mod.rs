@@ -22,11 +22,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use consign_core::consumer::Consumer;
-use consign_core::ids::{FeedName, Millis, NodeName, Start, TransferKey};
+use consign_core::ids::{FeedName, Millis, NodeName, Start};
 use consign_core::journal::Ticket;
 use consign_core::log::Position;
 use consign_core::producer::Producer;
-use consign_core::spec::Source;
 use consign_core::view::View;
 use consign_core::{consumer, producer};
 use tokio::sync::{mpsc, watch};
@@ -62,6 +61,8 @@ pub(crate) enum Worked {
     Consumer(consumer::Event),
     /// Files of a submission were looked at.
     Prepared(Box<submissions::Prepared>),
+    /// Files were taken into the spool.
+    Taken(Vec<producer::Event>),
     /// Free space was measured.
     Space(Vec<(FeedName, u64)>),
     /// Something failed that this node must not survive.
@@ -110,7 +111,7 @@ pub(crate) struct Tickets {
 /// What is handed to the workers together at the end of a round.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    takes: Vec<(TransferKey, Source)>,
+    takes: producing::Takes,
     fetches: Vec<producing::Fetch>,
 }
 
@@ -154,7 +155,7 @@ pub(crate) async fn run(
             _ = tick.tick() => driver.on_tick(),
             _ = publish.tick() => driver.publish_snapshot(),
             _ = space.tick() => driver.measure_space(),
-            Some(event) = ears.net.recv() => driver.on_net(event),
+            Some(event) = ears.net.recv(), if driver.log.has_credit() => driver.on_net(event),
             Some(config) = ears.reload.recv() => driver.on_reload(config),
             Some(command) = ears.commands.recv(), if driver.submissions.has_room() => driver.on_command(command),
             Some(found) = ears.found.recv(), if driver.submissions.has_room() => driver.on_found(found),
@@ -165,7 +166,9 @@ pub(crate) async fn run(
                 driver.on_log(done);
             } else if let Ok(done) = ears.worked.try_recv() {
                 driver.on_worked(done);
-            } else if let Ok(event) = ears.net.try_recv() {
+            } else if driver.log.has_credit()
+                && let Ok(event) = ears.net.try_recv()
+            {
                 driver.on_net(event);
             } else {
                 break;
@@ -182,7 +185,12 @@ impl Driver {
     fn on_log(&mut self, done: Done) {
         match done {
             Done::Failed(error) => self.die(error.to_string()),
-            Done::Synced(records, standing) => {
+            Done::Synced {
+                records,
+                payload_bytes,
+                standing,
+            } => {
+                self.log.synced(payload_bytes);
                 let of = |wanted: Role| -> Vec<Position> {
                     let of_role = records.iter().filter(|(role, _)| *role == wanted);
                     of_role.map(|(_, position)| *position).collect()
@@ -214,6 +222,7 @@ impl Driver {
             Worked::Producer(event) => self.produce(event),
             Worked::Consumer(event) => self.consume(event),
             Worked::Prepared(prepared) => self.on_prepared(*prepared),
+            Worked::Taken(events) => self.on_taken(events),
             Worked::Space(space) => {
                 for (feed, free) in space {
                     self.consume(consumer::Event::Space { feed, free });
@@ -316,6 +325,7 @@ impl Driver {
 
     /// Hands what has gathered to the workers.
     fn hand_out(&mut self) {
+        self.look_at_files();
         self.hand_out_takes();
         self.hand_out_fetches();
     }

@@ -1,9 +1,11 @@
 //! Carries out what the producer wants done.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use consign_core::ids::{TransferId, TransferKey};
+use consign_core::limits::SMALL_FILE_BYTES_MAX;
 use consign_core::log::{LogError, Position};
 use consign_core::producer::{Effect, Event, FeedRules, Release};
 use consign_core::record::{Placed, Record, Submitted};
@@ -13,7 +15,18 @@ use crate::config::{Config, ProduceConfig};
 use crate::outbox::{self, Content, Origin, TakeRequest};
 
 use super::log_writer::{Order, Payloads, Role};
+use super::submissions::READ_PER_JOB_BYTES;
 use super::{Driver, Worked, now};
+
+/// Jobs that take files at the same time: the others of the worker threads stay free.
+const TAKE_JOBS_MAX: usize = 4;
+
+/// Files that one such job takes at most.
+const FILES_PER_TAKE_JOB: usize = 256;
+
+/// Bytes of large files that one such job syncs, unless a single one is larger, so that those that
+/// are done with soon need not wait for all of a long burst.
+const SYNCED_PER_TAKE_JOB_BYTES: u64 = 64 << 20;
 
 /// A transfer whose records are to be read back.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +34,55 @@ pub(crate) struct Fetch {
     key: TransferKey,
     submitted: Position,
     placed: Option<Position>,
+}
+
+/// A claimed file that is to be taken into the spool.
+#[derive(Debug)]
+pub(crate) struct Take {
+    key: TransferKey,
+    /// As it was when it was handed over, in bytes.
+    size: u64,
+    source: Source,
+}
+
+/// Files that are to be taken. Small ones are read, large ones synced, and neither waits for the
+/// other.
+#[derive(Debug, Default)]
+pub(crate) struct Takes {
+    small: VecDeque<Take>,
+    large: VecDeque<Take>,
+    /// Jobs under way.
+    jobs: usize,
+}
+
+impl Takes {
+    fn add(&mut self, take: Take) {
+        match take.size <= SMALL_FILE_BYTES_MAX {
+            true => self.small.push_back(take),
+            false => self.large.push_back(take),
+        }
+    }
+
+    /// What one worker takes next: it shares its syncs, and what it reads has a bound.
+    fn next_job(&mut self) -> Option<Vec<Take>> {
+        if self.jobs >= TAKE_JOBS_MAX {
+            return None;
+        }
+        let (queue, bytes_max) = match self.small.is_empty() {
+            true => (&mut self.large, SYNCED_PER_TAKE_JOB_BYTES),
+            false => (&mut self.small, READ_PER_JOB_BYTES),
+        };
+        let (mut job, mut bytes) = (Vec::new(), 0);
+        while job.len() < FILES_PER_TAKE_JOB
+            && bytes < bytes_max
+            && let Some(take) = queue.pop_front()
+        {
+            bytes += take.size;
+            job.push(take);
+        }
+        self.jobs += usize::from(!job.is_empty());
+        (!job.is_empty()).then_some(job)
+    }
 }
 
 /// What the core needs to know of the feeds.
@@ -67,7 +129,11 @@ impl Driver {
                         placed,
                     });
                 }
-                Effect::Take { key, source, .. } => self.round.takes.push((key, source)),
+                Effect::Take { key, spec, source } => self.round.takes.add(Take {
+                    key,
+                    size: spec.size,
+                    source,
+                }),
                 Effect::Release(releases) => self.release(releases),
                 Effect::Answer(token, answer) => self.on_answer(token, answer),
                 Effect::NeedsFrom { segment } => self.producer_needs(segment),
@@ -89,52 +155,53 @@ impl Driver {
         beneath.then(|| watch.dir.clone())
     }
 
+    /// Has claimed files taken into the spool, as far as the log has room for what is read.
     pub(super) fn hand_out_takes(&mut self) {
-        let takes = std::mem::take(&mut self.round.takes);
-        if takes.is_empty() {
+        if !self.log_care.standing.has_room {
             return;
         }
-        let requests: Vec<_> = takes
-            .iter()
-            .map(|(_, source)| TakeRequest {
-                origin: Origin {
-                    path: PathBuf::from(&source.origin),
-                    beneath: self.root_of_origin(source),
-                },
-                spool: source.spool.clone(),
-                after: source.after(),
-                watched: source.watched,
-                expect: source.stamp,
-            })
-            .collect();
+        while self.log.has_credit()
+            && let Some(takes) = self.round.takes.next_job()
+        {
+            self.take(takes);
+        }
+    }
+
+    fn take(&self, takes: Vec<Take>) {
+        let request = |take: &Take| TakeRequest {
+            origin: Origin {
+                path: PathBuf::from(&take.source.origin),
+                beneath: self.root_of_origin(&take.source),
+            },
+            spool: take.source.spool.clone(),
+            after: take.source.after(),
+            watched: take.source.watched,
+            expect: take.source.stamp,
+        };
+        let requests: Vec<_> = takes.iter().map(request).collect();
         let preserve: Vec<_> = takes
             .iter()
-            .map(|(key, _)| (*key, self.preserved(*key)))
+            .map(|take| (take.key, self.preserved(take.key)))
             .collect();
         let outbox = Arc::clone(&self.outbox);
-        let worked = self.worked.clone();
-        self.work(move || {
-            let outcomes = match outbox.take_batch(&requests) {
-                Ok(outcomes) => outcomes,
-                Err(error) => return Worked::Fatal(error.to_string()),
-            };
-            for ((key, (mtime, mode)), outcome) in preserve.into_iter().zip(outcomes) {
-                let outcome = outcome.map_err(|error| error.to_string()).map(|taken| {
-                    consign_core::producer::Taken {
-                        size: taken.size,
-                        mtime_ns: mtime.then_some(taken.mtime_ns),
-                        mode: mode.then_some(taken.mode),
-                        source: taken.source,
-                        small: match taken.content {
-                            Content::Small { bytes, digest } => Some((digest, bytes)),
-                            Content::Large => None,
-                        },
-                    }
-                });
-                let _ = worked.send(Worked::Producer(Event::Taken { key, outcome }));
+        self.work(move || match outbox.take_batch(&requests) {
+            Ok(outcomes) => {
+                let taken = preserve.into_iter().zip(outcomes);
+                Worked::Taken(
+                    taken
+                        .map(|(of, outcome)| taken_event(of, outcome))
+                        .collect(),
+                )
             }
-            Worked::Space(Vec::new())
+            Err(error) => Worked::Fatal(error.to_string()),
         });
+    }
+
+    pub(super) fn on_taken(&mut self, events: Vec<Event>) {
+        self.round.takes.jobs -= 1;
+        for event in events {
+            self.produce(event);
+        }
     }
 
     fn root_of_origin(&self, source: &Source) -> Option<PathBuf> {
@@ -243,6 +310,24 @@ impl Driver {
             }
         });
     }
+}
+
+fn taken_event(
+    (key, (mtime, mode)): (TransferKey, (bool, bool)),
+    outcome: Result<outbox::Taken, outbox::TakeError>,
+) -> Event {
+    let outcome = outcome.map_err(|error| error.to_string());
+    let outcome = outcome.map(|taken| consign_core::producer::Taken {
+        size: taken.size,
+        mtime_ns: mtime.then_some(taken.mtime_ns),
+        mode: mode.then_some(taken.mode),
+        source: taken.source,
+        small: match taken.content {
+            Content::Small { bytes, digest } => Some((digest, bytes)),
+            Content::Large => None,
+        },
+    });
+    Event::Taken { key, outcome }
 }
 
 fn read_back(payloads: &Payloads, fetch: Fetch) -> Result<Event, LogError> {

@@ -1,6 +1,6 @@
 //! Files that are handed over: from a request to the producer's state machine, and the answer back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,13 @@ const FILES_UNDER_WAY_MAX: usize = 16 << 10;
 
 /// Files that one worker looks at in one go.
 const FILES_PER_JOB: usize = 128;
+
+/// Bytes of small files that one worker reads in one go, unless a single one is larger. Together
+/// with the jobs at one time it bounds what is in memory on its way to the log.
+pub(super) const READ_PER_JOB_BYTES: u64 = 2 << 20;
+
+/// Jobs that look at files at the same time: the others of the worker threads stay free.
+const LOOK_JOBS_MAX: usize = 4;
 
 /// A file that a watcher found ready.
 #[derive(Debug)]
@@ -67,8 +74,12 @@ pub(crate) struct Submissions {
     batches: BTreeMap<u64, Batch>,
     pub(super) groups: BTreeMap<u64, super::orders::Group>,
     next: u64,
+    /// Files that are to be looked at.
+    unseen: VecDeque<Unseen>,
     /// Files that are being looked at.
     looking: usize,
+    /// Jobs that do.
+    jobs: usize,
 }
 
 #[derive(Debug)]
@@ -80,7 +91,7 @@ struct Batch {
 
 impl Submissions {
     pub(super) fn has_room(&self) -> bool {
-        self.askers.len() + self.looking < FILES_UNDER_WAY_MAX
+        self.askers.len() + self.unseen.len() + self.looking < FILES_UNDER_WAY_MAX
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -114,10 +125,20 @@ pub(crate) struct Item {
     small: Option<(Digest, Bytes)>,
 }
 
-/// Files of one batch, looked at.
+/// What came of a job.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     items: Vec<(For, Result<Item, Refusal>)>,
+    /// What it had no room for.
+    unseen: Vec<Unseen>,
+}
+
+/// A file that was handed over by its path and not looked at yet.
+#[derive(Debug)]
+struct Unseen {
+    whom: For,
+    rules: Arc<Rules>,
+    request: SubmitRequest,
 }
 
 /// Whom a looked-at file is for.
@@ -151,28 +172,31 @@ impl Driver {
             reply: Some(reply),
         };
         self.submissions.batches.insert(batch, open);
-        let mut jobs: Vec<(Arc<Rules>, usize, SubmitRequest)> = Vec::new();
         let mut rules: BTreeMap<FeedName, Arc<Rules>> = BTreeMap::new();
-        for (at, file) in files.into_iter().enumerate() {
-            match self.rules_for(&file.feed, &mut rules) {
-                Ok(rules) => jobs.push((rules, at, file)),
+        for (at, request) in files.into_iter().enumerate() {
+            match self.rules_for(&request.feed, &mut rules) {
+                Ok(rules) => self.submissions.unseen.push_back(Unseen {
+                    whom: For::Batch { batch, at },
+                    rules,
+                    request,
+                }),
                 Err(refusal) => self.submissions.settle(batch, at, Err(refusal)),
             }
         }
-        self.submissions.looking += jobs.len();
-        let mut jobs = jobs.into_iter().peekable();
-        while jobs.peek().is_some() {
-            let some: Vec<_> = jobs.by_ref().take(FILES_PER_JOB).collect();
+    }
+
+    /// Has files looked at that were handed over, as far as the log has room for what is read.
+    pub(super) fn look_at_files(&mut self) {
+        while self.log.has_credit() && self.submissions.jobs < LOOK_JOBS_MAX {
+            let unseen = &mut self.submissions.unseen;
+            let job: Vec<_> = unseen.drain(..unseen.len().min(FILES_PER_JOB)).collect();
+            if job.is_empty() {
+                return;
+            }
+            self.submissions.jobs += 1;
+            self.submissions.looking += job.len();
             let outbox = Arc::clone(&self.outbox);
-            self.work(move || {
-                let items = some
-                    .into_iter()
-                    .map(|(rules, at, file)| {
-                        (For::Batch { batch, at }, prepare(&outbox, &rules, file))
-                    })
-                    .collect();
-                Worked::Prepared(Box::new(Prepared { items }))
-            });
+            self.work(move || Worked::Prepared(Box::new(look_at(&outbox, job))));
         }
     }
 
@@ -219,26 +243,28 @@ impl Driver {
                 return;
             }
         };
-        self.submissions.looking += 1;
-        let outbox = Arc::clone(&self.outbox);
-        self.work(move || {
-            let request = SubmitRequest {
-                feed: found.feed.clone(),
-                path: found.path.clone(),
-                name: Some(found.name.clone()),
-                key: None,
-                meta: BTreeMap::new(),
-            };
-            let item = prepare_watched(&outbox, &rules, request, found.stamp);
-            Worked::Prepared(Box::new(Prepared {
-                items: vec![(For::Watcher(found), item)],
-            }))
+        let request = SubmitRequest {
+            feed: found.feed.clone(),
+            path: found.path.clone(),
+            name: Some(found.name.clone()),
+            key: None,
+            meta: BTreeMap::new(),
+        };
+        self.submissions.unseen.push_back(Unseen {
+            whom: For::Watcher(found),
+            rules,
+            request,
         });
     }
 
     pub(super) fn on_prepared(&mut self, prepared: Prepared) {
+        let submissions = &mut self.submissions;
+        submissions.jobs -= 1;
+        submissions.looking -= prepared.items.len() + prepared.unseen.len();
+        for unseen in prepared.unseen.into_iter().rev() {
+            submissions.unseen.push_front(unseen);
+        }
         for (whom, item) in prepared.items {
-            self.submissions.looking = self.submissions.looking.saturating_sub(1);
             match (whom, item) {
                 (For::Batch { batch, at }, Err(refusal)) => {
                     self.submissions.settle(batch, at, Err(refusal))
@@ -437,17 +463,33 @@ impl Driver {
     }
 }
 
-fn prepare_watched(
-    outbox: &Outbox,
-    rules: &Rules,
-    request: SubmitRequest,
-    stamp: Stamp,
-) -> Result<Item, Refusal> {
-    let mut item = prepare(outbox, rules, request)?;
-    item.source.watched = true;
-    // A file that changed since it was found ready is left until it rests again.
-    item.source.stamp = Some(stamp);
-    Ok(item)
+/// Looks at files until what was read reaches its bound.
+fn look_at(outbox: &Outbox, job: Vec<Unseen>) -> Prepared {
+    let (mut items, mut read_bytes) = (Vec::with_capacity(job.len()), 0);
+    let mut job = job.into_iter();
+    while read_bytes < READ_PER_JOB_BYTES
+        && let Some(Unseen {
+            whom,
+            rules,
+            request,
+        }) = job.next()
+    {
+        let mut item = prepare(outbox, &rules, request);
+        if let Ok(item) = &mut item {
+            let read = item.small.as_ref();
+            read_bytes += read.map_or(0, |(_, bytes)| bytes.len() as u64);
+            if let For::Watcher(found) = &whom {
+                item.source.watched = true;
+                // A file that changed since it was found ready is left until it rests again.
+                item.source.stamp = Some(found.stamp);
+            }
+        }
+        items.push((whom, item));
+    }
+    Prepared {
+        items,
+        unseen: job.collect(),
+    }
 }
 
 /// Looks at a file that was handed over by its path, and reads it if it is small and stays.
