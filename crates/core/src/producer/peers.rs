@@ -105,7 +105,7 @@ impl Producer {
             .destinations
             .0
             .keys()
-            .filter(|node| self.view.member(node).is_none())
+            .filter(|node| self.is_gone_for_good(node))
             .cloned()
             .collect();
         for node in gone {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::{Attempt, NodeName, TransferKey};
+use crate::ids::{Attempt, FeedName, NodeName, TransferKey};
 use crate::log::{Payload, Position};
 use crate::placement;
 use crate::producer::destination::Abandonment;
@@ -78,12 +78,9 @@ impl Producer {
         let kept = transfer.kept().count() - lost.len();
         let wanted = match replicas {
             Some(Replicas::Count(count)) => count,
-            // It is decided once: who joins later gets later placements.
-            Some(Replicas::All) if first => self
-                .view
-                .accepting(&transfer.feed)
-                .filter(|member| !self.forgotten.contains(&member.name))
-                .count(),
+            // It is decided once: who joins later gets later placements. Once nobody is left of
+            // that decision it is made again, and it is never one for nobody.
+            Some(Replicas::All) if kept == 0 => self.count_accepting(&transfer.feed).max(1),
             Some(Replicas::All) => kept,
             None => kept.max(1),
         };
@@ -118,6 +115,14 @@ impl Producer {
             short,
             reason,
         })
+    }
+
+    /// How many there are to place a feed's files on.
+    fn count_accepting(&self, feed: &FeedName) -> usize {
+        let accepting = self.view.accepting(feed);
+        accepting
+            .filter(|member| !self.forgotten.contains(&member.name))
+            .count()
     }
 
     /// Up to `count` further consumers, in chain order; none that has been away for longer than
@@ -160,7 +165,7 @@ impl Producer {
         placement::chain_order(&placed.members, &self.view, self.me.zone.as_deref())
     }
 
-    fn is_gone_for_good(&self, node: &NodeName) -> bool {
+    pub(super) fn is_gone_for_good(&self, node: &NodeName) -> bool {
         self.forgotten.contains(node)
             || self
                 .view

@@ -3,6 +3,7 @@
 use crate::ids::{NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Payload;
+use crate::producer::destination::Abandonment;
 use crate::producer::pump::by_start;
 use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
@@ -138,11 +139,17 @@ impl Producer {
         let Some(destination) = self.destinations.get_mut(node) else {
             return;
         };
-        for slot in slots.iter() {
-            if let Some(abandonment) = destination.close(start, Slot(slot))
-                && let Some(position) = abandonment.decided
-            {
+        let closed = slots
+            .iter()
+            .map(|slot| destination.close(start, Slot(slot)));
+        let abandoned: Vec<Abandonment> = closed.flatten().collect();
+        for abandonment in abandoned {
+            if let Some(position) = abandonment.decided {
                 self.live.remove(position, 0);
+            }
+            // Its consumer may have a second slot now.
+            if self.short.remove(&abandonment.key) {
+                self.wake(abandonment.key);
             }
         }
     }

@@ -403,12 +403,10 @@ impl Transfer {
         self.legs.iter().any(|leg| leg.state.in_flight())
     }
 
-    /// Whether nothing is left but to release the source.
+    /// Whether nothing is left but to release the source. Nobody having to have it is not
+    /// everybody having it.
     pub(crate) fn is_delivered(&self) -> bool {
-        !self.short && self.placed_once() && self.kept().all(|leg| leg.state == LegState::Saved)
-    }
-
-    pub(crate) fn placed_once(&self) -> bool {
-        !self.legs.is_empty()
+        let mut kept = self.kept().peekable();
+        !self.short && kept.peek().is_some() && kept.all(|leg| leg.state == LegState::Saved)
     }
 }

@@ -1,0 +1,4 @@
+//! What the producer guarantees, event by event.
+
+mod desk;
+mod placing;
