@@ -117,6 +117,15 @@ pub const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Largest encoded record, without its payload, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
+/// What a live record is counted as when the log is found too long, in bytes: more than most take
+/// with their names, so that what is long because much is live is left alone.
+pub const RECORD_BYTES_COUNTED: u64 = 1 << 10;
+/// Bytes of the log that may be dead before what is live is written anew.
+pub const LOG_SPARE_BYTES: u64 = 4 * SEGMENT_BYTES;
+/// How long the oldest segment may stay although what is live in it was asked to be written anew,
+/// before that is asked again, in ms.
+pub const CARRY_AGAIN_MS: u64 = 5_000;
+
 /// The chunk size for a file of `size` bytes: the smallest power of two that keeps the number of
 /// chunks near [`CHUNKS_PER_FILE_AIM`].
 #[must_use]

@@ -67,7 +67,7 @@ impl Producer {
                 return;
             };
             // What is being read for another reason is active in a moment, and carried as such by
-            // the next pass.
+            // the next pass, which comes for as long as the segment stays.
             let Some(dormant) = self.queue.dormant.get(&key) else {
                 continue;
             };

@@ -85,6 +85,12 @@ impl Producer {
         self.active.len() + self.queue.dormant.len()
     }
 
+    /// Live records in the log.
+    #[must_use]
+    pub fn live_records(&self) -> u64 {
+        self.live.records()
+    }
+
     /// Bytes of live payloads in the log.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {

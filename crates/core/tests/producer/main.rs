@@ -1,4 +1,5 @@
 //! What the producer guarantees, event by event.
 
+mod carrying;
 mod desk;
 mod placing;
