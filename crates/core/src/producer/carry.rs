@@ -150,7 +150,7 @@ impl Producer {
             Some(current) => current,
             None => Placed {
                 carried: true,
-                legs: self.leg_records(&self.legs_of(key, placed)),
+                legs: self.leg_records(&self.legs_of(key, placed, dormant.placed)),
                 ..placed.clone()
             },
         });

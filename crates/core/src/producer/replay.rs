@@ -414,14 +414,10 @@ impl Producer {
         transfer.placed = dormant.placed;
         transfer.digest = Digest::from_slice(&submitted.digest);
         if let Some(placed) = &placed {
-            let aged = dormant.placed <= self.replayed_to;
             transfer.short = placed.short;
             transfer.attempt = Attempt(placed.attempt);
             transfer.digest = transfer.digest.or(Digest::from_slice(&placed.digest));
-            transfer.legs = self.legs_of(key, placed);
-            for leg in &mut transfer.legs {
-                leg.tried |= aged;
-            }
+            transfer.legs = self.legs_of(key, placed, dormant.placed);
         }
         transfer.dirty = self.extra_copies.remove(&key).is_some();
         let fate = match self.replayed.remove(&key) {
@@ -473,10 +469,20 @@ impl Producer {
 }
 
 impl Producer {
-    /// The legs of a placement that was read from the log, as they are by now.
-    pub(super) fn legs_of(&self, key: TransferKey, placed: &Placed) -> Vec<TransferLeg> {
+    /// The legs of a placement that was read from the log at a place, as they are by now.
+    pub(super) fn legs_of(
+        &self,
+        key: TransferKey,
+        placed: &Placed,
+        at: Option<Position>,
+    ) -> Vec<TransferLeg> {
         let read = placed.legs.iter().filter_map(TransferLeg::from_record);
         let mut legs: Vec<TransferLeg> = read.collect();
+        // An earlier life may have sent bytes after it wrote this down.
+        let aged = at <= self.replayed_to;
+        for leg in &mut legs {
+            leg.tried |= aged;
+        }
         for (node, slot) in self.extra_copies.get(&key).into_iter().flatten() {
             let extra = legs
                 .iter_mut()
