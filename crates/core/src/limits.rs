@@ -43,15 +43,32 @@ pub const SMALL_FRAME_FILES_MAX: usize = 256;
 /// Payload bytes in one frame of small files, unless a single file is larger.
 pub const SMALL_FRAME_BYTES_AIM: u64 = 512 << 10;
 
-/// Large transfers that a producer keeps open at once.
+/// Large transfers that a producer keeps open at once; all connected consumers share them equally.
 pub const LARGE_ACTIVE_MAX: usize = 32;
 
-/// Large transfers that a producer keeps open at once towards one consumer, so that one slow
-/// consumer cannot take all of [`LARGE_ACTIVE_MAX`].
+/// Large transfers that a producer keeps open at once towards one consumer: more do not make it
+/// faster.
 pub const LARGE_ACTIVE_PER_NODE_MAX: usize = 16;
 
-/// Small transfers that a producer keeps in memory at once.
+/// Large transfers that any connected consumer may have open, whatever the others hold; in
+/// addition to [`LARGE_ACTIVE_MAX`].
+pub const LARGE_SHARE_MIN: usize = 1;
+
+/// Small transfers that a producer keeps in memory at once; all connected consumers share them
+/// equally. At about a kilobyte each they take some 16 MiB.
 pub const SMALL_ACTIVE_MAX: usize = 16 << 10;
+
+/// Small transfers that any connected consumer may have under way, whatever the others hold; in
+/// addition to [`SMALL_ACTIVE_MAX`]. A thousand consumers cost another 64 MiB.
+pub const SMALL_SHARE_MIN: usize = 64;
+
+/// One part in so many of a consumer's share of small transfers waits in memory for its window,
+/// the others are under way.
+pub const SMALL_SHARE_BLOCKED: usize = 4;
+
+/// Finished transfers that a producer keeps in memory until their sources are released; the others
+/// stay in the log until there is room.
+pub const RELEASING_MAX: usize = 16 << 10;
 
 /// Small files that a consumer has `saved` and not yet published, above which it holds back
 /// further commits: the producer's window then fills and pushes back.

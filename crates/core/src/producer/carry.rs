@@ -155,6 +155,9 @@ impl Producer {
             },
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
+        if let Some(finished) = self.finished.get(&key) {
+            self.carry_fate(key, &finished.stage());
+        }
         if dormant.rest == Rest::Failed {
             let reason = self.failures.get(&key).cloned().unwrap_or_default();
             self.carry_fate(key, &Stage::Failed { reason });

@@ -82,12 +82,14 @@ impl Destination {
         Slot(self.next_slot)
     }
 
-    pub(crate) fn has_room(&self, small: bool) -> bool {
+    /// Whether more may be under way to it, of its `share` of all that may be.
+    pub(crate) fn has_room(&self, small: bool, share: usize) -> bool {
         if small {
-            self.small_files < limits::SMALL_WINDOW_FILES
+            let window = share - share / limits::SMALL_SHARE_BLOCKED;
+            self.small_files < window.min(limits::SMALL_WINDOW_FILES)
                 && self.small_bytes < limits::SMALL_WINDOW_BYTES
         } else {
-            self.large < limits::LARGE_ACTIVE_PER_NODE_MAX
+            self.large < share.min(limits::LARGE_ACTIVE_PER_NODE_MAX)
         }
     }
 

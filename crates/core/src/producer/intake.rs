@@ -228,7 +228,7 @@ impl Producer {
                     self.short.insert(key);
                 }
             }
-            Rest::Failed | Rest::Fetching => {}
+            Rest::Failed | Rest::Fetching | Rest::Unreleased => {}
         }
     }
 

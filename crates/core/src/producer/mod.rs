@@ -30,6 +30,7 @@ mod settle;
 mod smalls;
 pub mod state;
 mod status;
+mod window;
 
 pub use event::*;
 pub use status::{DestinationStatus, FeedStatus};
@@ -98,8 +99,12 @@ pub struct Producer {
     wanted: VecDeque<Wanted>,
     queue: Queue,
     active: BTreeMap<TransferKey, Transfer>,
-    small_active: usize,
-    large_active: usize,
+    window: window::Window,
+    /// Transfers outside memory that are finished, and whose sources are to be released.
+    finished: BTreeMap<TransferKey, settle::Finished>,
+    /// Their order; those whose turn it is are read, unless a release has just failed.
+    unreleased: VecDeque<TransferKey>,
+    release_paused: bool,
     destinations: Destinations,
     view: View,
     forgotten: BTreeSet<NodeName>,
@@ -142,8 +147,10 @@ impl Producer {
             wanted: VecDeque::new(),
             queue,
             active: BTreeMap::new(),
-            small_active: 0,
-            large_active: 0,
+            window: window::Window::default(),
+            finished: BTreeMap::new(),
+            unreleased: VecDeque::new(),
+            release_paused: false,
             destinations: Destinations::default(),
             view,
             forgotten: BTreeSet::new(),
@@ -223,6 +230,7 @@ impl Producer {
             Event::Tick => self.on_tick(),
         }
         self.run_ready();
+        self.release_more();
         self.pump();
         self.flush();
         self.tell_needed();
@@ -353,35 +361,6 @@ impl Producer {
         let transfer = self.active.get(&key)?;
         let leg = transfer.leg_at(node)?;
         (transfer.legs[leg].start == start && transfer.legs[leg].slot == slot).then_some((key, leg))
-    }
-
-    /// Takes a transfer into the active window.
-    fn activate(&mut self, transfer: Transfer) {
-        if transfer.is_small() {
-            self.small_active += 1;
-        } else {
-            self.large_active += 1;
-        }
-        let old = self.active.insert(transfer.key, transfer);
-        assert!(old.is_none(), "a transfer is in the active window once");
-    }
-
-    fn deactivate(&mut self, key: TransferKey) -> Option<Transfer> {
-        let transfer = self.active.remove(&key)?;
-        if transfer.is_small() {
-            self.small_active -= 1;
-        } else {
-            self.large_active -= 1;
-        }
-        Some(transfer)
-    }
-
-    fn window_has_room(&self, small: bool) -> bool {
-        if small {
-            self.small_active < crate::limits::SMALL_ACTIVE_MAX
-        } else {
-            self.large_active < crate::limits::LARGE_ACTIVE_MAX
-        }
     }
 
     fn stage_of(&self, key: TransferKey) -> Option<&Stage> {

@@ -51,7 +51,9 @@ impl Producer {
     /// A transfer is cancelled only as long as nobody has saved it. One that is not in memory is
     /// read first.
     pub(super) fn on_cancel(&mut self, token: Token, key: TransferKey) {
-        if let Some(dormant) = self.queue.dormant.get(&key).copied() {
+        if let Some(dormant) = self.queue.dormant.get(&key).copied()
+            && !self.finished.contains_key(&key)
+        {
             self.cancelling.entry(key).or_default().push(token);
             if dormant.rest != Rest::Fetching {
                 let turn = self.queue.turn(key, dormant.large, dormant.rank);
@@ -121,8 +123,8 @@ impl Producer {
             told.push((leg.node.clone(), leg.start, leg.slot));
         }
         let stream = std::mem::take(&mut transfer.streaming);
-        transfer.become_(Stage::Cancelled);
         let was_placed = !transfer.legs.is_empty();
+        self.become_finished(key, Stage::Cancelled);
         if stream {
             self.out.push(Effect::StopStream { key });
         }

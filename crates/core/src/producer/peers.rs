@@ -28,6 +28,8 @@ impl Producer {
         destination.hold_off = now;
         destination.did_well();
         destination.forget_told();
+        self.count_consumers();
+        let destination = self.destinations.at(node, now);
         let starts = destination
             .starts(self.me.start)
             .iter()
@@ -45,6 +47,7 @@ impl Producer {
         let destination = self.destinations.at(node, self.now);
         destination.session = None;
         destination.down_since = Some(self.now);
+        self.count_consumers();
         self.lose_all_legs(node);
         self.unblock(node);
     }

@@ -8,6 +8,7 @@ use crate::ids::{FeedName, NodeName, TransferKey};
 use crate::limits;
 use crate::producer::queue::{Rest, first_turn};
 use crate::producer::state::Stage;
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Then};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{Record, Transfers};
@@ -35,11 +36,12 @@ impl Producer {
     }
 
     fn pump_blocked(&mut self, node: &NodeName) {
+        let share = self.window.share(true);
         loop {
             let Some(destination) = self.destinations.get_mut(node) else {
                 return;
             };
-            if !destination.has_room(true) {
+            if !destination.has_room(true, share) {
                 return;
             }
             let Some(key) = destination.blocked.pop_front() else {
@@ -55,11 +57,13 @@ impl Producer {
         for small in [true, false] {
             // Those that are fetched now take their room only later; do not fetch more than fits.
             let mut fetched = 0;
-            while fetched < limits::SMALL_FRAME_FILES_MAX && self.window_has_room(small) {
+            let share = self.window.share(small);
+            while fetched < share.min(limits::SMALL_FRAME_FILES_MAX) && self.window_has_room(small)
+            {
                 let Some(destination) = self.destinations.get_mut(node) else {
                     return;
                 };
-                if !destination.has_room(small) {
+                if !destination.has_room(small, share) {
                     break;
                 }
                 let Some(turn) = first_turn(&destination.parked, small) else {
@@ -108,7 +112,7 @@ impl Producer {
             .any(|member| self.destinations.ready(&member.name, self.now))
     }
 
-    /// Asks for a transfer's records. From here on it counts as active.
+    /// Asks for a transfer's records. From here on it counts as being in memory.
     pub(super) fn fetch(&mut self, key: TransferKey) {
         let Some(dormant) = self.queue.dormant.get_mut(&key) else {
             return;
@@ -117,11 +121,10 @@ impl Producer {
             return;
         }
         dormant.rest = Rest::Fetching;
-        if dormant.large {
-            self.large_active += 1;
-        } else {
-            self.small_active += 1;
-        }
+        self.window.enter(match self.finished.contains_key(&key) {
+            true => Load::Finished,
+            false => Load::of_size(dormant.large),
+        });
         // One that is being carried is on its way into memory, or will be read at its new place.
         if !self.carrying.contains_key(&key) {
             self.out.push(Effect::Fetch {

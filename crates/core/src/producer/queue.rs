@@ -33,6 +33,8 @@ pub(crate) enum Rest {
     Fetching,
     /// A person must act.
     Failed,
+    /// It is finished; its source is to be released.
+    Unreleased,
 }
 
 /// What is kept of a transfer outside the active window.

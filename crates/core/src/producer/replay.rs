@@ -9,7 +9,9 @@ use crate::limits;
 use crate::log::Position;
 use crate::producer::destination::Abandonment;
 use crate::producer::queue::{Dormant, Rest};
+use crate::producer::settle::Finished;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer};
 use crate::ranges::SlotRange;
 use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
@@ -322,6 +324,7 @@ impl Producer {
                 self.begin_transfer(key, entry);
             }
         }
+        self.release_more();
         self.flush();
         std::mem::take(&mut self.out)
     }
@@ -361,10 +364,8 @@ impl Producer {
             feed.queued_files += 1;
         }
         match &entry.fate {
-            Fate::Done | Fate::Cancelled => {
-                self.replayed.insert(key, entry);
-                self.fetch(key);
-            }
+            Fate::Done => self.rest_finished(key, Finished::Done),
+            Fate::Cancelled => self.rest_finished(key, Finished::Cancelled),
             Fate::Failed(reason) => {
                 self.failures.insert(key, reason.clone());
                 self.queue.dormant.get_mut(&key).expect("just made").rest = Rest::Failed;
@@ -398,11 +399,11 @@ impl Producer {
             return;
         }
         self.queue.dormant.remove(&key);
-        if dormant.large {
-            self.large_active -= 1;
-        } else {
-            self.small_active -= 1;
-        }
+        let finished = self.finished.remove(&key);
+        self.window.leave(match finished {
+            Some(_) => Load::Finished,
+            None => Load::of_size(dormant.large),
+        });
         let turn = self.queue.turn(key, dormant.large, dormant.rank);
         for destination in self.destinations.0.values_mut() {
             destination.parked.remove(&turn);
@@ -420,18 +421,14 @@ impl Producer {
             transfer.legs = self.legs_of(key, placed, dormant.placed);
         }
         transfer.dirty = self.extra_copies.remove(&key).is_some();
-        let fate = match self.replayed.remove(&key) {
-            Some(entry) => {
-                transfer.legs = entry.legs;
-                transfer.short = entry.short;
-                transfer.attempt = transfer.attempt.max(entry.attempt);
-                transfer.digest = transfer.digest.or(entry.digest);
-                transfer.hashes = entry.hashes;
-                transfer.dirty |= entry.dirty;
-                entry.fate
-            }
-            None => Fate::Live,
-        };
+        if let Some(entry) = self.replayed.remove(&key) {
+            transfer.legs = entry.legs;
+            transfer.short = entry.short;
+            transfer.attempt = transfer.attempt.max(entry.attempt);
+            transfer.digest = transfer.digest.or(entry.digest);
+            transfer.hashes = entry.hashes;
+            transfer.dirty |= entry.dirty;
+        }
         // It was read from the log, and so it is synced.
         transfer.digest_synced = transfer.digest.is_some();
         // A person retried it.
@@ -441,21 +438,18 @@ impl Producer {
                 transfer.dirty = true;
             }
         }
-        self.resume(key, transfer, &fate);
-    }
-
-    fn resume(&mut self, key: TransferKey, mut transfer: Transfer, fate: &Fate) {
-        match fate {
-            Fate::Done => transfer.stage = Stage::Done,
-            Fate::Cancelled => transfer.stage = Stage::Cancelled,
-            Fate::Live | Fate::Failed(_) => {}
-        }
-        let finished = matches!(transfer.stage, Stage::Done | Stage::Cancelled);
-        self.activate(transfer);
-        let cancels = self.cancelling.remove(&key).unwrap_or_default();
-        if finished {
+        if let Some(finished) = finished {
+            transfer.stage = finished.stage();
+            transfer.hashes = Vec::new();
+            self.activate(transfer);
             return self.release(&[key]);
         }
+        self.activate(transfer);
+        self.resume(key);
+    }
+
+    fn resume(&mut self, key: TransferKey) {
+        let cancels = self.cancelling.remove(&key).unwrap_or_default();
         if !cancels.is_empty() {
             for token in cancels {
                 self.on_cancel(token, key);

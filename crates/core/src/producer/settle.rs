@@ -9,11 +9,46 @@ use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
 use crate::producer::smalls::slots_of;
 use crate::producer::state::{LegState, Stage};
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Release, Then, Wanted};
 use crate::ranges::RangeSet;
 use crate::record::{LegRung, LegsSettled, Receipt, Record, Transfers};
 use crate::spec::After;
 use crate::wire::{Abandoned, RefusalCode, Refused, Saved};
+
+/// Finished transfers that one event takes up again; a disk that is still full turns down no more.
+const RELEASED_AT_ONCE: usize = 64;
+
+/// How a transfer ended whose source is still to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finished {
+    Done,
+    Cancelled,
+}
+
+impl Finished {
+    pub(super) fn stage(self) -> Stage {
+        match self {
+            Self::Done => Stage::Done,
+            Self::Cancelled => Stage::Cancelled,
+        }
+    }
+
+    fn of(stage: &Stage) -> Option<Self> {
+        match stage {
+            Stage::Done => Some(Self::Done),
+            Stage::Cancelled => Some(Self::Cancelled),
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking
+            | Stage::Failed { .. } => None,
+        }
+    }
+}
 
 impl Producer {
     pub(super) fn on_saved(&mut self, from: &NodeName, saved: Saved) {
@@ -259,8 +294,8 @@ impl Producer {
 
     /// Every consumer has it: `done` is written with what else this event brings.
     pub(super) fn finish(&mut self, key: TransferKey) {
+        self.become_finished(key, Stage::Done);
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
-        transfer.become_(Stage::Done);
         let (feed, bytes) = (transfer.feed.clone(), transfer.spec.size);
         if std::mem::take(&mut transfer.streaming) {
             self.out.push(Effect::StopStream { key });
@@ -279,6 +314,7 @@ impl Producer {
     pub(super) fn release(&mut self, keys: &[TransferKey]) {
         let mut releases = Vec::new();
         let mut nothing_to_do = Vec::new();
+        let mut later = Vec::new();
         for &key in keys {
             let Some(transfer) = self.active.get(&key) else {
                 continue;
@@ -294,6 +330,10 @@ impl Producer {
                 give_back || transfer.stage == Stage::Done,
                 "only what is done or cancelled is released"
             );
+            if self.window.is_over_full() {
+                later.push(key);
+                continue;
+            }
             releases.push(Release {
                 key,
                 feed: transfer.feed.clone(),
@@ -306,6 +346,7 @@ impl Producer {
             self.out.push(Effect::Release(releases));
         }
         self.forget_released(&nothing_to_do);
+        self.release_later(&later);
     }
 
     pub(super) fn on_released(
@@ -314,11 +355,39 @@ impl Producer {
         failed: Vec<(TransferKey, String)>,
     ) {
         self.forget_released(&keys);
-        // What could not be released stays `done`, in memory, and is tried again by the tick.
-        for (key, _) in failed {
-            if let Some(transfer) = self.active.get_mut(&key) {
-                transfer.release_again = true;
+        // A tick tries again. Whatever the disk lacks is lacking for the others, too.
+        self.release_paused |= !failed.is_empty();
+        let failed: Vec<TransferKey> = failed.into_iter().map(|(key, _)| key).collect();
+        self.release_later(&failed);
+    }
+
+    /// Finished transfers leave memory until their sources can be released.
+    fn release_later(&mut self, keys: &[TransferKey]) {
+        for &key in keys {
+            if let Some(finished) = self.stage_of(key).and_then(Finished::of) {
+                self.put_to_rest(key, Rest::Unreleased);
+                self.rest_finished(key, finished);
             }
+        }
+    }
+
+    pub(super) fn rest_finished(&mut self, key: TransferKey, finished: Finished) {
+        let dormant = self.queue.dormant.get_mut(&key);
+        dormant.expect("it was just put to rest").rest = Rest::Unreleased;
+        self.finished.insert(key, finished);
+        self.unreleased.push_back(key);
+    }
+
+    /// Takes up finished transfers whose sources are still there, as far as there is room.
+    pub(super) fn release_more(&mut self) {
+        for _ in 0..RELEASED_AT_ONCE {
+            if self.release_paused || !self.window.has_room(Load::Finished) {
+                return;
+            }
+            let Some(key) = self.unreleased.pop_front() else {
+                return;
+            };
+            self.fetch(key);
         }
     }
 
@@ -407,20 +476,6 @@ impl Producer {
             transfer.dirty = false;
             let record = self.placed_record(key, "", true);
             self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
-        }
-    }
-
-    /// Sources that could not be released are tried again.
-    pub(super) fn release_again(&mut self) {
-        let again: Vec<TransferKey> = self
-            .active
-            .values_mut()
-            .filter_map(|transfer| {
-                std::mem::take(&mut transfer.release_again).then_some(transfer.key)
-            })
-            .collect();
-        if !again.is_empty() {
-            self.release(&again);
         }
     }
 }

@@ -328,8 +328,6 @@ pub struct Transfer {
     pub(crate) chain: Vec<usize>,
     /// How often a consumer found other bytes than this producer's digest says.
     pub(crate) mismatches: u32,
-    /// Whether its source could not be released, so that it is to be tried again.
-    pub(crate) release_again: bool,
     /// Who waits to hear that it is submitted.
     pub(crate) asker: Option<Token>,
 }
@@ -355,7 +353,6 @@ impl Transfer {
             streaming: false,
             chain: Vec::new(),
             mismatches: 0,
-            release_again: false,
             asker: None,
         }
     }

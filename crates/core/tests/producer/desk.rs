@@ -13,7 +13,7 @@ use consign_core::producer::{
     Answer, Effect, Event, FeedRules, Identity, Producer, Release, Session, Token,
 };
 use consign_core::ranges::SlotRange;
-use consign_core::record::{LegRecord, Placed, Receipt, Record, Submitted};
+use consign_core::record::{LegRecord, Placed, Receipt, Record};
 use consign_core::spec::{FileSpec, ProducePolicy, Replicas, Source};
 use consign_core::view::{Member, MemberState, View};
 use consign_core::wire::{Leg, Message, OpenAnswer, Refused, Saved, SmallMissing, SmallReceived};
@@ -224,17 +224,12 @@ impl Desk {
             source,
             small,
         });
-        self.submissions().last().expect("it was just logged").0
-    }
-
-    fn submissions(&self) -> Vec<(TransferKey, &Submitted)> {
-        let submitted = self.log.iter().filter_map(|(_, record)| match record {
-            Record::Submitted(submitted) => {
-                Some((key_of(submitted.start, submitted.seq), submitted))
-            }
+        let mut newest = self.log.iter().rev();
+        let submitted = newest.find_map(|(_, record)| match record {
+            Record::Submitted(submitted) => Some(key_of(submitted.start, submitted.seq)),
             _ => None,
         });
-        submitted.collect()
+        submitted.expect("it was just logged")
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -283,8 +278,9 @@ impl Desk {
     /// A record that must still be there.
     fn read(&self, position: Position) -> Record {
         assert!(position.segment >= self.needs_from, "{position} is dropped");
-        let found = self.log.iter().find(|(at, _)| *at == position);
-        found.expect("a record lies where it was written").1.clone()
+        let (at, record) = &self.log[position.offset as usize];
+        assert_eq!(*at, position, "a record lies where it was written");
+        record.clone()
     }
 
     fn release(&mut self, releases: Vec<Release>) {
@@ -422,7 +418,7 @@ impl Desk {
         self.hear(node, Message::OpenAnswer(answer));
     }
 
-    fn wire_leg(&self, node: &str, key: TransferKey) -> Leg {
+    pub(crate) fn wire_leg(&self, node: &str, key: TransferKey) -> Leg {
         let leg = self.leg(key, node);
         let attempt = self.producer.transfer(key).map_or(0, |t| t.attempt.0);
         Leg {
@@ -491,7 +487,7 @@ fn holds(ranges: &[SlotRange], value: u64) -> bool {
         .any(|range| (range.from..range.to).contains(&value))
 }
 
-fn receipt(node: &str) -> Receipt {
+pub(crate) fn receipt(node: &str) -> Receipt {
     Receipt {
         consumer: node.to_owned(),
         incarnation: 1,

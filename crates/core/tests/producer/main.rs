@@ -3,3 +3,4 @@
 mod carrying;
 mod desk;
 mod placing;
+mod windows;
