@@ -22,10 +22,14 @@ impl Producer {
         let now = self.now;
         let transfer = &self.active[&key];
         let small = transfer.is_small();
+        let feed = self.queue.feed_index(&transfer.feed);
         let (share, blocked_max) = (self.window.share(small), self.window.blocked_max());
         let legs: Vec<usize> = (0..transfer.legs.len())
             .filter(|&at| transfer.legs[at].state == LegState::Owed)
-            .filter(|&at| self.destinations.ready(&transfer.legs[at].node, now))
+            .filter(|&at| {
+                self.destinations
+                    .ready_for(&transfer.legs[at].node, feed, now)
+            })
             .collect();
         if legs.is_empty() {
             return self.park(key);

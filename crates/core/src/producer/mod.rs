@@ -344,9 +344,14 @@ impl Producer {
     }
 
     fn back_off(&mut self, node: &NodeName, at_least_ms: u64) {
+        self.back_off_of(node, None, at_least_ms);
+    }
+
+    /// Leaves a consumer alone for a while, with one feed or altogether.
+    fn back_off_of(&mut self, node: &NodeName, feed: Option<u16>, at_least_ms: u64) {
         let (now, jitter) = (self.now, self.draw_jitter());
         if let Some(destination) = self.destinations.get_mut(node) {
-            destination.back_off(now, at_least_ms, jitter);
+            destination.back_off(feed, now, at_least_ms, jitter);
         }
     }
 

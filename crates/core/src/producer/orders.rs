@@ -56,7 +56,7 @@ impl Producer {
         {
             self.cancelling.entry(key).or_default().push(token);
             if dormant.rest != Rest::Fetching {
-                let turn = self.queue.turn(key, dormant.large, dormant.rank);
+                let turn = self.queue.turn(key, &dormant);
                 for destination in self.destinations.0.values_mut() {
                     destination.parked.remove(&turn);
                 }

@@ -25,8 +25,7 @@ impl Producer {
         let destination = self.destinations.at(node, now);
         destination.session = Some((session, incarnation));
         destination.down_since = None;
-        destination.hold_off = now;
-        destination.did_well();
+        destination.start_afresh();
         destination.forget_told();
         self.count_consumers();
         let destination = self.destinations.at(node, now);
@@ -168,8 +167,8 @@ impl Producer {
         if dormant.rest != Rest::Parked {
             return;
         }
-        let (large, rank) = (dormant.large, dormant.rank);
-        let turn = self.queue.turn(key, large, rank);
+        let dormant = *dormant;
+        let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
             destination.parked.remove(&turn);
         }

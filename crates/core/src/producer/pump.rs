@@ -4,9 +4,9 @@
 //! front of a small one. What waits for one consumer waits in that consumer's own queues, so that
 //! it delays nobody else's files.
 
-use crate::ids::{FeedName, NodeName, TransferKey};
+use crate::ids::{NodeName, TransferKey};
 use crate::limits;
-use crate::producer::queue::{Rest, first_turn};
+use crate::producer::queue::Rest;
 use crate::producer::state::Stage;
 use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Then};
@@ -66,7 +66,7 @@ impl Producer {
                 if !destination.has_room(small, share) {
                     break;
                 }
-                let Some(turn) = first_turn(&destination.parked, small) else {
+                let Some(turn) = destination.first_parked(small, self.now) else {
                     break;
                 };
                 destination.parked.remove(&turn);
@@ -78,25 +78,29 @@ impl Producer {
     }
 
     fn pump_fresh(&mut self, small: bool) {
-        let mut order: Vec<(i32, usize)> = self
+        let mut order: Vec<(i32, u16)> = self
             .queue
             .feeds
             .iter()
             .enumerate()
             .filter(|(_, feed)| !feed.fresh.is_empty())
-            .map(|(at, feed)| (feed.rules.as_ref().map_or(0, |r| -r.policy.priority), at))
+            .map(|(at, feed)| {
+                (
+                    feed.rules.as_ref().map_or(0, |r| -r.policy.priority),
+                    at as u16,
+                )
+            })
             .collect();
         order.sort_unstable();
         for (_, at) in order {
-            let name = self.queue.feeds[at].name.clone();
-            if !self.feed_can_start(&name) {
+            if !self.feed_can_start(at) {
                 continue;
             }
             while self.window_has_room(small) {
-                let Some(turn) = self.queue.feeds[at].first_fresh(small) else {
+                let Some(turn) = self.queue.first_fresh(at, small) else {
                     break;
                 };
-                self.queue.feeds[at].fresh.remove(&turn);
+                self.queue.feeds[usize::from(at)].fresh.remove(&turn);
                 let key = self.queue.key(turn);
                 self.fetch(key);
             }
@@ -105,11 +109,11 @@ impl Producer {
 
     /// Whether anybody who accepts the feed can be reached: until then its files wait unplaced, so
     /// that they spread over whoever comes.
-    pub(super) fn feed_can_start(&self, feed: &FeedName) -> bool {
+    pub(super) fn feed_can_start(&self, feed: u16) -> bool {
         self.view
-            .accepting(feed)
+            .accepting(&self.queue.feeds[usize::from(feed)].name)
             .filter(|member| !self.forgotten.contains(&member.name))
-            .any(|member| self.destinations.ready(&member.name, self.now))
+            .any(|member| self.destinations.ready_for(&member.name, feed, self.now))
     }
 
     /// Asks for a transfer's records. From here on it counts as being in memory.

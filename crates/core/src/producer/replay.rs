@@ -404,7 +404,7 @@ impl Producer {
             Some(_) => Load::Finished,
             None => Load::of_size(dormant.large),
         });
-        let turn = self.queue.turn(key, dormant.large, dormant.rank);
+        let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
             destination.parked.remove(&turn);
         }

@@ -96,9 +96,10 @@ impl Producer {
             leg.become_(LegState::Saved);
             transfer.dirty = true;
             let (small, bytes) = (transfer.is_small(), transfer.spec.size);
+            let feed = self.queue.feed_index(&transfer.feed);
             if let Some(destination) = self.destinations.get_mut(from) {
                 destination.land(key, small, bytes);
-                destination.did_well();
+                destination.did_well(feed);
             }
             settled.insert(slot.0);
             touched.push(key);
@@ -237,7 +238,9 @@ impl Producer {
         }
         if !code.is_final() {
             let wait = refused.retry_after_ms.min(limits::RETRY_DELAY_MAX_MS);
-            self.back_off(from, wait);
+            let feed = self.queue.feed_index(&transfer.feed);
+            let feed = code.concerns_feed().then_some(feed);
+            self.back_off_of(from, feed, wait);
             return self.lose_leg(key, from);
         }
         let reason: String = refused.reason.chars().take(500).collect();

@@ -134,7 +134,7 @@ impl Producer {
                 incarnation: destination.session.map(|(_, incarnation)| incarnation),
                 down_since: destination.down_since,
                 owed: destination.duties.len() as u64,
-                hold_off: destination.hold_off,
+                hold_off: destination.hold_off(),
             })
             .collect()
     }

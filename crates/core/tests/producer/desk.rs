@@ -16,7 +16,7 @@ use consign_core::ranges::SlotRange;
 use consign_core::record::{LegRecord, Placed, Receipt, Record};
 use consign_core::spec::{FileSpec, ProducePolicy, Replicas, Source};
 use consign_core::view::{Member, MemberState, View};
-use consign_core::wire::{Leg, Message, OpenAnswer, Refused, Saved, SmallMissing, SmallReceived};
+use consign_core::wire::{Leg, Message, Refused, Saved, SmallReceived};
 
 /// A large file's size.
 pub(crate) const LARGE: u64 = limits::SMALL_FILE_BYTES_MAX + 1;
@@ -382,16 +382,6 @@ impl Desk {
         self.saves(node, key);
     }
 
-    /// A consumer says that it never got a small file that it was asked about.
-    pub(crate) fn misses_small(&mut self, node: &str, key: TransferKey) {
-        let leg = self.leg(key, node);
-        let missing = SmallMissing {
-            slot_start: leg.start,
-            slots: one(leg.slot),
-        };
-        self.hear(node, Message::SmallMissing(missing));
-    }
-
     pub(crate) fn saves(&mut self, node: &str, key: TransferKey) {
         let leg = self.leg(key, node);
         let saved = Saved {
@@ -406,16 +396,6 @@ impl Desk {
     pub(crate) fn refuses(&mut self, node: &str, key: TransferKey, refused: Refused) {
         let leg = self.wire_leg(node, key);
         self.hear(node, Message::Refused(Refused { leg, ..refused }));
-    }
-
-    /// A consumer holds nothing of a large file yet.
-    pub(crate) fn opens(&mut self, node: &str, key: TransferKey) {
-        let leg = self.wire_leg(node, key);
-        let answer = OpenAnswer {
-            leg,
-            ..OpenAnswer::default()
-        };
-        self.hear(node, Message::OpenAnswer(answer));
     }
 
     pub(crate) fn wire_leg(&self, node: &str, key: TransferKey) -> Leg {

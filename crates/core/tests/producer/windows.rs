@@ -3,7 +3,7 @@
 use consign_core::limits;
 use consign_core::producer::Event;
 use consign_core::spec::Replicas;
-use consign_core::wire::{Holding, Message, OpenAnswer};
+use consign_core::wire::{Holding, Message, OpenAnswer, RefusalCode, Refused};
 
 use crate::desk::{Desk, member, rules};
 
@@ -92,4 +92,26 @@ fn slow_consumers_leave_room_for_another_ones_small_files() {
     }
     let key = desk.submit_small("swift", "one");
     assert_eq!(desk.sent("swift"), [key]);
+}
+
+#[test]
+fn a_full_inbox_of_one_feed_delays_no_other_feed_on_the_same_machine() {
+    let members = vec![member("a", &["full", "free"])];
+    let feeds = ["full", "free"].map(|feed| rules(feed, Replicas::Count(1)));
+    let mut desk = Desk::new(members, feeds.to_vec());
+    desk.up("a");
+    let refused = desk.submit_large("full", "one");
+    let no_space = Refused {
+        code: RefusalCode::NoSpace.into(),
+        retry_after_ms: limits::NO_SPACE_RETRY_MS,
+        ..Refused::default()
+    };
+    desk.refuses("a", refused, no_space);
+    let free = desk.submit_large("free", "two");
+    assert_eq!(desk.opened("a"), [refused, free]);
+    desk.has_saved("a", free);
+    let waits = desk.submit_large("full", "three");
+    assert_eq!(desk.opened("a"), [refused, free]);
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert_eq!(desk.opened("a")[2..], [refused, waits]);
 }
