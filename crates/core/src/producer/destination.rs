@@ -198,15 +198,8 @@ impl Destination {
     /// Starts with open slots, and the current one.
     pub(crate) fn starts(&self, current: Start) -> BTreeSet<Start> {
         let mut starts = BTreeSet::from([current]);
-        starts.extend(self.abandons.keys().map(|(start, _)| *start));
-        let mut from = (Start(0), Slot(0));
-        while let Some((&(start, _), _)) = self.duties.range(from..).next() {
-            starts.insert(start);
-            match start.0.checked_add(1) {
-                Some(next) => from = (Start(next), Slot(0)),
-                None => break,
-            }
-        }
+        starts.extend(starts_of(&self.duties));
+        starts.extend(starts_of(&self.abandons));
         starts
     }
 
@@ -242,6 +235,16 @@ impl Destination {
         }
         news
     }
+}
+
+/// The starts of slots, each once, without a look at every slot.
+fn starts_of<T>(slots: &BTreeMap<(Start, Slot), T>) -> impl Iterator<Item = Start> {
+    let mut from = Some(Start(0));
+    std::iter::from_fn(move || {
+        let ((start, _), _) = slots.range((from?, Slot(0))..).next()?;
+        from = start.0.checked_add(1).map(Start);
+        Some(*start)
+    })
 }
 
 /// The consumers, by name; one that is asked for and unknown begins unreachable.

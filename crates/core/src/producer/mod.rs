@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: bytes, files, hashing and connections, which the driver sees to.
 
+mod abandoning;
 mod attempt;
 mod carry;
 mod deadlines;
@@ -112,6 +113,8 @@ pub struct Producer {
     short: BTreeSet<TransferKey>,
     /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
     extra_copies: BTreeMap<TransferKey, Vec<ExtraCopy>>,
+    /// Abandonments by transfer; the destinations have them by slot.
+    abandoning: BTreeMap<TransferKey, Vec<abandoning::AbandonedAt>>,
     /// Why transfers failed; as many as wait for a person.
     failures: BTreeMap<TransferKey, String>,
     log_room: bool,
@@ -156,6 +159,7 @@ impl Producer {
             forgotten: BTreeSet::new(),
             short: BTreeSet::new(),
             extra_copies: BTreeMap::new(),
+            abandoning: BTreeMap::new(),
             failures: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),

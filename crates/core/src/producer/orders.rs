@@ -131,15 +131,12 @@ impl Producer {
         for (node, start, slot) in told {
             let destination = self.destinations.at(&node, now);
             destination.land(key, small, bytes);
-            destination.duties.remove(&(start, slot));
-            destination.abandons.insert(
-                (start, slot),
-                Abandonment {
-                    key,
-                    attempt,
-                    decided: None,
-                },
-            );
+            let abandonment = Abandonment {
+                key,
+                attempt,
+                decided: None,
+            };
+            self.abandon(&node, (start, slot), abandonment);
         }
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes = feed.queued_bytes.saturating_sub(bytes);

@@ -36,7 +36,7 @@ impl Producer {
             .collect();
         self.send(node, Message::OpenStarts(OpenStarts { starts }));
         self.send_closed(node);
-        self.send_abandons(node, None);
+        self.send_abandons(node);
     }
 
     pub(super) fn on_peer_down(&mut self, node: &NodeName, session: Session) {

@@ -14,7 +14,6 @@ use crate::ranges::RangeSet;
 use crate::record::{LegRecord, LegRung, LegsSettled, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
-use crate::wire::{Abandon, Leg, Message};
 
 /// A change of placement.
 #[derive(Debug, Default)]
@@ -195,15 +194,12 @@ impl Producer {
             if !leg.tried || self.forgotten.contains(node) {
                 close_at_once.push((node.clone(), slot));
             } else {
-                let destination = self.destinations.at(node, now);
-                destination.duties.remove(&slot);
-                let attempt = Attempt(transfer.attempt.0 + 1);
                 let abandonment = Abandonment {
                     key,
-                    attempt,
+                    attempt: Attempt(transfer.attempt.0 + 1),
                     decided: None,
                 };
-                destination.abandons.insert(slot, abandonment);
+                self.abandon(node, slot, abandonment);
             }
         }
         for node in &plan.add {
@@ -247,42 +243,6 @@ impl Producer {
         self.journal.when_synced(Then::Begin(key));
     }
 
-    /// A placement is synced: who was dropped is told, if it can be reached.
-    pub(super) fn tell_abandoned(&mut self, key: TransferKey) {
-        let nodes: Vec<NodeName> = self
-            .destinations
-            .0
-            .iter()
-            .filter(|(_, d)| d.abandons.values().any(|a| a.key == key))
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in nodes {
-            self.send_abandons(&node, Some(key));
-        }
-    }
-
-    /// Tells a consumer what was placed elsewhere: one transfer, or all of them.
-    pub(super) fn send_abandons(&mut self, node: &NodeName, only: Option<TransferKey>) {
-        let Some(destination) = self.destinations.get(node) else {
-            return;
-        };
-        let legs: Vec<Leg> = destination
-            .abandons
-            .iter()
-            .filter(|(_, a)| a.decided.is_some() && only.is_none_or(|key| a.key == key))
-            .map(|((start, slot), a)| Leg {
-                start: a.key.start.0,
-                seq: a.key.seq.0,
-                slot_start: start.0,
-                slot: slot.0,
-                attempt: a.attempt.0,
-            })
-            .collect();
-        for leg in legs {
-            self.send(node, Message::Abandon(Abandon { leg }));
-        }
-    }
-
     /// A transfer's placement as the log has it: whole, as it stands now.
     pub(super) fn placed_record(&self, key: TransferKey, reason: &str, carried: bool) -> Placed {
         let transfer = &self.active[&key];
@@ -306,13 +266,6 @@ impl Producer {
         records.collect()
     }
 
-    /// Whether a consumer has yet to answer that it will not publish what it was dropped for.
-    fn is_abandoning(&self, leg: &TransferLeg) -> bool {
-        self.destinations
-            .get(&leg.node)
-            .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
-    }
-
     pub(super) fn begin_placed(&mut self, key: TransferKey) {
         // Whoever was dropped may have been the last that was waited for.
         if self.stage_of(key) == Some(&Stage::Placing) {
@@ -322,14 +275,7 @@ impl Producer {
 
     /// A placement's place in the log is known.
     pub(super) fn note_placed(&mut self, key: TransferKey, position: Position) {
-        for destination in self.destinations.0.values_mut() {
-            for abandonment in destination.abandons.values_mut().filter(|a| a.key == key) {
-                if let Some(old) = abandonment.decided.replace(position) {
-                    self.live.remove(old, 0);
-                }
-                self.live.add(position, 0);
-            }
-        }
+        self.note_decided(key, position);
         let Some(transfer) = self.active.get_mut(&key) else {
             return self.note_carried_placement(key, position);
         };

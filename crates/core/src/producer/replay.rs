@@ -185,17 +185,12 @@ impl Producer {
             };
             let attempt = Attempt(placed.attempt);
             let at = (Start(record.start), Slot(record.slot));
-            let destination = self.destinations.at(&node, Millis(0));
-            destination.duties.remove(&at);
-            let new = Abandonment {
+            let abandonment = Abandonment {
                 key,
                 attempt,
                 decided: Some(position),
             };
-            if let Some(old) = destination.abandons.insert(at, new).and_then(|a| a.decided) {
-                self.live.remove(old, 0);
-            }
-            self.live.add(position, 0);
+            self.abandon(&node, at, abandonment);
         }
         let Some(entry) = self.replayed.get_mut(&key) else {
             return;
@@ -236,9 +231,7 @@ impl Producer {
         for slot in seqs_of(&settled.slots).map(Slot) {
             let destination = self.destinations.at(&node, Millis(0));
             if let Some(abandonment) = destination.abandons.remove(&(start, slot)) {
-                if let Some(position) = abandonment.decided {
-                    self.live.remove(position, 0);
-                }
+                self.abandoned(&node, (start, slot), &abandonment);
                 if settled.rung() == LegRung::Saved {
                     self.note_extra_copy(abandonment.key, &node, (start, slot));
                 }

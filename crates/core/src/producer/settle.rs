@@ -175,14 +175,12 @@ impl Producer {
         let Some(destination) = self.destinations.get_mut(node) else {
             return;
         };
-        let closed = slots
-            .iter()
-            .map(|slot| destination.close(start, Slot(slot)));
-        let abandoned: Vec<Abandonment> = closed.flatten().collect();
-        for abandonment in abandoned {
-            if let Some(position) = abandonment.decided {
-                self.live.remove(position, 0);
-            }
+        let mut abandoned: Vec<(Slot, Abandonment)> = Vec::new();
+        for slot in slots.iter().map(Slot) {
+            abandoned.extend(destination.close(start, slot).map(|closed| (slot, closed)));
+        }
+        for (slot, abandonment) in abandoned {
+            self.abandoned(node, (start, slot), &abandonment);
             // Its consumer may have a second slot now.
             if self.short.remove(&abandonment.key) {
                 self.wake(abandonment.key);

@@ -1,5 +1,6 @@
 //! Placements, and when they are good enough.
 
+use consign_core::producer::Event;
 use consign_core::spec::Replicas;
 use consign_core::view::{Member, MemberState};
 use consign_core::wire::{Abandoned, Message};
@@ -49,4 +50,27 @@ fn a_consumer_that_left_and_came_back_gets_the_file_once_its_old_slot_is_closed(
     desk.hear("a", Message::Abandoned(Abandoned { leg: abandon }));
     desk.takes_small("a", key);
     assert!(desk.is_done(key));
+}
+
+#[test]
+fn a_consumer_that_left_is_told_of_each_file_that_it_may_have_until_it_answers() {
+    let mut desk = Desk::new(fleet(&["a"]), vec![rules("f", Replicas::Count(1))]);
+    desk.up("a");
+    let files = ["one", "two", "three"].map(|file| desk.submit_small("f", file));
+    desk.set_members(vec![left("a"), member("b", &["f"])]);
+    desk.down("a");
+    desk.up("b");
+    assert_eq!(desk.sent("b"), files);
+    desk.up("a");
+    let told = desk.abandons("a");
+    assert_eq!(told.len(), files.len());
+    desk.hear("a", Message::Abandoned(Abandoned { leg: told[0] }));
+
+    desk.segment = 2;
+    desk.apply(Event::Carry { through: 1 });
+    desk.restart();
+    desk.said.clear();
+    desk.up("a");
+    let told_again: Vec<u64> = desk.abandons("a").iter().map(|leg| leg.slot).collect();
+    assert_eq!(told_again, [told[1].slot, told[2].slot]);
 }
