@@ -7,7 +7,7 @@ use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Answer, Effect, Producer, Refusal, Then, Token, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{Forgotten, LegRung, LegsSettled, Record, Transfers};
+use crate::record::{Forgotten, LegRung, Record, Transfers};
 
 impl Producer {
     pub(super) fn on_retry(&mut self, token: Token, key: Option<TransferKey>) {
@@ -200,17 +200,7 @@ impl Producer {
                 .insert(slot.0);
         }
         for (start, slots) in by_start {
-            self.append(Record::LegsSettled(LegsSettled {
-                node: node.as_str().to_owned(),
-                start: start.0,
-                slots: slots.ranges().collect(),
-                rung: LegRung::Abandoned.into(),
-                receipt: None,
-                refusal: String::new(),
-                at: self.now.0,
-            }));
-            self.journal
-                .when_synced(Then::Close(node.clone(), start, slots));
+            self.write_settled(node, start, slots, LegRung::Abandoned, None, "");
         }
     }
 }

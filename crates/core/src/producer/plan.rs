@@ -11,7 +11,7 @@ use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::{Producer, Then, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{LegRecord, LegRung, LegsSettled, Placed, Record};
+use crate::record::{LegRecord, LegRung, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
 
@@ -226,16 +226,7 @@ impl Producer {
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         for (node, (start, slot)) in close_at_once {
             let slots = RangeSet::from_iter([slot.0]);
-            self.append(Record::LegsSettled(LegsSettled {
-                node: node.as_str().to_owned(),
-                start: start.0,
-                slots: slots.ranges().collect(),
-                rung: LegRung::Abandoned.into(),
-                receipt: None,
-                refusal: String::new(),
-                at: now.0,
-            }));
-            self.journal.when_synced(Then::Close(node, start, slots));
+            self.write_settled(&node, start, slots, LegRung::Abandoned, None, "");
         }
         if !plan.drop.is_empty() {
             self.journal.when_synced(Then::Abandon(key));
