@@ -43,15 +43,32 @@ pub const SMALL_FRAME_FILES_MAX: usize = 256;
 /// Payload bytes in one frame of small files, unless a single file is larger.
 pub const SMALL_FRAME_BYTES_AIM: u64 = 512 << 10;
 
-/// Large transfers that a producer keeps open at once.
+/// Large transfers that a producer keeps open at once; all connected consumers share them equally.
 pub const LARGE_ACTIVE_MAX: usize = 32;
 
-/// Large transfers that a producer keeps open at once towards one consumer, so that one slow
-/// consumer cannot take all of [`LARGE_ACTIVE_MAX`].
+/// Large transfers that a producer keeps open at once towards one consumer: more do not make it
+/// faster.
 pub const LARGE_ACTIVE_PER_NODE_MAX: usize = 16;
 
-/// Small transfers that a producer keeps in memory at once.
+/// Large transfers that any connected consumer may have open, whatever the others hold; in
+/// addition to [`LARGE_ACTIVE_MAX`].
+pub const LARGE_SHARE_MIN: usize = 1;
+
+/// Small transfers that a producer keeps in memory at once; all connected consumers share them
+/// equally. At about a kilobyte each they take some 16 MiB.
 pub const SMALL_ACTIVE_MAX: usize = 16 << 10;
+
+/// Small transfers that any connected consumer may have under way, whatever the others hold; in
+/// addition to [`SMALL_ACTIVE_MAX`]. A thousand consumers cost another 64 MiB.
+pub const SMALL_SHARE_MIN: usize = 64;
+
+/// One part in so many of a consumer's share of small transfers waits in memory for its window,
+/// the others are under way.
+pub const SMALL_SHARE_BLOCKED: usize = 4;
+
+/// Finished transfers that a producer keeps in memory until their sources are released; the others
+/// stay in the log until there is room.
+pub const RELEASING_MAX: usize = 16 << 10;
 
 /// Small files that a consumer has `saved` and not yet published, above which it holds back
 /// further commits: the producer's window then fills and pushes back.
@@ -92,7 +109,7 @@ pub const REPLICAS_MAX: usize = 1024;
 pub const FRAME_HEADER_BYTES_MAX: usize = 4 << 20;
 /// Largest payload of one frame, in bytes: a chunk, or a frame of small files.
 pub const FRAME_PAYLOAD_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize;
-/// Ranges of slots in one message; more are sent in further messages.
+/// Ranges of slots in one message or record; more go into further ones.
 pub const RANGES_PER_MESSAGE_MAX: usize = 4096;
 
 /// How long an `Open` may stay unanswered before the consumer is left out of the chain, in ms.
@@ -116,6 +133,15 @@ pub const SEGMENT_BYTES: u64 = 16 << 20;
 pub const BATCH_BYTES_MAX: u64 = 4 << 20;
 /// Largest encoded record, without its payload, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// What a live record is counted as when the log is found too long, in bytes: more than most take
+/// with their names, so that what is long because much is live is left alone.
+pub const RECORD_BYTES_COUNTED: u64 = 1 << 10;
+/// Bytes of the log that may be dead before what is live is written anew.
+pub const LOG_SPARE_BYTES: u64 = 4 * SEGMENT_BYTES;
+/// How long the oldest segment may stay although what is live in it was asked to be written anew,
+/// before that is asked again, in ms.
+pub const CARRY_AGAIN_MS: u64 = 5_000;
 
 /// The chunk size for a file of `size` bytes: the smallest power of two that keeps the number of
 /// chunks near [`CHUNKS_PER_FILE_AIM`].

@@ -36,6 +36,11 @@ impl LiveSegments {
         self.segments.values().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Live records.
+    pub(crate) fn records(&self) -> u64 {
+        self.segments.values().map(|(records, _)| records).sum()
+    }
+
     /// The lowest segment with anything live, when it has changed since it was last told.
     pub(crate) fn news(&mut self) -> Option<u32> {
         let first = self.segments.keys().next().copied().unwrap_or(u32::MAX);

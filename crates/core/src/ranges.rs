@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::RANGES_PER_MESSAGE_MAX;
+
 /// A half-open range of slots on the wire and in the log.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct SlotRange {
@@ -93,6 +95,15 @@ impl RangeSet {
             .map(|(&from, &to)| SlotRange { from, to })
     }
 
+    /// The maximal ranges, in parts that fit in a message or a record.
+    pub fn parts(&self) -> impl Iterator<Item = Vec<SlotRange>> {
+        let mut ranges = self.ranges();
+        std::iter::from_fn(move || {
+            let part: Vec<SlotRange> = ranges.by_ref().take(RANGES_PER_MESSAGE_MAX).collect();
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
     /// Every value, in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.ranges.iter().flat_map(|(&from, &to)| from..to)
@@ -155,6 +166,8 @@ mod tests {
                 let ranges: Vec<_> = set.ranges().collect();
                 prop_assert!(ranges.windows(2).all(|w| w[0].to < w[1].from), "ranges must not touch");
             }
+            let parts: Vec<_> = set.parts().flatten().collect();
+            prop_assert_eq!(parts, ranges);
             for v in 0..80 {
                 prop_assert_eq!(set.contains(v), model.contains(&v));
             }

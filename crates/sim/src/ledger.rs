@@ -293,7 +293,13 @@ impl Ledger {
                 let node = *self.nodes.get(&NodeName::new(&leg.node).ok()?)?;
                 Some((node, (Start(leg.start), Slot(leg.slot))))
             });
-        self.stories[file].kept = kept.collect();
+        let kept: BTreeMap<_, _> = kept.collect();
+        // What is carried of a finished transfer names only who has yet to abandon it. Its `done`
+        // may be replayed after that.
+        if placed.carried && kept.is_empty() {
+            return;
+        }
+        self.stories[file].kept = kept;
     }
 
     fn unplaced(&mut self, producer: &NodeName, settled: &LegsSettled) {

@@ -4,6 +4,7 @@
 //! also met alone and in every combination.
 
 use consign_core::limits;
+use consign_core::log::Shortening;
 use consign_core::spec::{OnConflict, Replicas};
 
 use crate::rng::Rng;
@@ -129,15 +130,18 @@ pub struct Plan {
     pub heal_at_ms: u64,
     /// Size of log segments, in bytes.
     pub segment_bytes: u64,
-    /// Segments from which on what is live is carried forward.
-    pub carry_at_segments: u32,
-    /// How long after a carry the next one may follow, in µs.
-    pub carry_pause_us: u64,
+    /// Segments of what is dead from which on what is live is carried forward.
+    pub spare_segments: u64,
+    /// How long a segment may stay before it is asked to be emptied again, in ms.
+    pub carry_again_ms: u64,
     /// Longest ordinary delay of a message, in µs.
     pub latency_us: u64,
     /// Longest ordinary time that a disk takes, in µs.
     pub disk_us: u64,
 }
+
+/// What a live record is counted as, in bytes.
+const RECORD_BYTES_COUNTED: u64 = 128;
 
 /// One in how many restarts meets a clock that jumped, where clocks jump.
 pub const CLOCK_JUMP_ONE_IN: u64 = 3;
@@ -165,11 +169,18 @@ impl Plan {
             faults,
             heal_at_ms,
             segment_bytes: [4, 8, 16, 64][rng.below(4) as usize] << 10,
-            carry_at_segments: 2 + rng.below(6) as u32,
-            carry_pause_us: [1_000, 50_000, 500_000][rng.below(3) as usize],
+            spare_segments: 1 + rng.below(6),
+            carry_again_ms: [1, 50, 500][rng.below(3) as usize],
             latency_us: [200, 2_000, 20_000, 100_000][rng.below(4) as usize],
             disk_us: [100, 1_000, 10_000, 100_000][rng.below(4) as usize],
         }
+    }
+
+    /// A node's policy of shortening its log. Names are short here, and so are records.
+    #[must_use]
+    pub fn shortening(&self) -> Shortening {
+        let spare_bytes = self.spare_segments * self.segment_bytes;
+        Shortening::new(spare_bytes, RECORD_BYTES_COUNTED, self.carry_again_ms)
     }
 
     /// Whether nobody is so slow that deadlines pass.

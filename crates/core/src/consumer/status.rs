@@ -126,6 +126,12 @@ impl Consumer {
             .unwrap_or_default()
     }
 
+    /// Live records in the log.
+    #[must_use]
+    pub fn live_records(&self) -> u64 {
+        self.live.records()
+    }
+
     /// Bytes of live payloads in the log.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {

@@ -28,6 +28,7 @@ mod recovery;
 mod replay;
 mod reserve;
 mod segment;
+mod shortening;
 mod tail;
 mod writer;
 
@@ -38,6 +39,7 @@ use bytes::Bytes;
 pub use error::LogError;
 pub use reader::LogReader;
 pub use recovery::Recovery;
+pub use shortening::{LogLength, Shortening};
 pub use writer::Log;
 
 /// A place in the log: of a record, or, as "synced through", of the first byte that is not synced.

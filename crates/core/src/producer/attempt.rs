@@ -13,9 +13,6 @@ use crate::wire::{
     self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
 };
 
-/// Small transfers that may wait in memory for one consumer's window; more leave memory again.
-const BLOCKED_MAX: usize = 2048;
-
 /// How often consumers may find other bytes than the digest says before a person must look.
 const MISMATCHES_MAX: u32 = 3;
 
@@ -25,9 +22,14 @@ impl Producer {
         let now = self.now;
         let transfer = &self.active[&key];
         let small = transfer.is_small();
+        let feed = self.queue.feed_index(&transfer.feed);
+        let (share, blocked_max) = (self.window.share(small), self.window.blocked_max());
         let legs: Vec<usize> = (0..transfer.legs.len())
             .filter(|&at| transfer.legs[at].state == LegState::Owed)
-            .filter(|&at| self.destinations.ready(&transfer.legs[at].node, now))
+            .filter(|&at| {
+                self.destinations
+                    .ready_for(&transfer.legs[at].node, feed, now)
+            })
             .collect();
         if legs.is_empty() {
             return self.park(key);
@@ -36,9 +38,9 @@ impl Producer {
         for &at in &legs {
             let node = &transfer.legs[at].node;
             let destination = self.destinations.get_mut(node).expect("it is ready");
-            if !destination.has_room(small) {
+            if !destination.has_room(small, share) {
                 // A large one gives its place in memory to others, that wait for nobody.
-                if !small || destination.blocked.len() >= BLOCKED_MAX {
+                if !small || destination.blocked.len() >= blocked_max {
                     return self.park(key);
                 }
                 destination.blocked.push_back(key);

@@ -67,7 +67,7 @@ impl Producer {
                 return;
             };
             // What is being read for another reason is active in a moment, and carried as such by
-            // the next pass.
+            // the next pass, which comes for as long as the segment stays.
             let Some(dormant) = self.queue.dormant.get(&key) else {
                 continue;
             };
@@ -150,11 +150,14 @@ impl Producer {
             Some(current) => current,
             None => Placed {
                 carried: true,
-                legs: self.leg_records(&self.legs_of(key, placed)),
+                legs: self.leg_records(&self.legs_of(key, placed, dormant.placed)),
                 ..placed.clone()
             },
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
+        if let Some(finished) = self.finished.get(&key) {
+            self.carry_fate(key, &finished.stage());
+        }
         if dormant.rest == Rest::Failed {
             let reason = self.failures.get(&key).cloned().unwrap_or_default();
             self.carry_fate(key, &Stage::Failed { reason });

@@ -32,7 +32,7 @@ impl Producer {
             for node in nodes {
                 self.send_closed(&node);
             }
-            self.release_again();
+            self.release_paused = false;
             self.replace_overdue();
         }
         self.settled_at = self.settled_at.min(self.now);

@@ -7,7 +7,7 @@ use crate::ids::{Attempt, Incarnation, Millis, NodeName, Slot, Start, TransferKe
 use crate::limits;
 use crate::log::Position;
 use crate::producer::Session;
-use crate::producer::queue::Turn;
+use crate::producer::queue::{Turn, most_urgent};
 use crate::ranges::{RangeSet, SlotRange};
 
 /// A slot whose transfer was placed elsewhere: its consumer is to be told so, and to answer.
@@ -19,6 +19,27 @@ pub(crate) struct Abandonment {
     pub(crate) attempt: Attempt,
     /// Where the decision lies in the log; `None` until it is synced.
     pub(crate) decided: Option<Position>,
+}
+
+/// How soon something may be tried again after it went wrong.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Nothing new is tried before.
+    hold_off: Millis,
+    /// Failures since it last went well.
+    failures: u32,
+}
+
+impl Pace {
+    /// Leave it alone for a while, longer each time. `jitter` is any number.
+    fn back_off(&mut self, now: Millis, at_least_ms: u64, jitter: u64) {
+        self.failures = self.failures.saturating_add(1);
+        let ceiling = limits::RETRY_DELAY_MIN_MS
+            .saturating_mul(1 << self.failures.min(16))
+            .min(limits::RETRY_DELAY_MAX_MS);
+        let delay = (ceiling / 2 + jitter % (ceiling / 2 + 1)).max(at_least_ms);
+        self.hold_off = self.hold_off.max(now.plus(delay));
+    }
 }
 
 /// One consumer, as a producer sees it.
@@ -48,10 +69,10 @@ pub(crate) struct Destination {
     small_files: usize,
     /// Large transfers under way to it.
     large: usize,
-    /// Nothing new is tried before.
-    pub(crate) hold_off: Millis,
-    /// Failures since it last saved something.
-    failures: u32,
+    /// Its own troubles.
+    pace: Pace,
+    /// Those of single feeds: each has an inbox of its own, which may be full, or not there.
+    feed_paces: BTreeMap<u16, Pace>,
     /// Slots closed since it was last told, by start.
     newly_closed: BTreeMap<Start, RangeSet>,
     /// Low watermarks as it was last told on this connection.
@@ -65,7 +86,23 @@ impl Destination {
 
     /// Whether something may be tried with it now.
     pub(crate) fn ready(&self, now: Millis) -> bool {
-        self.connected() && self.hold_off <= now
+        self.connected() && self.pace.hold_off <= now
+    }
+
+    /// Whether something of a feed may be tried with it now.
+    pub(crate) fn ready_for(&self, feed: u16, now: Millis) -> bool {
+        let pace = self.feed_paces.get(&feed);
+        self.ready(now) && pace.is_none_or(|pace| pace.hold_off <= now)
+    }
+
+    /// Until when nothing new is tried with it.
+    pub(crate) fn hold_off(&self) -> Millis {
+        self.pace.hold_off
+    }
+
+    /// The most urgent transfer of those that wait for it and may be tried now.
+    pub(crate) fn first_parked(&self, small: bool, now: Millis) -> Option<Turn> {
+        most_urgent(&self.parked, small, |feed| self.ready_for(feed, now))
     }
 
     /// Whether it has been unreachable for longer than `patience_ms`.
@@ -82,12 +119,14 @@ impl Destination {
         Slot(self.next_slot)
     }
 
-    pub(crate) fn has_room(&self, small: bool) -> bool {
+    /// Whether more may be under way to it, of its `share` of all that may be.
+    pub(crate) fn has_room(&self, small: bool, share: usize) -> bool {
         if small {
-            self.small_files < limits::SMALL_WINDOW_FILES
+            let window = share - share / limits::SMALL_SHARE_BLOCKED;
+            self.small_files < window.min(limits::SMALL_WINDOW_FILES)
                 && self.small_bytes < limits::SMALL_WINDOW_BYTES
         } else {
-            self.large < limits::LARGE_ACTIVE_PER_NODE_MAX
+            self.large < share.min(limits::LARGE_ACTIVE_PER_NODE_MAX)
         }
     }
 
@@ -115,19 +154,25 @@ impl Destination {
         }
     }
 
-    /// Something went wrong with it although it is connected: leave it alone for a while, longer
-    /// each time. `jitter` is any number.
-    pub(crate) fn back_off(&mut self, now: Millis, at_least_ms: u64, jitter: u64) {
-        self.failures = self.failures.saturating_add(1);
-        let ceiling = limits::RETRY_DELAY_MIN_MS
-            .saturating_mul(1 << self.failures.min(16))
-            .min(limits::RETRY_DELAY_MAX_MS);
-        let delay = (ceiling / 2 + jitter % (ceiling / 2 + 1)).max(at_least_ms);
-        self.hold_off = self.hold_off.max(now.plus(delay));
+    /// Something went wrong with it although it is connected; with one feed of it, or as a whole.
+    pub(crate) fn back_off(&mut self, feed: Option<u16>, now: Millis, at_least: u64, jitter: u64) {
+        let pace = match feed {
+            Some(feed) => self.feed_paces.entry(feed).or_default(),
+            None => &mut self.pace,
+        };
+        pace.back_off(now, at_least, jitter);
     }
 
-    pub(crate) fn did_well(&mut self) {
-        self.failures = 0;
+    /// It saved something of a feed.
+    pub(crate) fn did_well(&mut self, feed: u16) {
+        self.pace.failures = 0;
+        self.feed_paces.remove(&feed);
+    }
+
+    /// Whatever went wrong may be over.
+    pub(crate) fn start_afresh(&mut self) {
+        self.pace = Pace::default();
+        self.feed_paces.clear();
     }
 
     /// A slot is closed, durably.
@@ -153,15 +198,8 @@ impl Destination {
     /// Starts with open slots, and the current one.
     pub(crate) fn starts(&self, current: Start) -> BTreeSet<Start> {
         let mut starts = BTreeSet::from([current]);
-        starts.extend(self.abandons.keys().map(|(start, _)| *start));
-        let mut from = (Start(0), Slot(0));
-        while let Some((&(start, _), _)) = self.duties.range(from..).next() {
-            starts.insert(start);
-            match start.0.checked_add(1) {
-                Some(next) => from = (Start(next), Slot(0)),
-                None => break,
-            }
-        }
+        starts.extend(starts_of(&self.duties));
+        starts.extend(starts_of(&self.abandons));
         starts
     }
 
@@ -199,6 +237,16 @@ impl Destination {
     }
 }
 
+/// The starts of slots, each once, without a look at every slot.
+fn starts_of<T>(slots: &BTreeMap<(Start, Slot), T>) -> impl Iterator<Item = Start> {
+    let mut from = Some(Start(0));
+    std::iter::from_fn(move || {
+        let ((start, _), _) = slots.range((from?, Slot(0))..).next()?;
+        from = start.0.checked_add(1).map(Start);
+        Some(*start)
+    })
+}
+
 /// The consumers, by name; one that is asked for and unknown begins unreachable.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations(pub(crate) BTreeMap<NodeName, Destination>);
@@ -219,8 +267,8 @@ impl Destinations {
         })
     }
 
-    pub(crate) fn ready(&self, node: &NodeName, now: Millis) -> bool {
-        self.get(node).is_some_and(|d| d.ready(now))
+    pub(crate) fn ready_for(&self, node: &NodeName, feed: u16, now: Millis) -> bool {
+        self.get(node).is_some_and(|d| d.ready_for(feed, now))
     }
 
     /// The connection to `node`, if it is the one numbered `session`.

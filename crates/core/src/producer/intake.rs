@@ -164,10 +164,10 @@ impl Producer {
     }
 
     fn may_start_at_once(&self, feed: &FeedName, small: bool) -> bool {
-        let nobody_before = self
-            .queue
-            .feed(feed)
-            .is_some_and(|feed| feed.first_fresh(small).is_none());
+        let Some(feed) = self.queue.feed_number(feed) else {
+            return false;
+        };
+        let nobody_before = self.queue.first_fresh(feed, small).is_none();
         nobody_before && self.window_has_room(small) && self.feed_can_start(feed)
     }
 
@@ -215,7 +215,7 @@ impl Producer {
         match rest {
             Rest::Fresh => self.queue.make_fresh(key),
             Rest::Parked => {
-                let turn = self.queue.turn(key, large, rank);
+                let turn = self.queue.turn(key, &dormant);
                 for leg in transfer.kept() {
                     if leg.state == crate::producer::state::LegState::Owed {
                         self.destinations
@@ -228,7 +228,7 @@ impl Producer {
                     self.short.insert(key);
                 }
             }
-            Rest::Failed | Rest::Fetching => {}
+            Rest::Failed | Rest::Fetching | Rest::Unreleased => {}
         }
     }
 

@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: bytes, files, hashing and connections, which the driver sees to.
 
+mod abandoning;
 mod attempt;
 mod carry;
 mod deadlines;
@@ -30,6 +31,7 @@ mod settle;
 mod smalls;
 pub mod state;
 mod status;
+mod window;
 
 pub use event::*;
 pub use status::{DestinationStatus, FeedStatus};
@@ -98,8 +100,12 @@ pub struct Producer {
     wanted: VecDeque<Wanted>,
     queue: Queue,
     active: BTreeMap<TransferKey, Transfer>,
-    small_active: usize,
-    large_active: usize,
+    window: window::Window,
+    /// Transfers outside memory that are finished, and whose sources are to be released.
+    finished: BTreeMap<TransferKey, settle::Finished>,
+    /// Their order; those whose turn it is are read, unless a release has just failed.
+    unreleased: VecDeque<TransferKey>,
+    release_paused: bool,
     destinations: Destinations,
     view: View,
     forgotten: BTreeSet<NodeName>,
@@ -107,6 +113,8 @@ pub struct Producer {
     short: BTreeSet<TransferKey>,
     /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
     extra_copies: BTreeMap<TransferKey, Vec<ExtraCopy>>,
+    /// Abandonments by transfer; the destinations have them by slot.
+    abandoning: BTreeMap<TransferKey, Vec<abandoning::AbandonedAt>>,
     /// Why transfers failed; as many as wait for a person.
     failures: BTreeMap<TransferKey, String>,
     log_room: bool,
@@ -142,13 +150,16 @@ impl Producer {
             wanted: VecDeque::new(),
             queue,
             active: BTreeMap::new(),
-            small_active: 0,
-            large_active: 0,
+            window: window::Window::default(),
+            finished: BTreeMap::new(),
+            unreleased: VecDeque::new(),
+            release_paused: false,
             destinations: Destinations::default(),
             view,
             forgotten: BTreeSet::new(),
             short: BTreeSet::new(),
             extra_copies: BTreeMap::new(),
+            abandoning: BTreeMap::new(),
             failures: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),
@@ -223,6 +234,7 @@ impl Producer {
             Event::Tick => self.on_tick(),
         }
         self.run_ready();
+        self.release_more();
         self.pump();
         self.flush();
         self.tell_needed();
@@ -336,9 +348,14 @@ impl Producer {
     }
 
     fn back_off(&mut self, node: &NodeName, at_least_ms: u64) {
+        self.back_off_of(node, None, at_least_ms);
+    }
+
+    /// Leaves a consumer alone for a while, with one feed or altogether.
+    fn back_off_of(&mut self, node: &NodeName, feed: Option<u16>, at_least_ms: u64) {
         let (now, jitter) = (self.now, self.draw_jitter());
         if let Some(destination) = self.destinations.get_mut(node) {
-            destination.back_off(now, at_least_ms, jitter);
+            destination.back_off(feed, now, at_least_ms, jitter);
         }
     }
 
@@ -353,35 +370,6 @@ impl Producer {
         let transfer = self.active.get(&key)?;
         let leg = transfer.leg_at(node)?;
         (transfer.legs[leg].start == start && transfer.legs[leg].slot == slot).then_some((key, leg))
-    }
-
-    /// Takes a transfer into the active window.
-    fn activate(&mut self, transfer: Transfer) {
-        if transfer.is_small() {
-            self.small_active += 1;
-        } else {
-            self.large_active += 1;
-        }
-        let old = self.active.insert(transfer.key, transfer);
-        assert!(old.is_none(), "a transfer is in the active window once");
-    }
-
-    fn deactivate(&mut self, key: TransferKey) -> Option<Transfer> {
-        let transfer = self.active.remove(&key)?;
-        if transfer.is_small() {
-            self.small_active -= 1;
-        } else {
-            self.large_active -= 1;
-        }
-        Some(transfer)
-    }
-
-    fn window_has_room(&self, small: bool) -> bool {
-        if small {
-            self.small_active < crate::limits::SMALL_ACTIVE_MAX
-        } else {
-            self.large_active < crate::limits::LARGE_ACTIVE_MAX
-        }
     }
 
     fn stage_of(&self, key: TransferKey) -> Option<&Stage> {

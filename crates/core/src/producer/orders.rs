@@ -7,7 +7,7 @@ use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Answer, Effect, Producer, Refusal, Then, Token, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{Forgotten, LegRung, LegsSettled, Record, Transfers};
+use crate::record::{Forgotten, LegRung, Record, Transfers};
 
 impl Producer {
     pub(super) fn on_retry(&mut self, token: Token, key: Option<TransferKey>) {
@@ -51,10 +51,12 @@ impl Producer {
     /// A transfer is cancelled only as long as nobody has saved it. One that is not in memory is
     /// read first.
     pub(super) fn on_cancel(&mut self, token: Token, key: TransferKey) {
-        if let Some(dormant) = self.queue.dormant.get(&key).copied() {
+        if let Some(dormant) = self.queue.dormant.get(&key).copied()
+            && !self.finished.contains_key(&key)
+        {
             self.cancelling.entry(key).or_default().push(token);
             if dormant.rest != Rest::Fetching {
-                let turn = self.queue.turn(key, dormant.large, dormant.rank);
+                let turn = self.queue.turn(key, &dormant);
                 for destination in self.destinations.0.values_mut() {
                     destination.parked.remove(&turn);
                 }
@@ -121,23 +123,20 @@ impl Producer {
             told.push((leg.node.clone(), leg.start, leg.slot));
         }
         let stream = std::mem::take(&mut transfer.streaming);
-        transfer.become_(Stage::Cancelled);
         let was_placed = !transfer.legs.is_empty();
+        self.become_finished(key, Stage::Cancelled);
         if stream {
             self.out.push(Effect::StopStream { key });
         }
         for (node, start, slot) in told {
             let destination = self.destinations.at(&node, now);
             destination.land(key, small, bytes);
-            destination.duties.remove(&(start, slot));
-            destination.abandons.insert(
-                (start, slot),
-                Abandonment {
-                    key,
-                    attempt,
-                    decided: None,
-                },
-            );
+            let abandonment = Abandonment {
+                key,
+                attempt,
+                decided: None,
+            };
+            self.abandon(&node, (start, slot), abandonment);
         }
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes = feed.queued_bytes.saturating_sub(bytes);
@@ -201,17 +200,7 @@ impl Producer {
                 .insert(slot.0);
         }
         for (start, slots) in by_start {
-            self.append(Record::LegsSettled(LegsSettled {
-                node: node.as_str().to_owned(),
-                start: start.0,
-                slots: slots.ranges().collect(),
-                rung: LegRung::Abandoned.into(),
-                receipt: None,
-                refusal: String::new(),
-                at: self.now.0,
-            }));
-            self.journal
-                .when_synced(Then::Close(node.clone(), start, slots));
+            self.write_settled(node, start, slots, LegRung::Abandoned, None, "");
         }
     }
 }

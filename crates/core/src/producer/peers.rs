@@ -25,9 +25,10 @@ impl Producer {
         let destination = self.destinations.at(node, now);
         destination.session = Some((session, incarnation));
         destination.down_since = None;
-        destination.hold_off = now;
-        destination.did_well();
+        destination.start_afresh();
         destination.forget_told();
+        self.count_consumers();
+        let destination = self.destinations.at(node, now);
         let starts = destination
             .starts(self.me.start)
             .iter()
@@ -35,7 +36,7 @@ impl Producer {
             .collect();
         self.send(node, Message::OpenStarts(OpenStarts { starts }));
         self.send_closed(node);
-        self.send_abandons(node, None);
+        self.send_abandons(node);
     }
 
     pub(super) fn on_peer_down(&mut self, node: &NodeName, session: Session) {
@@ -45,6 +46,7 @@ impl Producer {
         let destination = self.destinations.at(node, self.now);
         destination.session = None;
         destination.down_since = Some(self.now);
+        self.count_consumers();
         self.lose_all_legs(node);
         self.unblock(node);
     }
@@ -105,7 +107,7 @@ impl Producer {
             .destinations
             .0
             .keys()
-            .filter(|node| self.view.member(node).is_none())
+            .filter(|node| self.is_gone_for_good(node))
             .cloned()
             .collect();
         for node in gone {
@@ -165,8 +167,8 @@ impl Producer {
         if dormant.rest != Rest::Parked {
             return;
         }
-        let (large, rank) = (dormant.large, dormant.rank);
-        let turn = self.queue.turn(key, large, rank);
+        let dormant = *dormant;
+        let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
             destination.parked.remove(&turn);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::{Attempt, NodeName, TransferKey};
+use crate::ids::{Attempt, FeedName, NodeName, TransferKey};
 use crate::log::{Payload, Position};
 use crate::placement;
 use crate::producer::destination::Abandonment;
@@ -11,10 +11,9 @@ use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::{Producer, Then, Wanted};
 use crate::ranges::RangeSet;
-use crate::record::{LegRecord, LegRung, LegsSettled, Placed, Record};
+use crate::record::{LegRecord, LegRung, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
-use crate::wire::{Abandon, Leg, Message};
 
 /// A change of placement.
 #[derive(Debug, Default)]
@@ -78,12 +77,9 @@ impl Producer {
         let kept = transfer.kept().count() - lost.len();
         let wanted = match replicas {
             Some(Replicas::Count(count)) => count,
-            // It is decided once: who joins later gets later placements.
-            Some(Replicas::All) if first => self
-                .view
-                .accepting(&transfer.feed)
-                .filter(|member| !self.forgotten.contains(&member.name))
-                .count(),
+            // It is decided once: who joins later gets later placements. Once nobody is left of
+            // that decision it is made again, and it is never one for nobody.
+            Some(Replicas::All) if kept == 0 => self.count_accepting(&transfer.feed).max(1),
             Some(Replicas::All) => kept,
             None => kept.max(1),
         };
@@ -118,6 +114,14 @@ impl Producer {
             short,
             reason,
         })
+    }
+
+    /// How many there are to place a feed's files on.
+    fn count_accepting(&self, feed: &FeedName) -> usize {
+        let accepting = self.view.accepting(feed);
+        accepting
+            .filter(|member| !self.forgotten.contains(&member.name))
+            .count()
     }
 
     /// Up to `count` further consumers, in chain order; none that has been away for longer than
@@ -160,7 +164,7 @@ impl Producer {
         placement::chain_order(&placed.members, &self.view, self.me.zone.as_deref())
     }
 
-    fn is_gone_for_good(&self, node: &NodeName) -> bool {
+    pub(super) fn is_gone_for_good(&self, node: &NodeName) -> bool {
         self.forgotten.contains(node)
             || self
                 .view
@@ -190,15 +194,12 @@ impl Producer {
             if !leg.tried || self.forgotten.contains(node) {
                 close_at_once.push((node.clone(), slot));
             } else {
-                let destination = self.destinations.at(node, now);
-                destination.duties.remove(&slot);
-                let attempt = Attempt(transfer.attempt.0 + 1);
                 let abandonment = Abandonment {
                     key,
-                    attempt,
+                    attempt: Attempt(transfer.attempt.0 + 1),
                     decided: None,
                 };
-                destination.abandons.insert(slot, abandonment);
+                self.abandon(node, slot, abandonment);
             }
         }
         for node in &plan.add {
@@ -225,57 +226,12 @@ impl Producer {
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         for (node, (start, slot)) in close_at_once {
             let slots = RangeSet::from_iter([slot.0]);
-            self.append(Record::LegsSettled(LegsSettled {
-                node: node.as_str().to_owned(),
-                start: start.0,
-                slots: slots.ranges().collect(),
-                rung: LegRung::Abandoned.into(),
-                receipt: None,
-                refusal: String::new(),
-                at: now.0,
-            }));
-            self.journal.when_synced(Then::Close(node, start, slots));
+            self.write_settled(&node, start, slots, LegRung::Abandoned, None, "");
         }
         if !plan.drop.is_empty() {
             self.journal.when_synced(Then::Abandon(key));
         }
         self.journal.when_synced(Then::Begin(key));
-    }
-
-    /// A placement is synced: who was dropped is told, if it can be reached.
-    pub(super) fn tell_abandoned(&mut self, key: TransferKey) {
-        let nodes: Vec<NodeName> = self
-            .destinations
-            .0
-            .iter()
-            .filter(|(_, d)| d.abandons.values().any(|a| a.key == key))
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in nodes {
-            self.send_abandons(&node, Some(key));
-        }
-    }
-
-    /// Tells a consumer what was placed elsewhere: one transfer, or all of them.
-    pub(super) fn send_abandons(&mut self, node: &NodeName, only: Option<TransferKey>) {
-        let Some(destination) = self.destinations.get(node) else {
-            return;
-        };
-        let legs: Vec<Leg> = destination
-            .abandons
-            .iter()
-            .filter(|(_, a)| a.decided.is_some() && only.is_none_or(|key| a.key == key))
-            .map(|((start, slot), a)| Leg {
-                start: a.key.start.0,
-                seq: a.key.seq.0,
-                slot_start: start.0,
-                slot: slot.0,
-                attempt: a.attempt.0,
-            })
-            .collect();
-        for leg in legs {
-            self.send(node, Message::Abandon(Abandon { leg }));
-        }
     }
 
     /// A transfer's placement as the log has it: whole, as it stands now.
@@ -301,13 +257,6 @@ impl Producer {
         records.collect()
     }
 
-    /// Whether a consumer has yet to answer that it will not publish what it was dropped for.
-    fn is_abandoning(&self, leg: &TransferLeg) -> bool {
-        self.destinations
-            .get(&leg.node)
-            .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
-    }
-
     pub(super) fn begin_placed(&mut self, key: TransferKey) {
         // Whoever was dropped may have been the last that was waited for.
         if self.stage_of(key) == Some(&Stage::Placing) {
@@ -317,14 +266,7 @@ impl Producer {
 
     /// A placement's place in the log is known.
     pub(super) fn note_placed(&mut self, key: TransferKey, position: Position) {
-        for destination in self.destinations.0.values_mut() {
-            for abandonment in destination.abandons.values_mut().filter(|a| a.key == key) {
-                if let Some(old) = abandonment.decided.replace(position) {
-                    self.live.remove(old, 0);
-                }
-                self.live.add(position, 0);
-            }
-        }
+        self.note_decided(key, position);
         let Some(transfer) = self.active.get_mut(&key) else {
             return self.note_carried_placement(key, position);
         };

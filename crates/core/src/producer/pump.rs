@@ -4,10 +4,11 @@
 //! front of a small one. What waits for one consumer waits in that consumer's own queues, so that
 //! it delays nobody else's files.
 
-use crate::ids::{FeedName, NodeName, TransferKey};
+use crate::ids::{NodeName, TransferKey};
 use crate::limits;
-use crate::producer::queue::{Rest, first_turn};
+use crate::producer::queue::Rest;
 use crate::producer::state::Stage;
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Then};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{Record, Transfers};
@@ -35,11 +36,12 @@ impl Producer {
     }
 
     fn pump_blocked(&mut self, node: &NodeName) {
+        let share = self.window.share(true);
         loop {
             let Some(destination) = self.destinations.get_mut(node) else {
                 return;
             };
-            if !destination.has_room(true) {
+            if !destination.has_room(true, share) {
                 return;
             }
             let Some(key) = destination.blocked.pop_front() else {
@@ -55,14 +57,16 @@ impl Producer {
         for small in [true, false] {
             // Those that are fetched now take their room only later; do not fetch more than fits.
             let mut fetched = 0;
-            while fetched < limits::SMALL_FRAME_FILES_MAX && self.window_has_room(small) {
+            let share = self.window.share(small);
+            while fetched < share.min(limits::SMALL_FRAME_FILES_MAX) && self.window_has_room(small)
+            {
                 let Some(destination) = self.destinations.get_mut(node) else {
                     return;
                 };
-                if !destination.has_room(small) {
+                if !destination.has_room(small, share) {
                     break;
                 }
-                let Some(turn) = first_turn(&destination.parked, small) else {
+                let Some(turn) = destination.first_parked(small, self.now) else {
                     break;
                 };
                 destination.parked.remove(&turn);
@@ -74,25 +78,29 @@ impl Producer {
     }
 
     fn pump_fresh(&mut self, small: bool) {
-        let mut order: Vec<(i32, usize)> = self
+        let mut order: Vec<(i32, u16)> = self
             .queue
             .feeds
             .iter()
             .enumerate()
             .filter(|(_, feed)| !feed.fresh.is_empty())
-            .map(|(at, feed)| (feed.rules.as_ref().map_or(0, |r| -r.policy.priority), at))
+            .map(|(at, feed)| {
+                (
+                    feed.rules.as_ref().map_or(0, |r| -r.policy.priority),
+                    at as u16,
+                )
+            })
             .collect();
         order.sort_unstable();
         for (_, at) in order {
-            let name = self.queue.feeds[at].name.clone();
-            if !self.feed_can_start(&name) {
+            if !self.feed_can_start(at) {
                 continue;
             }
             while self.window_has_room(small) {
-                let Some(turn) = self.queue.feeds[at].first_fresh(small) else {
+                let Some(turn) = self.queue.first_fresh(at, small) else {
                     break;
                 };
-                self.queue.feeds[at].fresh.remove(&turn);
+                self.queue.feeds[usize::from(at)].fresh.remove(&turn);
                 let key = self.queue.key(turn);
                 self.fetch(key);
             }
@@ -101,14 +109,14 @@ impl Producer {
 
     /// Whether anybody who accepts the feed can be reached: until then its files wait unplaced, so
     /// that they spread over whoever comes.
-    pub(super) fn feed_can_start(&self, feed: &FeedName) -> bool {
+    pub(super) fn feed_can_start(&self, feed: u16) -> bool {
         self.view
-            .accepting(feed)
+            .accepting(&self.queue.feeds[usize::from(feed)].name)
             .filter(|member| !self.forgotten.contains(&member.name))
-            .any(|member| self.destinations.ready(&member.name, self.now))
+            .any(|member| self.destinations.ready_for(&member.name, feed, self.now))
     }
 
-    /// Asks for a transfer's records. From here on it counts as active.
+    /// Asks for a transfer's records. From here on it counts as being in memory.
     pub(super) fn fetch(&mut self, key: TransferKey) {
         let Some(dormant) = self.queue.dormant.get_mut(&key) else {
             return;
@@ -117,11 +125,10 @@ impl Producer {
             return;
         }
         dormant.rest = Rest::Fetching;
-        if dormant.large {
-            self.large_active += 1;
-        } else {
-            self.small_active += 1;
-        }
+        self.window.enter(match self.finished.contains_key(&key) {
+            true => Load::Finished,
+            false => Load::of_size(dormant.large),
+        });
         // One that is being carried is on its way into memory, or will be read at its new place.
         if !self.carrying.contains_key(&key) {
             self.out.push(Effect::Fetch {
@@ -139,7 +146,7 @@ impl Producer {
             self.out.push(Effect::SendSmalls { route, files });
         }
         for ((node, start), slots) in std::mem::take(&mut self.queries) {
-            for slots in messages_of(&slots) {
+            for slots in slots.parts() {
                 self.send(
                     &node,
                     Message::SmallQuery(SmallQuery {
@@ -150,7 +157,7 @@ impl Producer {
             }
         }
         for ((node, start), slots) in std::mem::take(&mut self.commits) {
-            for slots in messages_of(&slots) {
+            for slots in slots.parts() {
                 self.send(
                     &node,
                     Message::SmallCommit(SmallCommit {
@@ -189,22 +196,13 @@ impl Producer {
     }
 }
 
-/// The ranges of a set, in parts that fit in a message.
-fn messages_of(slots: &RangeSet) -> Vec<Vec<SlotRange>> {
-    let ranges: Vec<_> = slots.ranges().collect();
-    ranges
-        .chunks(limits::RANGES_PER_MESSAGE_MAX)
-        .map(<[_]>::to_vec)
-        .collect()
-}
-
-/// Transfers by their start, as ranges of sequences.
+/// Transfers by their start, as ranges of sequences, in parts that fit in a record.
 pub(super) fn by_start(keys: &[TransferKey]) -> Vec<(crate::ids::Start, Vec<SlotRange>)> {
     let mut sets: std::collections::BTreeMap<_, RangeSet> = std::collections::BTreeMap::new();
     for key in keys {
         sets.entry(key.start).or_default().insert(key.seq.0);
     }
-    sets.into_iter()
-        .map(|(start, set)| (start, set.ranges().collect()))
-        .collect()
+    let parts =
+        |(start, set): (_, RangeSet)| -> Vec<_> { set.parts().map(|part| (start, part)).collect() };
+    sets.into_iter().flat_map(parts).collect()
 }

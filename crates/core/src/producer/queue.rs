@@ -9,9 +9,11 @@ use crate::ids::{FeedName, Start, TransferKey};
 use crate::log::Position;
 use crate::producer::FeedRules;
 
-/// A place in a queue: small before large, then the higher priority, then the older.
+/// A place in a queue: of one feed, small before large, then the higher priority, then the older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
+    /// Number of its feed. It comes first so that a queue of several feeds is one queue for each.
+    pub(crate) feed: u16,
     /// Whether it is large.
     pub(crate) large: bool,
     /// Negated priority.
@@ -33,6 +35,8 @@ pub(crate) enum Rest {
     Fetching,
     /// A person must act.
     Failed,
+    /// It is finished; its source is to be released.
+    Unreleased,
 }
 
 /// What is kept of a transfer outside the active window.
@@ -62,28 +66,47 @@ pub(crate) struct Feed {
     pub(crate) done_bytes: u64,
 }
 
-/// First possible turn of a large transfer; the small ones are all before it.
-const FIRST_LARGE: Turn = Turn {
-    large: true,
-    rank: i32::MIN,
-    start_number: 0,
-    seq: 0,
-};
+impl Turn {
+    /// The first possible one of a feed.
+    fn least(feed: u16, large: bool) -> Self {
+        Self {
+            feed,
+            large,
+            rank: i32::MIN,
+            start_number: 0,
+            seq: 0,
+        }
+    }
 
-/// The first turn of a kind in a queue.
-pub(crate) fn first_turn(turns: &BTreeSet<Turn>, small: bool) -> Option<Turn> {
-    if small {
-        turns.range(..FIRST_LARGE).next().copied()
-    } else {
-        turns.range(FIRST_LARGE..).next().copied()
+    /// What decides between turns of different feeds.
+    fn urgency(&self) -> (i32, u32, u64) {
+        (self.rank, self.start_number, self.seq)
     }
 }
 
-impl Feed {
-    /// Whose turn it is.
-    pub(crate) fn first_fresh(&self, small: bool) -> Option<Turn> {
-        first_turn(&self.fresh, small)
-    }
+/// The first turn of a kind that a feed has in a queue.
+pub(crate) fn first_turn(turns: &BTreeSet<Turn>, feed: u16, small: bool) -> Option<Turn> {
+    let first = turns.range(Turn::least(feed, !small)..).next().copied();
+    first.filter(|turn| turn.feed == feed && turn.large != small)
+}
+
+/// The most urgent turn of a kind in a queue, of those feeds that may go on.
+pub(crate) fn most_urgent(
+    turns: &BTreeSet<Turn>,
+    small: bool,
+    may_go_on: impl Fn(u16) -> bool,
+) -> Option<Turn> {
+    let mut feed = turns.first().map(|turn| turn.feed);
+    let feeds = std::iter::from_fn(|| {
+        let this = feed?;
+        let beyond = this.checked_add(1).map(|next| Turn::least(next, false));
+        feed = beyond.and_then(|beyond| turns.range(beyond..).next().map(|turn| turn.feed));
+        Some(this)
+    });
+    feeds
+        .filter(|&feed| may_go_on(feed))
+        .filter_map(|feed| first_turn(turns, feed, small))
+        .min_by_key(Turn::urgency)
 }
 
 /// Feeds, the dormant transfers, and how they are found.
@@ -108,8 +131,8 @@ impl Queue {
     }
 
     pub(crate) fn feed_index(&mut self, name: &FeedName) -> u16 {
-        if let Some(at) = self.feeds.iter().position(|feed| feed.name == *name) {
-            return u16::try_from(at).expect("checked when it was added");
+        if let Some(number) = self.feed_number(name) {
+            return number;
         }
         let at = u16::try_from(self.feeds.len()).expect("fewer than 65,536 feeds");
         self.feeds.push(Feed {
@@ -125,18 +148,30 @@ impl Queue {
         at
     }
 
+    /// The number of a feed that was numbered before.
+    pub(crate) fn feed_number(&self, name: &FeedName) -> Option<u16> {
+        let at = self.feeds.iter().position(|feed| feed.name == *name)?;
+        Some(u16::try_from(at).expect("checked when it was added"))
+    }
+
     pub(crate) fn feed(&self, name: &FeedName) -> Option<&Feed> {
         self.feeds.iter().find(|feed| feed.name == *name)
+    }
+
+    /// Whose turn it is in a feed's own queue.
+    pub(crate) fn first_fresh(&self, feed: u16, small: bool) -> Option<Turn> {
+        first_turn(&self.feeds[usize::from(feed)].fresh, feed, small)
     }
 
     pub(crate) fn feed_mut(&mut self, name: &FeedName) -> Option<&mut Feed> {
         self.feeds.iter_mut().find(|feed| feed.name == *name)
     }
 
-    pub(crate) fn turn(&mut self, key: TransferKey, large: bool, rank: i32) -> Turn {
+    pub(crate) fn turn(&mut self, key: TransferKey, dormant: &Dormant) -> Turn {
         Turn {
-            large,
-            rank,
+            feed: dormant.feed,
+            large: dormant.large,
+            rank: dormant.rank,
             start_number: self.note_start(key.start),
             seq: key.seq.0,
         }
@@ -155,8 +190,8 @@ impl Queue {
             return;
         };
         dormant.rest = Rest::Fresh;
-        let (feed, large, rank) = (dormant.feed, dormant.large, dormant.rank);
-        let turn = self.turn(key, large, rank);
-        self.feeds[usize::from(feed)].fresh.insert(turn);
+        let dormant = *dormant;
+        let turn = self.turn(key, &dormant);
+        self.feeds[usize::from(turn.feed)].fresh.insert(turn);
     }
 }

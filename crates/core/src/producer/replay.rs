@@ -9,7 +9,9 @@ use crate::limits;
 use crate::log::Position;
 use crate::producer::destination::Abandonment;
 use crate::producer::queue::{Dormant, Rest};
+use crate::producer::settle::Finished;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer};
 use crate::ranges::SlotRange;
 use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
@@ -183,17 +185,12 @@ impl Producer {
             };
             let attempt = Attempt(placed.attempt);
             let at = (Start(record.start), Slot(record.slot));
-            let destination = self.destinations.at(&node, Millis(0));
-            destination.duties.remove(&at);
-            let new = Abandonment {
+            let abandonment = Abandonment {
                 key,
                 attempt,
                 decided: Some(position),
             };
-            if let Some(old) = destination.abandons.insert(at, new).and_then(|a| a.decided) {
-                self.live.remove(old, 0);
-            }
-            self.live.add(position, 0);
+            self.abandon(&node, at, abandonment);
         }
         let Some(entry) = self.replayed.get_mut(&key) else {
             return;
@@ -234,9 +231,7 @@ impl Producer {
         for slot in seqs_of(&settled.slots).map(Slot) {
             let destination = self.destinations.at(&node, Millis(0));
             if let Some(abandonment) = destination.abandons.remove(&(start, slot)) {
-                if let Some(position) = abandonment.decided {
-                    self.live.remove(position, 0);
-                }
+                self.abandoned(&node, (start, slot), &abandonment);
                 if settled.rung() == LegRung::Saved {
                     self.note_extra_copy(abandonment.key, &node, (start, slot));
                 }
@@ -322,6 +317,7 @@ impl Producer {
                 self.begin_transfer(key, entry);
             }
         }
+        self.release_more();
         self.flush();
         std::mem::take(&mut self.out)
     }
@@ -361,10 +357,8 @@ impl Producer {
             feed.queued_files += 1;
         }
         match &entry.fate {
-            Fate::Done | Fate::Cancelled => {
-                self.replayed.insert(key, entry);
-                self.fetch(key);
-            }
+            Fate::Done => self.rest_finished(key, Finished::Done),
+            Fate::Cancelled => self.rest_finished(key, Finished::Cancelled),
             Fate::Failed(reason) => {
                 self.failures.insert(key, reason.clone());
                 self.queue.dormant.get_mut(&key).expect("just made").rest = Rest::Failed;
@@ -398,12 +392,12 @@ impl Producer {
             return;
         }
         self.queue.dormant.remove(&key);
-        if dormant.large {
-            self.large_active -= 1;
-        } else {
-            self.small_active -= 1;
-        }
-        let turn = self.queue.turn(key, dormant.large, dormant.rank);
+        let finished = self.finished.remove(&key);
+        self.window.leave(match finished {
+            Some(_) => Load::Finished,
+            None => Load::of_size(dormant.large),
+        });
+        let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
             destination.parked.remove(&turn);
         }
@@ -414,28 +408,20 @@ impl Producer {
         transfer.placed = dormant.placed;
         transfer.digest = Digest::from_slice(&submitted.digest);
         if let Some(placed) = &placed {
-            let aged = dormant.placed <= self.replayed_to;
             transfer.short = placed.short;
             transfer.attempt = Attempt(placed.attempt);
             transfer.digest = transfer.digest.or(Digest::from_slice(&placed.digest));
-            transfer.legs = self.legs_of(key, placed);
-            for leg in &mut transfer.legs {
-                leg.tried |= aged;
-            }
+            transfer.legs = self.legs_of(key, placed, dormant.placed);
         }
         transfer.dirty = self.extra_copies.remove(&key).is_some();
-        let fate = match self.replayed.remove(&key) {
-            Some(entry) => {
-                transfer.legs = entry.legs;
-                transfer.short = entry.short;
-                transfer.attempt = transfer.attempt.max(entry.attempt);
-                transfer.digest = transfer.digest.or(entry.digest);
-                transfer.hashes = entry.hashes;
-                transfer.dirty |= entry.dirty;
-                entry.fate
-            }
-            None => Fate::Live,
-        };
+        if let Some(entry) = self.replayed.remove(&key) {
+            transfer.legs = entry.legs;
+            transfer.short = entry.short;
+            transfer.attempt = transfer.attempt.max(entry.attempt);
+            transfer.digest = transfer.digest.or(entry.digest);
+            transfer.hashes = entry.hashes;
+            transfer.dirty |= entry.dirty;
+        }
         // It was read from the log, and so it is synced.
         transfer.digest_synced = transfer.digest.is_some();
         // A person retried it.
@@ -445,21 +431,18 @@ impl Producer {
                 transfer.dirty = true;
             }
         }
-        self.resume(key, transfer, &fate);
-    }
-
-    fn resume(&mut self, key: TransferKey, mut transfer: Transfer, fate: &Fate) {
-        match fate {
-            Fate::Done => transfer.stage = Stage::Done,
-            Fate::Cancelled => transfer.stage = Stage::Cancelled,
-            Fate::Live | Fate::Failed(_) => {}
-        }
-        let finished = matches!(transfer.stage, Stage::Done | Stage::Cancelled);
-        self.activate(transfer);
-        let cancels = self.cancelling.remove(&key).unwrap_or_default();
-        if finished {
+        if let Some(finished) = finished {
+            transfer.stage = finished.stage();
+            transfer.hashes = Vec::new();
+            self.activate(transfer);
             return self.release(&[key]);
         }
+        self.activate(transfer);
+        self.resume(key);
+    }
+
+    fn resume(&mut self, key: TransferKey) {
+        let cancels = self.cancelling.remove(&key).unwrap_or_default();
         if !cancels.is_empty() {
             for token in cancels {
                 self.on_cancel(token, key);
@@ -473,10 +456,20 @@ impl Producer {
 }
 
 impl Producer {
-    /// The legs of a placement that was read from the log, as they are by now.
-    pub(super) fn legs_of(&self, key: TransferKey, placed: &Placed) -> Vec<TransferLeg> {
+    /// The legs of a placement that was read from the log at a place, as they are by now.
+    pub(super) fn legs_of(
+        &self,
+        key: TransferKey,
+        placed: &Placed,
+        at: Option<Position>,
+    ) -> Vec<TransferLeg> {
         let read = placed.legs.iter().filter_map(TransferLeg::from_record);
         let mut legs: Vec<TransferLeg> = read.collect();
+        // An earlier life may have sent bytes after it wrote this down.
+        let aged = at <= self.replayed_to;
+        for leg in &mut legs {
+            leg.tried |= aged;
+        }
         for (node, slot) in self.extra_copies.get(&key).into_iter().flatten() {
             let extra = legs
                 .iter_mut()

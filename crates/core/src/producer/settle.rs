@@ -3,16 +3,52 @@
 use crate::ids::{NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Payload;
+use crate::producer::destination::Abandonment;
 use crate::producer::pump::by_start;
 use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
 use crate::producer::smalls::slots_of;
 use crate::producer::state::{LegState, Stage};
+use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Release, Then, Wanted};
 use crate::ranges::RangeSet;
 use crate::record::{LegRung, LegsSettled, Receipt, Record, Transfers};
 use crate::spec::After;
 use crate::wire::{Abandoned, RefusalCode, Refused, Saved};
+
+/// Finished transfers that one event takes up again; a disk that is still full turns down no more.
+const RELEASED_AT_ONCE: usize = 64;
+
+/// How a transfer ended whose source is still to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finished {
+    Done,
+    Cancelled,
+}
+
+impl Finished {
+    pub(super) fn stage(self) -> Stage {
+        match self {
+            Self::Done => Stage::Done,
+            Self::Cancelled => Stage::Cancelled,
+        }
+    }
+
+    fn of(stage: &Stage) -> Option<Self> {
+        match stage {
+            Stage::Done => Some(Self::Done),
+            Stage::Cancelled => Some(Self::Cancelled),
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking
+            | Stage::Failed { .. } => None,
+        }
+    }
+}
 
 impl Producer {
     pub(super) fn on_saved(&mut self, from: &NodeName, saved: Saved) {
@@ -60,9 +96,10 @@ impl Producer {
             leg.become_(LegState::Saved);
             transfer.dirty = true;
             let (small, bytes) = (transfer.is_small(), transfer.spec.size);
+            let feed = self.queue.feed_index(&transfer.feed);
             if let Some(destination) = self.destinations.get_mut(from) {
                 destination.land(key, small, bytes);
-                destination.did_well();
+                destination.did_well(feed);
             }
             settled.insert(slot.0);
             touched.push(key);
@@ -110,7 +147,7 @@ impl Producer {
         goes_on.then_some(key)
     }
 
-    fn write_settled(
+    pub(super) fn write_settled(
         &mut self,
         node: &NodeName,
         start: Start,
@@ -119,15 +156,17 @@ impl Producer {
         receipt: Option<Receipt>,
         refusal: &str,
     ) {
-        self.append(Record::LegsSettled(LegsSettled {
-            node: node.as_str().to_owned(),
-            start: start.0,
-            slots: slots.ranges().collect(),
-            rung: rung.into(),
-            receipt,
-            refusal: refusal.to_owned(),
-            at: self.now.0,
-        }));
+        for slots in slots.parts() {
+            self.append(Record::LegsSettled(LegsSettled {
+                node: node.as_str().to_owned(),
+                start: start.0,
+                slots,
+                rung: rung.into(),
+                receipt: receipt.clone(),
+                refusal: refusal.to_owned(),
+                at: self.now.0,
+            }));
+        }
         if rung != LegRung::Refused {
             self.journal
                 .when_synced(Then::Close(node.clone(), start, slots));
@@ -138,11 +177,15 @@ impl Producer {
         let Some(destination) = self.destinations.get_mut(node) else {
             return;
         };
-        for slot in slots.iter() {
-            if let Some(abandonment) = destination.close(start, Slot(slot))
-                && let Some(position) = abandonment.decided
-            {
-                self.live.remove(position, 0);
+        let mut abandoned: Vec<(Slot, Abandonment)> = Vec::new();
+        for slot in slots.iter().map(Slot) {
+            abandoned.extend(destination.close(start, slot).map(|closed| (slot, closed)));
+        }
+        for (slot, abandonment) in abandoned {
+            self.abandoned(node, (start, slot), &abandonment);
+            // Its consumer may have a second slot now.
+            if self.short.remove(&abandonment.key) {
+                self.wake(abandonment.key);
             }
         }
     }
@@ -195,7 +238,9 @@ impl Producer {
         }
         if !code.is_final() {
             let wait = refused.retry_after_ms.min(limits::RETRY_DELAY_MAX_MS);
-            self.back_off(from, wait);
+            let feed = self.queue.feed_index(&transfer.feed);
+            let feed = code.concerns_feed().then_some(feed);
+            self.back_off_of(from, feed, wait);
             return self.lose_leg(key, from);
         }
         let reason: String = refused.reason.chars().take(500).collect();
@@ -252,8 +297,8 @@ impl Producer {
 
     /// Every consumer has it: `done` is written with what else this event brings.
     pub(super) fn finish(&mut self, key: TransferKey) {
+        self.become_finished(key, Stage::Done);
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
-        transfer.become_(Stage::Done);
         let (feed, bytes) = (transfer.feed.clone(), transfer.spec.size);
         if std::mem::take(&mut transfer.streaming) {
             self.out.push(Effect::StopStream { key });
@@ -272,6 +317,7 @@ impl Producer {
     pub(super) fn release(&mut self, keys: &[TransferKey]) {
         let mut releases = Vec::new();
         let mut nothing_to_do = Vec::new();
+        let mut later = Vec::new();
         for &key in keys {
             let Some(transfer) = self.active.get(&key) else {
                 continue;
@@ -287,6 +333,10 @@ impl Producer {
                 give_back || transfer.stage == Stage::Done,
                 "only what is done or cancelled is released"
             );
+            if self.window.is_over_full() {
+                later.push(key);
+                continue;
+            }
             releases.push(Release {
                 key,
                 feed: transfer.feed.clone(),
@@ -299,6 +349,7 @@ impl Producer {
             self.out.push(Effect::Release(releases));
         }
         self.forget_released(&nothing_to_do);
+        self.release_later(&later);
     }
 
     pub(super) fn on_released(
@@ -307,11 +358,39 @@ impl Producer {
         failed: Vec<(TransferKey, String)>,
     ) {
         self.forget_released(&keys);
-        // What could not be released stays `done`, in memory, and is tried again by the tick.
-        for (key, _) in failed {
-            if let Some(transfer) = self.active.get_mut(&key) {
-                transfer.release_again = true;
+        // A tick tries again. Whatever the disk lacks is lacking for the others, too.
+        self.release_paused |= !failed.is_empty();
+        let failed: Vec<TransferKey> = failed.into_iter().map(|(key, _)| key).collect();
+        self.release_later(&failed);
+    }
+
+    /// Finished transfers leave memory until their sources can be released.
+    fn release_later(&mut self, keys: &[TransferKey]) {
+        for &key in keys {
+            if let Some(finished) = self.stage_of(key).and_then(Finished::of) {
+                self.put_to_rest(key, Rest::Unreleased);
+                self.rest_finished(key, finished);
             }
+        }
+    }
+
+    pub(super) fn rest_finished(&mut self, key: TransferKey, finished: Finished) {
+        let dormant = self.queue.dormant.get_mut(&key);
+        dormant.expect("it was just put to rest").rest = Rest::Unreleased;
+        self.finished.insert(key, finished);
+        self.unreleased.push_back(key);
+    }
+
+    /// Takes up finished transfers whose sources are still there, as far as there is room.
+    pub(super) fn release_more(&mut self) {
+        for _ in 0..RELEASED_AT_ONCE {
+            if self.release_paused || !self.window.has_room(Load::Finished) {
+                return;
+            }
+            let Some(key) = self.unreleased.pop_front() else {
+                return;
+            };
+            self.fetch(key);
         }
     }
 
@@ -400,20 +479,6 @@ impl Producer {
             transfer.dirty = false;
             let record = self.placed_record(key, "", true);
             self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
-        }
-    }
-
-    /// Sources that could not be released are tried again.
-    pub(super) fn release_again(&mut self) {
-        let again: Vec<TransferKey> = self
-            .active
-            .values_mut()
-            .filter_map(|transfer| {
-                std::mem::take(&mut transfer.release_again).then_some(transfer.key)
-            })
-            .collect();
-        if !again.is_empty() {
-            self.release(&again);
         }
     }
 }

@@ -328,8 +328,6 @@ pub struct Transfer {
     pub(crate) chain: Vec<usize>,
     /// How often a consumer found other bytes than this producer's digest says.
     pub(crate) mismatches: u32,
-    /// Whether its source could not be released, so that it is to be tried again.
-    pub(crate) release_again: bool,
     /// Who waits to hear that it is submitted.
     pub(crate) asker: Option<Token>,
 }
@@ -355,7 +353,6 @@ impl Transfer {
             streaming: false,
             chain: Vec::new(),
             mismatches: 0,
-            release_again: false,
             asker: None,
         }
     }
@@ -403,12 +400,10 @@ impl Transfer {
         self.legs.iter().any(|leg| leg.state.in_flight())
     }
 
-    /// Whether nothing is left but to release the source.
+    /// Whether nothing is left but to release the source. Nobody having to have it is not
+    /// everybody having it.
     pub(crate) fn is_delivered(&self) -> bool {
-        !self.short && self.placed_once() && self.kept().all(|leg| leg.state == LegState::Saved)
-    }
-
-    pub(crate) fn placed_once(&self) -> bool {
-        !self.legs.is_empty()
+        let mut kept = self.kept().peekable();
+        !self.short && kept.peek().is_some() && kept.all(|leg| leg.state == LegState::Saved)
     }
 }

@@ -85,6 +85,12 @@ impl Producer {
         self.active.len() + self.queue.dormant.len()
     }
 
+    /// Live records in the log.
+    #[must_use]
+    pub fn live_records(&self) -> u64 {
+        self.live.records()
+    }
+
     /// Bytes of live payloads in the log.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
@@ -128,7 +134,7 @@ impl Producer {
                 incarnation: destination.session.map(|(_, incarnation)| incarnation),
                 down_since: destination.down_since,
                 owed: destination.duties.len() as u64,
-                hold_off: destination.hold_off,
+                hold_off: destination.hold_off(),
             })
             .collect()
     }

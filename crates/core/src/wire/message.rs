@@ -257,6 +257,15 @@ impl RefusalCode {
             Self::NoSpace | Self::Busy | Self::NotConsumed | Self::Mismatch | Self::Disk => false,
         }
     }
+
+    /// Whether only the feed's inbox is the cause, so that other feeds may go on.
+    #[must_use]
+    pub fn concerns_feed(self) -> bool {
+        match self {
+            Self::NoSpace | Self::NotConsumed | Self::Disk | Self::NotAllowed => true,
+            Self::Busy | Self::Mismatch | Self::BadName | Self::Conflict => false,
+        }
+    }
 }
 
 /// Consumer: not this transfer.

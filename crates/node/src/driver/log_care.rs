@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 
 use consign_core::ids::{FeedName, Incarnation, NodeName};
-use consign_core::limits::SEGMENT_BYTES;
-use consign_core::log::{Payload, Position};
+use consign_core::limits;
+use consign_core::log::{LogLength, Payload, Position, Shortening};
 use consign_core::record::{Boot, Forgotten, InboxMarked, Record};
 use consign_core::{consumer, producer};
 
 use super::Driver;
 use super::inboxes::Inboxes;
 use super::log_writer::{LogStanding, Order, Role};
-
-/// The log may hold so many segments of what is dead before it is worth writing the rest anew.
-const SPARE_SEGMENTS: u64 = 4;
 
 /// What of the log is needed by whom, and the node's own records.
 #[derive(Debug)]
@@ -27,8 +24,8 @@ pub(crate) struct LogCare {
     own_from: u32,
     /// Own records that are being written again.
     rewriting: usize,
-    /// Up to where what is live was asked to be carried forward.
-    carried: u32,
+    /// When what is live is carried forward.
+    shortening: Shortening,
     /// Up to where the log was asked to drop segments.
     dropped: u32,
     /// Inboxes and their markers, as the log remembers them.
@@ -50,7 +47,11 @@ impl LogCare {
             own,
             own_from,
             rewriting: 0,
-            carried: 0,
+            shortening: Shortening::new(
+                limits::LOG_SPARE_BYTES,
+                limits::RECORD_BYTES_COUNTED,
+                limits::CARRY_AGAIN_MS,
+            ),
             dropped: standing.first_segment,
             marked,
         }
@@ -102,7 +103,7 @@ impl Driver {
     /// the log holds much more than that.
     pub(super) fn care_for_log(&mut self) {
         let care = &self.log_care;
-        let (first, current) = (care.standing.first_segment, care.standing.current_segment);
+        let current = care.standing.current_segment;
         let unneeded = care.producer_from.min(care.consumer_from).min(current);
         if unneeded > care.own_from && care.rewriting == 0 {
             self.rewrite_own();
@@ -113,15 +114,22 @@ impl Driver {
             care.dropped = droppable;
             self.log.order(Order::DropBelow(droppable));
         }
-        let live = self.producer.live_bytes() + self.consumer.live_bytes();
-        let enough = live
-            .saturating_mul(2)
-            .saturating_add(SPARE_SEGMENTS * SEGMENT_BYTES);
-        let care = &mut self.log_care;
-        if care.standing.size_bytes > enough && first < current && care.carried < first {
-            care.carried = first;
-            self.produce(producer::Event::Carry { through: first });
-            self.consume(consumer::Event::Carry { through: first });
+        let length = self.log_length();
+        if let Some(through) = self.log_care.shortening.due(super::now(), &length) {
+            self.produce(producer::Event::Carry { through });
+            self.consume(consumer::Event::Carry { through });
+        }
+    }
+
+    fn log_length(&self) -> LogLength {
+        let standing = &self.log_care.standing;
+        LogLength {
+            first_segment: standing.first_segment,
+            current_segment: standing.current_segment,
+            size_bytes: standing.size_bytes,
+            live_records: self.producer.live_records() + self.consumer.live_records(),
+            live_bytes: self.producer.live_bytes() + self.consumer.live_bytes(),
+            has_room: standing.has_room,
         }
     }
 

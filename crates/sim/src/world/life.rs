@@ -160,7 +160,7 @@ impl World {
             needs: [0; 2],
             own,
             room,
-            carried_at: self.now,
+            shortening: self.plan.shortening(),
             ticks: 0,
             asks: BTreeMap::new(),
             claims: claims_of(&records),

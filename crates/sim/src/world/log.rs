@@ -1,8 +1,9 @@
 //! The way to the intent log: records gather while a sync is under way, and go together.
 
 use consign_core::consumer;
+use consign_core::ids::Millis;
 use consign_core::journal::Ticket;
-use consign_core::log::{LogError, Payload, Position};
+use consign_core::log::{LogError, LogLength, Payload, Position};
 use consign_core::producer;
 use consign_core::record::Record;
 
@@ -154,8 +155,10 @@ impl World {
             return;
         }
         self.schedule_commit(node);
-        self.carry_if_long(node);
         self.tell_room(node);
+        if self.lives(node) {
+            self.carry_if_long(node);
+        }
     }
 
     fn drop_segments(&mut self, node: usize) {
@@ -176,18 +179,21 @@ impl World {
         }
     }
 
+    /// The same policy as a node's, over smaller segments.
     fn carry_if_long(&mut self, node: usize) {
-        let (now, limit) = (self.now, self.plan.carry_at_segments);
-        let pause = self.plan.carry_pause_us;
+        let now = Millis(self.now / 1_000);
         let life = self.life(node);
-        let current = life.log.current_segment();
-        let long = current - life.log.first_segment() >= limit;
-        if !long || now < life.carried_at + pause {
+        let length = LogLength {
+            first_segment: life.log.first_segment(),
+            current_segment: life.log.current_segment(),
+            size_bytes: life.log.size_bytes(),
+            live_records: life.producer.live_records() + life.consumer.live_records(),
+            live_bytes: life.producer.live_bytes() + life.consumer.live_bytes(),
+            has_room: life.log.has_room(),
+        };
+        let Some(through) = life.shortening.due(now, &length) else {
             return;
-        }
-        life.carried_at = now;
-        let through = current - 1 - self.draw(u64::from(limit / 2)) as u32;
-        let life = self.life(node);
+        };
         let old: Vec<Record> = life
             .own
             .iter()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use consign_core::consumer::Consumer;
 use consign_core::disk::Disk;
 use consign_core::ids::{FeedName, Incarnation, NodeName, SlotId, TransferKey};
-use consign_core::log::{Log, LogReader, Position};
+use consign_core::log::{Log, LogReader, Position, Shortening};
 use consign_core::producer::{Producer, Token};
 use consign_core::record::Record;
 
@@ -85,7 +85,7 @@ pub(super) struct Life {
     /// The node's own records, with their places.
     pub(super) own: Vec<(Position, Record)>,
     pub(super) room: bool,
-    pub(super) carried_at: u64,
+    pub(super) shortening: Shortening,
     pub(super) ticks: u64,
     pub(super) asks: BTreeMap<Token, Ask>,
     /// Names in the watched directory that are being claimed.

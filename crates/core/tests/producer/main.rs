@@ -1,0 +1,7 @@
+//! What the producer guarantees, event by event.
+
+mod carrying;
+mod desk;
+mod orders;
+mod placing;
+mod windows;
