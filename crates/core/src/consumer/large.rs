@@ -26,6 +26,16 @@ impl Entry {
         }
     }
 
+    /// Forgets what was reported of its staging file, and will be until it is opened again: goes
+    /// with [`Effect::CloseInflow`].
+    pub(super) fn let_go(&mut self) {
+        self.shut();
+        let fence = self.fence;
+        if let Body::Large { let_go, .. } = &mut self.body {
+            *let_go = Some(fence);
+        }
+    }
+
     fn is_current(&self, attempt: Attempt) -> bool {
         self.fence.attempt == attempt
     }
@@ -128,6 +138,7 @@ impl Consumer {
                 written: 0,
                 fence_synced: false,
                 open: None,
+                let_go: None,
             },
             staging: staging_name(&slot),
             closed: false,
@@ -263,9 +274,19 @@ impl Consumer {
         if !entry.is_current(attempt) || entry.state != SlotState::Receiving {
             return;
         }
-        if let Body::Large { open, written, .. } = &mut entry.body {
+        let fence = entry.fence;
+        if let Body::Large {
+            open,
+            written,
+            let_go,
+            ..
+        } = &mut entry.body
+        {
+            if *let_go == Some(fence) {
+                return;
+            }
             *open = Some(from);
-            *written = from;
+            (*written, *let_go) = (from, None);
         }
         self.answer_open(slot);
     }
@@ -389,7 +410,13 @@ impl Consumer {
         ) {
             return;
         }
-        let Body::Large { synced, hashes, .. } = &mut entry.body else {
+        let Body::Large {
+            synced,
+            hashes,
+            let_go: None,
+            ..
+        } = &mut entry.body
+        else {
             return;
         };
         let at = usize::try_from(first_chunk)
@@ -473,7 +500,7 @@ impl Consumer {
             return;
         };
         entry.become_(SlotState::Receiving);
-        entry.shut();
+        entry.let_go();
         if let Body::Large {
             synced,
             hashes,
@@ -484,7 +511,6 @@ impl Consumer {
             (*synced, *written) = (0, 0);
             hashes.clear();
         }
-        let (feed, staging) = (entry.feed(), entry.staging.clone());
         // A crash before it is synced finds a watermark without its bytes, and begins anew too.
         self.append(Record::Watermark(Watermark {
             slot: slot_record(slot),
@@ -492,13 +518,9 @@ impl Consumer {
             first_chunk: 0,
             hashes: Vec::new(),
         }));
-        if let Some(feed) = feed {
-            self.out.push(Effect::Discard {
-                slot: slot.clone(),
-                feed,
-                staging,
-            });
-        }
+        // The staging file stays, and the next opening cuts it back to nothing. Removing it here
+        // would race with that opening: the name is the same, and it might be the new file's.
+        self.out.push(Effect::CloseInflow(slot.clone()));
     }
 
     pub(super) fn on_commit(&mut self, from: &NodeName, commit: &Commit) {

@@ -24,6 +24,8 @@ mod sessions;
 mod smalls;
 pub mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use event::*;
 pub use status::{InboxStatus, Problem};

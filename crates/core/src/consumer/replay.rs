@@ -93,6 +93,7 @@ impl Consumer {
             written: 0,
             fence_synced: false,
             open: None,
+            let_go: None,
         };
         let entry = Entry {
             key: TransferKey {

@@ -199,6 +199,9 @@ pub enum Body {
         fence_synced: bool,
         /// Whether the staging file is open for the current attempt, and up to where it is there.
         open: Option<u64>,
+        /// Under which fence its file was let go of, if it is not open again since. The next opening
+        /// cuts it back, so what is still reported of the opening before does not count.
+        let_go: Option<Fence>,
     },
     /// In the log.
     Small {

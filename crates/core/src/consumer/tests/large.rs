@@ -1,0 +1,59 @@
+//! Large files: what is thrown away, and what is kept.
+
+use super::*;
+use crate::consumer::InflowFault;
+
+/// The watermark with which a file is opened.
+fn opened_at(effects: &[Effect]) -> u64 {
+    let order = effects.iter().find_map(|effect| match effect {
+        Effect::OpenInflow(order) => Some(order.synced),
+        _ => None,
+    });
+    order.expect("it is opened")
+}
+
+fn synced(offset: u64) -> Event {
+    Event::InflowSynced {
+        slot: slot(0),
+        offset,
+        first_chunk: 0,
+        hashes: vec![1; (offset / CHUNK * 32) as usize],
+    }
+}
+
+#[test]
+fn a_file_that_begins_anew_is_not_removed_under_the_next_opening() {
+    let mut node = Node::new();
+    let effects = node.receive(1, Digest([8; 32]));
+    assert_eq!(refusals(&effects)[0].0, RefusalCode::Mismatch);
+    assert!(
+        effects.contains(&Effect::CloseInflow(slot(0))),
+        "{effects:?}"
+    );
+    let discards = |effect: &Effect| matches!(effect, Effect::Discard { .. });
+    assert!(!effects.iter().any(discards), "{effects:?}");
+    assert_eq!(opened_at(&node.open(2)), 0, "it is cut back to nothing");
+}
+
+#[test]
+fn a_sync_of_what_was_thrown_away_counts_for_nothing() {
+    let mut node = Node::new();
+    node.receive(1, DIGEST);
+    node.apply(Event::Sealed {
+        slot: slot(0),
+        outcome: Err(InflowFault::Missing),
+    });
+    // Both were on their way when the file was let go of.
+    node.ready(1, SIZE);
+    node.apply(synced(2 * CHUNK));
+    assert_eq!(opened_at(&node.open(2)), 0);
+    node.apply(synced(2 * CHUNK));
+    node.ready(2, 0);
+    node.apply(synced(CHUNK));
+    assert_eq!(opened_at(&node.open(3)), CHUNK, "what is synced now counts");
+    let watermarks = node.log.iter().filter_map(|(_, record)| match record {
+        Record::Watermark(watermark) => Some(watermark.offset),
+        _ => None,
+    });
+    assert_eq!(watermarks.collect::<Vec<_>>(), [0, CHUNK]);
+}
