@@ -63,7 +63,6 @@ impl Consumer {
                     body: Body::None,
                     staging: staging_name(&slot),
                     closed: false,
-                    parked: false,
                     recorded: None,
                     live_bytes: 0,
                 };

@@ -142,7 +142,6 @@ impl Consumer {
             },
             staging: staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -180,6 +179,10 @@ impl Consumer {
                 );
             }
             SlotState::Receiving | SlotState::Received { .. } => {
+                if let Err((code, why)) = self.must_be_here(&open.spec) {
+                    return self.refuse(&slot.producer, open.leg, code, why);
+                }
+                let entry = self.entry_mut(slot).expect("looked up above");
                 entry.fence = fence;
                 entry.become_(SlotState::Receiving);
                 entry.shut();

@@ -99,6 +99,9 @@ pub struct Consumer {
     journal: Journal<Then>,
     wanted: VecDeque<Wanted>,
     inboxes: BTreeMap<FeedName, Inbox>,
+    /// Feeds whose inbox is not the one that their files were staged in. In this life nothing is
+    /// taken, staged or published for them.
+    lost: BTreeSet<FeedName>,
     peers: BTreeMap<NodeName, Peer>,
     log_room: bool,
     live: LiveSegments,
@@ -133,6 +136,7 @@ impl Consumer {
             journal: Journal::default(),
             wanted: VecDeque::new(),
             inboxes: BTreeMap::new(),
+            lost: BTreeSet::new(),
             peers: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),

@@ -106,7 +106,6 @@ impl Consumer {
             body,
             staging: opened.staging.clone(),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -157,7 +156,6 @@ impl Consumer {
             },
             staging: super::state::staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -251,7 +249,6 @@ impl Consumer {
             body: Body::None,
             staging: super::state::staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -341,25 +338,24 @@ impl Consumer {
     }
 
     /// Goes on after the last record: what was saved is staged and published. Feeds in `lost` have
-    /// another inbox than the one that their files were staged in: those files wait for a person.
+    /// another inbox than the one that their files were staged in: those files wait for a person,
+    /// and no more are taken.
     ///
     /// Policies must have been given before.
-    pub fn begin(&mut self, now: Millis, lost: &BTreeSet<FeedName>) -> Vec<Effect> {
+    pub fn begin(&mut self, now: Millis, lost: BTreeSet<FeedName>) -> Vec<Effect> {
         self.now = now;
+        self.lost = lost;
         let mut publish = Vec::new();
         for slot in self.all_slots() {
-            let entry = self.entry_mut(&slot).expect("just listed");
-            entry.parked = entry.feed().is_some_and(|feed| lost.contains(&feed));
-            let (small, size, parked, feed) = (
-                !entry.is_large(),
-                entry.spec.size,
-                entry.parked,
-                entry.feed(),
-            );
+            let entry = self.entry(&slot).expect("just listed");
+            let (small, size, feed) = (!entry.is_large(), entry.spec.size, entry.feed());
+            let lost = self.is_lost(&entry.spec);
             match entry.state.clone() {
                 SlotState::Receiving => {
                     self.receiving.insert(slot);
                 }
+                // What is parked is not on its way, and holds back nobody.
+                SlotState::Saved { .. } if lost => self.park(&slot),
                 SlotState::Saved { .. } => {
                     self.unpublished += 1;
                     self.unpublished_bytes += size;
@@ -369,16 +365,15 @@ impl Consumer {
                     if let Some(feed) = feed {
                         self.promised.insert((feed, path), slot.clone());
                     }
+                    if lost {
+                        self.park(&slot);
+                        continue;
+                    }
                     if small {
                         self.unpublished += 1;
                         self.unpublished_bytes += size;
                     }
-                    if parked {
-                        let why = "its staging directory is not the one that it was staged in; hint: mount the right disk and start the agent again".to_owned();
-                        self.problems.insert(slot, why);
-                    } else {
-                        publish.push(slot);
-                    }
+                    publish.push(slot);
                 }
                 SlotState::Received { .. } | SlotState::Published { .. } | SlotState::Abandoned => {
                 }
@@ -395,6 +390,11 @@ impl Consumer {
         self.stage_next();
         self.tell_needed();
         std::mem::take(&mut self.out)
+    }
+
+    fn park(&mut self, slot: &SlotId) {
+        let why = "it is saved, and the directory in the place of its inbox is not the one that it was staged in; hint: mount the right disk and start the agent again";
+        self.name_problem(slot, why.to_owned());
     }
 
     pub(super) fn all_slots(&self) -> Vec<SlotId> {

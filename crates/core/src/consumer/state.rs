@@ -229,8 +229,6 @@ pub struct Entry {
     pub(crate) staging: String,
     /// Whether the producer has closed the slot: it is forgotten once it is published.
     pub(crate) closed: bool,
-    /// Its inbox is not the one that it was staged in; a person must look.
-    pub(crate) parked: bool,
     /// Where its oldest record that is still needed lies.
     pub(crate) recorded: Option<Position>,
     /// Payload bytes that are live there.

@@ -1,15 +1,12 @@
 //! Keeps the log short: decides when old segments are emptied, and when they may go.
 
-use std::collections::BTreeSet;
-
-use consign_core::ids::{FeedName, Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::{Payload, Position};
-use consign_core::record::{Boot, Forgotten, InboxMarked, Record};
+use consign_core::record::{Boot, Forgotten, Record};
 use consign_core::{consumer, producer};
 
 use super::Driver;
-use super::inboxes::Inboxes;
 use super::log_writer::{LogStanding, Order, Role};
 
 /// The log may hold so many segments of what is dead before it is worth writing the rest anew.
@@ -31,18 +28,11 @@ pub(crate) struct LogCare {
     carried: u32,
     /// Up to where the log was asked to drop segments.
     dropped: u32,
-    /// Inboxes and their markers, as the log remembers them.
-    marked: Vec<InboxMarked>,
 }
 
 impl LogCare {
     /// `own` are the node's own records that count, `own_from` the segment of the oldest.
-    pub(crate) fn new(
-        standing: LogStanding,
-        own: Vec<Record>,
-        own_from: u32,
-        marked: Vec<InboxMarked>,
-    ) -> Self {
+    pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32) -> Self {
         Self {
             standing,
             producer_from: standing.first_segment,
@@ -52,22 +42,7 @@ impl LogCare {
             rewriting: 0,
             carried: 0,
             dropped: standing.first_segment,
-            marked,
         }
-    }
-
-    /// Feeds whose inbox has another marker than the log remembers: files may be staged in a
-    /// directory that is not there now.
-    pub(crate) fn lost_inboxes(&self, inboxes: &Inboxes) -> BTreeSet<FeedName> {
-        let lost = |path: &str, marker: &[u8]| {
-            let remembered = self.marked.iter().find(|marked| marked.inbox == path);
-            remembered.is_some_and(|marked| marked.marker != marker)
-        };
-        inboxes
-            .iter()
-            .filter(|(_, inbox)| lost(&inbox.path.to_string_lossy(), &inbox.marker))
-            .map(|(feed, _)| feed.clone())
-            .collect()
     }
 }
 

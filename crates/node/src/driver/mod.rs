@@ -271,14 +271,14 @@ impl Driver {
         self.consume(consumer::Event::Policies(policies));
         let effects = self.producer.begin(now);
         self.carry_out_producer(effects);
-        let lost = self.log_care.lost_inboxes(&self.inboxes);
-        for feed in &lost {
-            self.problems.add(
-                format!(
-                    "the inbox of feed {feed} is not the directory that its files were staged in"
-                ),
-                "mount the right disk and restart the agent".to_owned(),
+        for (feed, path) in self.inboxes.lost() {
+            let what = format!(
+                "{} is not the inbox that the files of feed {feed} were staged in: it takes and publishes nothing",
+                path.display()
             );
+            let hint = "mount the right disk there, or give the path back that it had, and start the agent again";
+            tracing::error!(%feed, "{what}; hint: {hint}");
+            self.problems.add(what, hint.to_owned());
         }
         // What is staged and in no record was received for nothing: it is received again.
         let orphans = self
@@ -287,7 +287,8 @@ impl Driver {
         if orphans > 0 {
             tracing::info!(orphans, "staging files that no record needs were removed");
         }
-        let effects = self.consumer.begin(now, &lost);
+        let lost = self.inboxes.lost().keys().cloned().collect();
+        let effects = self.consumer.begin(now, lost);
         self.carry_out_consumer(effects);
         self.set_targets();
         self.measure_space();

@@ -1,4 +1,4 @@
-//! Disks that are full.
+//! Disks that are full, or not there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,54 @@ fn small_files_for_a_consumer_without_room_arrive_once_there_is_some() {
         let path = inbox.join(format!("{at}"));
         until("it is there", SOON, || path.exists());
         assert_eq!(fs::read(path).unwrap(), random_bytes(at, 40_000));
+    }
+}
+
+#[test]
+fn an_inbox_whose_disk_is_not_mounted_takes_nothing_until_it_is() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    let send = |cluster: &Cluster, name: &str, bytes: &[u8]| {
+        let path = cluster.write(name, bytes);
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+    };
+    send(&cluster, "before", b"before");
+    cluster.wait_until_done("prod-1", 1, SOON);
+    let inbox = cluster.node("cons-1").inbox();
+    let away = inbox.with_file_name("away");
+    for mount_point in [true, false] {
+        cluster.stop("cons-1");
+        fs::rename(&inbox, &away).unwrap();
+        if mount_point {
+            fs::create_dir(&inbox).unwrap();
+        }
+        cluster.start_one("cons-1");
+        let name = |kind: &str| format!("{kind}-{mount_point}");
+        send(&cluster, &name("small"), b"small");
+        send(&cluster, &name("large"), &random_bytes(7, 1 << 20));
+        until("the producer says why they wait", SOON, || {
+            let said = cluster.ask("prod-1", &["nodes", "--json"]).good();
+            let waits = cluster.transfers("prod-1", &["--state", "placed"]);
+            waits.len() == 2 && said.code == 0
+        });
+        let status = cluster.status("cons-1").to_string();
+        assert!(status.contains("mount the right disk"), "{status}");
+        assert_eq!(cluster.count("prod-1", "failed"), 0);
+        assert_eq!(inbox.exists(), mount_point, "nothing is made there");
+        if mount_point {
+            assert_eq!(fs::read_dir(&inbox).unwrap().count(), 0);
+            fs::remove_dir(&inbox).unwrap();
+        }
+        cluster.stop("cons-1");
+        fs::rename(&away, &inbox).unwrap();
+        cluster.start_one("cons-1");
+        let done = if mount_point { 3 } else { 5 };
+        cluster.wait_until_done("prod-1", done, Duration::from_secs(30));
+        until("it is there", SOON, || inbox.join(name("large")).exists());
+        assert!(inbox.join("before").exists() && inbox.join(name("small")).exists());
     }
 }
 

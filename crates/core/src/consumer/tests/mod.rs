@@ -1,5 +1,6 @@
 //! A consumer with a log of its own: events in, effects out, and a restart whenever wanted.
 
+mod inboxes;
 mod large;
 
 use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ impl Node {
     fn begin(&mut self, on_conflict: OnConflict, lost: &[&str]) -> Vec<Effect> {
         self.apply(Event::Policies(vec![policy(on_conflict)]));
         let lost: BTreeSet<FeedName> = lost.iter().map(|feed| feed.parse().unwrap()).collect();
-        let effects = self.consumer.begin(Millis(1), &lost);
+        let effects = self.consumer.begin(Millis(1), lost);
         let begun = self.keep(effects);
         self.apply(Event::PeerUp {
             node: cam(),
