@@ -158,9 +158,10 @@ impl Inboxes {
         let inbox = self
             .get(&order.feed)
             .ok_or_else(|| not_consumed(&order.feed))?;
-        let bytes = payloads
-            .get(order.bytes_at)
-            .map_err(|error| error.to_string())?;
+        // It stays `saved`, and a disk that comes back gives it back.
+        let bytes = payloads.get(order.bytes_at).map_err(|error| {
+            format!("it is saved, and cannot be read back from the intent log: {error}")
+        })?;
         publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes).map_err(
             |error| {
                 format!(

@@ -141,6 +141,50 @@ fn an_inbox_whose_disk_is_not_mounted_takes_nothing_until_it_is() {
 }
 
 #[test]
+fn a_rotten_byte_in_one_queued_file_fails_that_file_and_no_other() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster.kill("cons-1");
+    let rotten = random_bytes(1, 10_000);
+    let path = cluster.write("rotten", &rotten);
+    for at in 0..20 {
+        cluster.write(&format!("{at}"), &random_bytes(at + 2, 10_000));
+    }
+    let own = path.parent().unwrap().to_str().unwrap();
+    let args = ["send", own, "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    // A recovery proves all of the log: what rots after it is in nobody's memory.
+    cluster.stop("prod-1");
+    cluster.start_one("prod-1");
+    cluster.stop("prod-1");
+    for segment in cluster.segments("prod-1") {
+        let mut bytes = fs::read(&segment).unwrap();
+        let found = bytes.windows(64).position(|part| part == &rotten[..64]);
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            fs::write(&segment, bytes).unwrap();
+        }
+    }
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    cluster.wait_until_done("prod-1", 20, Duration::from_secs(30));
+    let failed = cluster.transfers("prod-1", &["--state", "failed"]);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let why = failed[0]["error"].to_string();
+    for word in ["rotten", "checksum", "hint: "] {
+        assert!(why.contains(word), "{why}");
+    }
+    assert_eq!(cluster.status("prod-1")["ready"], true);
+    // Retrying is possible, and says the same.
+    cluster.ask("prod-1", &["retry", "--failed"]).good();
+    until("it has failed again", SOON, || {
+        cluster.count("prod-1", "failed") == 1
+    });
+}
+
+#[test]
 #[ignore = "the log waits for space for ever where a burst is larger than its reserve, and `send` with it"]
 fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
     let mut cluster = Cluster::new();
