@@ -1,7 +1,7 @@
 //! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
 //! what the last life left between two steps.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::catalogue::{Applied, LogSpan};
 use crate::config::Config;
 use crate::os_disk::OsDisk;
-use crate::outbox::{OrphanKind, Outbox, owes_removal};
+use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 
 /// The log's directory in the data directory.
 const LOG_DIR: &str = "log";
@@ -85,16 +85,19 @@ impl Recovery<'_> {
             let dir = feed.watch.as_ref()?.dir.clone();
             (one.source.watched && Path::new(&one.source.origin).starts_with(&dir)).then_some(dir)
         };
-        let owed: Vec<(&Source, Option<PathBuf>)> = unfinished
+        let owed: Vec<_> = unfinished
             .iter()
             .filter(|one| owes_removal(&one.source))
-            .map(|one| (&one.source, root(one)))
+            .map(|one| OwedRemoval {
+                feed: one.feed.clone(),
+                name: one.name.clone(),
+                source: one.source.clone(),
+                beneath: root(one),
+            })
             .collect();
-        let owed: Vec<(&Source, Option<&Path>)> = owed
-            .iter()
-            .map(|(source, root)| (*source, root.as_deref()))
-            .collect();
-        self.outbox.remove_origins(&owed)?;
+        for stays in self.outbox.remove_or_remember(&owed)? {
+            tracing::warn!("{stays}");
+        }
         let kept = unfinished
             .iter()
             .filter(|one| one.source.watched && one.source.after() == After::Keep);

@@ -62,6 +62,8 @@ pub(crate) enum Worked {
     Consumer(consumer::Event),
     /// Files of a submission were looked at.
     Prepared(Box<submissions::Prepared>),
+    /// The original of a copied file is gone, or remembered; who waits for that.
+    OriginSettled(Option<Box<submissions::Waiting>>),
     /// Free space was measured.
     Space(Vec<(FeedName, u64)>),
     /// Something failed that this node must not survive.
@@ -196,6 +198,7 @@ impl Driver {
                         through,
                         positions: producers,
                     });
+                    self.remove_copied_through(through);
                 }
                 if !consumers.is_empty() {
                     let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);
@@ -214,6 +217,8 @@ impl Driver {
             Worked::Producer(event) => self.produce(event),
             Worked::Consumer(event) => self.consume(event),
             Worked::Prepared(prepared) => self.on_prepared(*prepared),
+            Worked::OriginSettled(Some(waiting)) => self.answer_submitted(*waiting),
+            Worked::OriginSettled(None) => {}
             Worked::Space(space) => {
                 for (feed, free) in space {
                     self.consume(consumer::Event::Space { feed, free });

@@ -185,6 +185,30 @@ fn a_rotten_byte_in_one_queued_file_fails_that_file_and_no_other() {
 }
 
 #[test]
+fn a_copied_file_that_waits_leaves_the_watched_directory_and_is_sent_once() {
+    for after in ["delete", "archive"] {
+        let mut cluster = Cluster::new();
+        let watched = cluster.dir().join("prod-1").join("watched");
+        let Some(_small) = Small::mount(&watched, 8 << 20) else {
+            return;
+        };
+        let lines = format!("watch = \"WATCHED\"\nafter = {after:?}");
+        cluster.producer("prod-1", &lines);
+        cluster.consumer("cons-1", "");
+        cluster.configure();
+        fs::write(watched.join("small"), b"small").unwrap();
+        fs::write(watched.join("large"), random_bytes(1, 1 << 20)).unwrap();
+        cluster.start_one("prod-1");
+        until("both are taken away", SOON, || {
+            fs::read_dir(&watched).unwrap().count() == 0
+        });
+        cluster.start_one("cons-1");
+        cluster.wait_until_done("prod-1", 2, SOON);
+        assert_eq!(cluster.transfers("prod-1", &[]).len(), 2);
+    }
+}
+
+#[test]
 #[ignore = "the log waits for space for ever where a burst is larger than its reserve, and `send` with it"]
 fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
     let mut cluster = Cluster::new();
