@@ -1,5 +1,6 @@
 //! A consumer with a log of its own: events in, effects out, and a restart whenever wanted.
 
+mod forgetting;
 mod inboxes;
 mod large;
 
@@ -110,9 +111,13 @@ impl Node {
     }
 
     fn open(&mut self, attempt: u32) -> Vec<Effect> {
+        self.open_sized(attempt, SIZE)
+    }
+
+    fn open_sized(&mut self, attempt: u32, size: u64) -> Vec<Effect> {
         self.hear(Message::Open(Open {
             leg: leg(0, attempt),
-            spec: spec("large", SIZE),
+            spec: spec("large", size),
             chunk_bytes: CHUNK,
         }))
     }
@@ -129,6 +134,10 @@ impl Node {
     fn receive(&mut self, attempt: u32, digest: Digest) -> Vec<Effect> {
         self.open(attempt);
         self.ready(attempt, 0);
+        self.complete_and_commit(attempt, digest)
+    }
+
+    fn complete_and_commit(&mut self, attempt: u32, digest: Digest) -> Vec<Effect> {
         self.apply(Event::InflowComplete {
             slot: slot(0),
             attempt: Attempt(attempt),
