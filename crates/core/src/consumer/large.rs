@@ -576,7 +576,12 @@ impl Consumer {
             Ok(free) => match self.decide_path(slot, free, false) {
                 Some(path) => self.save_large(slot, digest, path),
                 None => {
-                    self.start_over(slot);
+                    // What is synced of it stays, for when a person has cleared the path; but nobody
+                    // knows when that will be, and until then no file is held open for it.
+                    let entry = self.entry_mut(slot).expect("looked up above");
+                    entry.become_(SlotState::Receiving);
+                    entry.let_go();
+                    self.out.push(Effect::CloseInflow(slot.clone()));
                     let path = self.wished_path(slot).unwrap_or_default();
                     let why = format!(
                         "{path} is taken in the inbox at {}; hint: move what is there away, then `consign retry`",

@@ -57,3 +57,19 @@ fn a_sync_of_what_was_thrown_away_counts_for_nothing() {
     });
     assert_eq!(watermarks.collect::<Vec<_>>(), [0, CHUNK]);
 }
+
+#[test]
+fn what_a_rejected_file_has_synced_is_kept_until_its_path_is_free() {
+    let mut node = Node::new();
+    node.apply(Event::Policies(vec![policy(OnConflict::Reject)]));
+    node.open(1);
+    node.ready(1, 0);
+    node.apply(synced(2 * CHUNK));
+    node.complete_and_commit(1, DIGEST);
+    let effects = node.apply(Event::Sealed {
+        slot: slot(0),
+        outcome: Ok(false),
+    });
+    assert_eq!(refusals(&effects)[0].0, RefusalCode::Conflict);
+    assert_eq!(opened_at(&node.open(2)), 2 * CHUNK);
+}
