@@ -128,7 +128,10 @@ impl Consumer {
         let at = usize::try_from(watermark.first_chunk)
             .unwrap_or(usize::MAX)
             .saturating_mul(tree::CHUNK_HASH_BYTES);
-        if at <= hashes.len() {
+        // It falls back only to nothing, when the file begins anew. What else says less than is known
+        // is a part of what was carried forward, and the rest may not have become durable.
+        let is_part = watermark.offset > 0 && watermark.offset <= *synced;
+        if at <= hashes.len() && !is_part {
             hashes.truncate(at);
             hashes.extend_from_slice(&watermark.hashes);
             *synced = watermark.offset;
@@ -296,11 +299,12 @@ impl Consumer {
             return;
         };
         // It replaces whatever earlier records said.
-        let closed = self.entry(&slot).is_some_and(|entry| entry.closed);
-        if let Some(old) = self
+        let old = self
             .table(&slot.producer, slot.start)
             .entries
-            .remove(&slot.slot)
+            .remove(&slot.slot);
+        let closed = old.as_ref().is_some_and(|entry| entry.closed);
+        if let Some(old) = &old
             && let Some(recorded) = old.recorded
         {
             self.live.remove(recorded, old.live_bytes);
@@ -311,7 +315,16 @@ impl Consumer {
             self.replay_opened(position, opened);
         }
         if let Some(watermark) = &carried.watermark {
-            self.replay_watermark(watermark);
+            // Where its hashes are too many for one record, this one has none and they follow in
+            // others; a crash between them leaves what the older records said.
+            if let Some(entry) = self.entry_mut(&slot)
+                && let Some(old @ Body::Large { .. }) = old.map(|old| old.body)
+            {
+                entry.body = old;
+            }
+            if watermark.offset > 0 {
+                self.replay_watermark(watermark);
+            }
         }
         let digest = Digest::from_slice(&carried.digest).unwrap_or_default();
         let at = Millis(carried.saved_at);

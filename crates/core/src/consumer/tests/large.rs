@@ -73,3 +73,31 @@ fn what_a_rejected_file_has_synced_is_kept_until_its_path_is_free() {
     assert_eq!(refusals(&effects)[0].0, RefusalCode::Conflict);
     assert_eq!(opened_at(&node.open(2)), 2 * CHUNK);
 }
+
+/// Files with more chunk hashes than one record takes.
+const HUGE_CHUNKS: u64 = 40_000;
+
+#[test]
+fn a_crash_while_a_huge_file_is_carried_forward_loses_no_synced_byte() {
+    let mut node = Node::new();
+    node.open_sized(1, HUGE_CHUNKS * CHUNK * 2);
+    node.ready(1, 0);
+    node.apply(synced(HUGE_CHUNKS * CHUNK));
+    let before = node.log.len();
+    node.segment = 2;
+    node.apply(Event::Carry { through: 1 });
+    let carried = node.log.split_off(before);
+    assert!(carried.len() > 3, "{} records", carried.len());
+    let old = node.log.clone();
+    for count in 0..=carried.len() {
+        node.log = [&old, &carried[..count]].concat();
+        node.restart(&[]);
+        let opened = node.open_sized(2, HUGE_CHUNKS * CHUNK * 2);
+        assert_eq!(opened_at(&opened), HUGE_CHUNKS * CHUNK, "{count} records");
+    }
+    // And when the old segment is gone.
+    node.log = carried;
+    node.restart(&[]);
+    let opened = node.open_sized(2, HUGE_CHUNKS * CHUNK * 2);
+    assert_eq!(opened_at(&opened), HUGE_CHUNKS * CHUNK);
+}
