@@ -151,6 +151,13 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Whatever the filesystem says.
     fn len(&self) -> io::Result<u64>;
 
+    /// What tells this file from every other one on its filesystem for as long as it is open, however
+    /// they are named: two handles are of one file when they answer the same.
+    ///
+    /// # Errors
+    /// Whatever the filesystem says.
+    fn identity(&self) -> io::Result<u64>;
+
     /// Reserves the bytes `0..len` on the disk, as zeroes, extending the file: later writes there
     /// do not fail for want of space.
     ///

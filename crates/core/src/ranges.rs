@@ -167,7 +167,7 @@ mod tests {
                 prop_assert!(ranges.windows(2).all(|w| w[0].to < w[1].from), "ranges must not touch");
             }
             let parts: Vec<_> = set.parts().flatten().collect();
-            prop_assert_eq!(parts, ranges);
+            prop_assert_eq!(parts, set.ranges().collect::<Vec<_>>());
             for v in 0..80 {
                 prop_assert_eq!(set.contains(v), model.contains(&v));
             }

@@ -10,7 +10,7 @@ use crate::spec::FileSpec;
 use crate::wire::{Abandoned, Closed, Leg, Message, OpenStarts};
 
 /// Ranges of closed slots above the low watermark that are remembered as such.
-const CLOSED_RANGES_MAX: usize = 16 << 10;
+pub(super) const CLOSED_RANGES_MAX: usize = 16 << 10;
 
 impl Consumer {
     pub(super) fn on_abandon(&mut self, from: &NodeName, leg: Leg) {
@@ -63,7 +63,6 @@ impl Consumer {
                     body: Body::None,
                     staging: staging_name(&slot),
                     closed: false,
-                    parked: false,
                     recorded: None,
                     live_bytes: 0,
                 };
@@ -221,8 +220,10 @@ impl Consumer {
         }
     }
 
-    /// A producer is gone for good: what it left half done is given up, and nothing of it is
-    /// remembered once all that was saved is published.
+    /// A producer is gone for good: what it left half done is given up, and of the rest only the
+    /// slots' numbers are remembered, in a few ranges, once all that was saved is published. Should
+    /// it be alive after all, what it offers again is not published twice; its next
+    /// [`OpenStarts`] ends that memory.
     pub(super) fn on_forget(&mut self, node: &NodeName) {
         let Some(peer) = self.peers.get_mut(node) else {
             return;
@@ -235,7 +236,9 @@ impl Consumer {
         }
         let starts: Vec<Start> = peer.tables.keys().copied().collect();
         for start in starts {
-            self.close_start(node, start);
+            self.table(node, start).close_all();
+            self.write_closed(node, start, false);
+            self.drop_closed(node, start);
         }
     }
 

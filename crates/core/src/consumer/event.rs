@@ -326,7 +326,8 @@ pub enum Effect {
     /// Rename files into their inboxes and sync the directories. Answered by [`Event::Published`].
     Publish(Vec<PublishOrder>),
     /// Close the inflow, forget what is known of it, and remove the staging file. Not answered, and
-    /// a failure only leaves an orphan that the next start removes.
+    /// a failure only leaves an orphan that the next start removes. It may happen late: a slot that
+    /// is discarded is never opened again, so nothing else gets that name.
     Discard {
         /// Which.
         slot: SlotId,

@@ -102,6 +102,7 @@ impl Consumer {
                 );
                 (RefusalCode::NotConsumed, why)
             })?;
+        self.must_be_here(spec)?;
         if !feed.admits(producer) {
             let why = format!(
                 "{} does not take feed {} from {producer}; hint: extend `from` of that feed there",
@@ -126,6 +127,23 @@ impl Consumer {
         }
         self.has_space(feed, spec.size)?;
         Ok(path)
+    }
+
+    /// Refuses what belongs into an inbox that is not there: it would be published into whatever
+    /// directory is in its place, and be missing from the right one.
+    pub(super) fn must_be_here(&self, spec: &FileSpec) -> Result<(), No> {
+        if !self.is_lost(spec) {
+            return Ok(());
+        }
+        let why = format!(
+            "the inbox of feed {} at {} is not the directory that its files were staged in; hint: mount the right disk there and restart that agent",
+            spec.feed, self.me.node
+        );
+        Err((RefusalCode::Disk, why))
+    }
+
+    pub(super) fn is_lost(&self, spec: &FileSpec) -> bool {
+        self.lost.iter().any(|feed| feed.as_str() == spec.feed)
     }
 
     fn has_space(&self, inbox: &Inbox, size: u64) -> Result<(), No> {

@@ -26,6 +26,16 @@ impl Entry {
         }
     }
 
+    /// Forgets what was reported of its staging file, and will be until it is opened again: goes
+    /// with [`Effect::CloseInflow`].
+    pub(super) fn let_go(&mut self) {
+        self.shut();
+        let fence = self.fence;
+        if let Body::Large { let_go, .. } = &mut self.body {
+            *let_go = Some(fence);
+        }
+    }
+
     fn is_current(&self, attempt: Attempt) -> bool {
         self.fence.attempt == attempt
     }
@@ -128,10 +138,10 @@ impl Consumer {
                 written: 0,
                 fence_synced: false,
                 open: None,
+                let_go: None,
             },
             staging: staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -169,6 +179,10 @@ impl Consumer {
                 );
             }
             SlotState::Receiving | SlotState::Received { .. } => {
+                if let Err((code, why)) = self.must_be_here(&open.spec) {
+                    return self.refuse(&slot.producer, open.leg, code, why);
+                }
+                let entry = self.entry_mut(slot).expect("looked up above");
                 entry.fence = fence;
                 entry.become_(SlotState::Receiving);
                 entry.shut();
@@ -263,9 +277,19 @@ impl Consumer {
         if !entry.is_current(attempt) || entry.state != SlotState::Receiving {
             return;
         }
-        if let Body::Large { open, written, .. } = &mut entry.body {
+        let fence = entry.fence;
+        if let Body::Large {
+            open,
+            written,
+            let_go,
+            ..
+        } = &mut entry.body
+        {
+            if *let_go == Some(fence) {
+                return;
+            }
             *open = Some(from);
-            *written = from;
+            (*written, *let_go) = (from, None);
         }
         self.answer_open(slot);
     }
@@ -389,7 +413,13 @@ impl Consumer {
         ) {
             return;
         }
-        let Body::Large { synced, hashes, .. } = &mut entry.body else {
+        let Body::Large {
+            synced,
+            hashes,
+            let_go: None,
+            ..
+        } = &mut entry.body
+        else {
             return;
         };
         let at = usize::try_from(first_chunk)
@@ -473,7 +503,7 @@ impl Consumer {
             return;
         };
         entry.become_(SlotState::Receiving);
-        entry.shut();
+        entry.let_go();
         if let Body::Large {
             synced,
             hashes,
@@ -484,7 +514,6 @@ impl Consumer {
             (*synced, *written) = (0, 0);
             hashes.clear();
         }
-        let (feed, staging) = (entry.feed(), entry.staging.clone());
         // A crash before it is synced finds a watermark without its bytes, and begins anew too.
         self.append(Record::Watermark(Watermark {
             slot: slot_record(slot),
@@ -492,13 +521,9 @@ impl Consumer {
             first_chunk: 0,
             hashes: Vec::new(),
         }));
-        if let Some(feed) = feed {
-            self.out.push(Effect::Discard {
-                slot: slot.clone(),
-                feed,
-                staging,
-            });
-        }
+        // The staging file stays, and the next opening cuts it back to nothing. Removing it here
+        // would race with that opening: the name is the same, and it might be the new file's.
+        self.out.push(Effect::CloseInflow(slot.clone()));
     }
 
     pub(super) fn on_commit(&mut self, from: &NodeName, commit: &Commit) {
@@ -551,7 +576,12 @@ impl Consumer {
             Ok(free) => match self.decide_path(slot, free, false) {
                 Some(path) => self.save_large(slot, digest, path),
                 None => {
-                    self.start_over(slot);
+                    // What is synced of it stays, for when a person has cleared the path; but nobody
+                    // knows when that will be, and until then no file is held open for it.
+                    let entry = self.entry_mut(slot).expect("looked up above");
+                    entry.become_(SlotState::Receiving);
+                    entry.let_go();
+                    self.out.push(Effect::CloseInflow(slot.clone()));
                     let path = self.wished_path(slot).unwrap_or_default();
                     let why = format!(
                         "{path} is taken in the inbox at {}; hint: move what is there away, then `consign retry`",

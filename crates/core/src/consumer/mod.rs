@@ -24,6 +24,8 @@ mod sessions;
 mod smalls;
 pub mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use event::*;
 pub use status::{InboxStatus, Problem};
@@ -78,6 +80,19 @@ impl Table {
     fn is_closed(&self, slot: Slot) -> bool {
         slot.0 < self.low || self.closed.contains(slot.0)
     }
+
+    /// Closes every slot that is known here. Where these lie too far apart for one record, what lies
+    /// between them is closed as well: refused, and so named, rather than published twice.
+    fn close_all(&mut self) {
+        for slot in self.entries.keys() {
+            self.closed.insert(slot.0);
+        }
+        if self.closed.range_count() > close::CLOSED_RANGES_MAX {
+            let last = self.entries.keys().next_back();
+            self.low = self.low.max(last.map_or(0, |slot| slot.0 + 1));
+            self.closed.remove_below(self.low);
+        }
+    }
 }
 
 /// One producer, as a consumer sees it.
@@ -97,6 +112,9 @@ pub struct Consumer {
     journal: Journal<Then>,
     wanted: VecDeque<Wanted>,
     inboxes: BTreeMap<FeedName, Inbox>,
+    /// Feeds whose inbox is not the one that their files were staged in. In this life nothing is
+    /// taken, staged or published for them.
+    lost: BTreeSet<FeedName>,
     peers: BTreeMap<NodeName, Peer>,
     log_room: bool,
     live: LiveSegments,
@@ -131,6 +149,7 @@ impl Consumer {
             journal: Journal::default(),
             wanted: VecDeque::new(),
             inboxes: BTreeMap::new(),
+            lost: BTreeSet::new(),
             peers: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),

@@ -20,6 +20,10 @@ const BATCHES: usize = 2;
 /// How long after a failure of an inbox it is tried again, in ms.
 const RETRY_MS: u64 = 1_000;
 
+/// Slots whose problems are named at once; what is the matter with one is mostly the matter with
+/// all.
+const PROBLEMS_MAX: usize = 1000;
+
 impl Consumer {
     /// Stages what is saved, if not enough is under way.
     pub(super) fn stage_next(&mut self) {
@@ -260,10 +264,15 @@ impl Consumer {
         self.write_publishing(files, slots);
     }
 
-    fn fail_for_now(&mut self, slot: &SlotId, why: String) {
-        if self.problems.len() < 1000 || self.problems.contains_key(slot) {
+    /// Keeps a problem for people to see.
+    pub(super) fn name_problem(&mut self, slot: &SlotId, why: String) {
+        if self.problems.len() < PROBLEMS_MAX || self.problems.contains_key(slot) {
             self.problems.insert(slot.clone(), why);
         }
+    }
+
+    fn fail_for_now(&mut self, slot: &SlotId, why: String) {
+        self.name_problem(slot, why);
         if self.retry_at <= self.now {
             self.retry_at = self.now.plus(RETRY_MS);
         }

@@ -93,6 +93,7 @@ impl Consumer {
             written: 0,
             fence_synced: false,
             open: None,
+            let_go: None,
         };
         let entry = Entry {
             key: TransferKey {
@@ -105,7 +106,6 @@ impl Consumer {
             body,
             staging: opened.staging.clone(),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -128,7 +128,10 @@ impl Consumer {
         let at = usize::try_from(watermark.first_chunk)
             .unwrap_or(usize::MAX)
             .saturating_mul(tree::CHUNK_HASH_BYTES);
-        if at <= hashes.len() {
+        // It falls back only to nothing, when the file begins anew. What else says less than is known
+        // is a part of what was carried forward, and the rest may not have become durable.
+        let is_part = watermark.offset > 0 && watermark.offset <= *synced;
+        if at <= hashes.len() && !is_part {
             hashes.truncate(at);
             hashes.extend_from_slice(&watermark.hashes);
             *synced = watermark.offset;
@@ -156,7 +159,6 @@ impl Consumer {
             },
             staging: super::state::staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -250,7 +252,6 @@ impl Consumer {
             body: Body::None,
             staging: super::state::staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -298,11 +299,12 @@ impl Consumer {
             return;
         };
         // It replaces whatever earlier records said.
-        let closed = self.entry(&slot).is_some_and(|entry| entry.closed);
-        if let Some(old) = self
+        let old = self
             .table(&slot.producer, slot.start)
             .entries
-            .remove(&slot.slot)
+            .remove(&slot.slot);
+        let closed = old.as_ref().is_some_and(|entry| entry.closed);
+        if let Some(old) = &old
             && let Some(recorded) = old.recorded
         {
             self.live.remove(recorded, old.live_bytes);
@@ -313,7 +315,16 @@ impl Consumer {
             self.replay_opened(position, opened);
         }
         if let Some(watermark) = &carried.watermark {
-            self.replay_watermark(watermark);
+            // Where its hashes are too many for one record, this one has none and they follow in
+            // others; a crash between them leaves what the older records said.
+            if let Some(entry) = self.entry_mut(&slot)
+                && let Some(old @ Body::Large { .. }) = old.map(|old| old.body)
+            {
+                entry.body = old;
+            }
+            if watermark.offset > 0 {
+                self.replay_watermark(watermark);
+            }
         }
         let digest = Digest::from_slice(&carried.digest).unwrap_or_default();
         let at = Millis(carried.saved_at);
@@ -340,25 +351,24 @@ impl Consumer {
     }
 
     /// Goes on after the last record: what was saved is staged and published. Feeds in `lost` have
-    /// another inbox than the one that their files were staged in: those files wait for a person.
+    /// another inbox than the one that their files were staged in: those files wait for a person,
+    /// and no more are taken.
     ///
     /// Policies must have been given before.
-    pub fn begin(&mut self, now: Millis, lost: &BTreeSet<FeedName>) -> Vec<Effect> {
+    pub fn begin(&mut self, now: Millis, lost: BTreeSet<FeedName>) -> Vec<Effect> {
         self.now = now;
+        self.lost = lost;
         let mut publish = Vec::new();
         for slot in self.all_slots() {
-            let entry = self.entry_mut(&slot).expect("just listed");
-            entry.parked = entry.feed().is_some_and(|feed| lost.contains(&feed));
-            let (small, size, parked, feed) = (
-                !entry.is_large(),
-                entry.spec.size,
-                entry.parked,
-                entry.feed(),
-            );
+            let entry = self.entry(&slot).expect("just listed");
+            let (small, size, feed) = (!entry.is_large(), entry.spec.size, entry.feed());
+            let lost = self.is_lost(&entry.spec);
             match entry.state.clone() {
                 SlotState::Receiving => {
                     self.receiving.insert(slot);
                 }
+                // What is parked is not on its way, and holds back nobody.
+                SlotState::Saved { .. } if lost => self.park(&slot),
                 SlotState::Saved { .. } => {
                     self.unpublished += 1;
                     self.unpublished_bytes += size;
@@ -368,16 +378,15 @@ impl Consumer {
                     if let Some(feed) = feed {
                         self.promised.insert((feed, path), slot.clone());
                     }
+                    if lost {
+                        self.park(&slot);
+                        continue;
+                    }
                     if small {
                         self.unpublished += 1;
                         self.unpublished_bytes += size;
                     }
-                    if parked {
-                        let why = "its staging directory is not the one that it was staged in; hint: mount the right disk and start the agent again".to_owned();
-                        self.problems.insert(slot, why);
-                    } else {
-                        publish.push(slot);
-                    }
+                    publish.push(slot);
                 }
                 SlotState::Received { .. } | SlotState::Published { .. } | SlotState::Abandoned => {
                 }
@@ -394,6 +403,11 @@ impl Consumer {
         self.stage_next();
         self.tell_needed();
         std::mem::take(&mut self.out)
+    }
+
+    fn park(&mut self, slot: &SlotId) {
+        let why = "it is saved, and the directory in the place of its inbox is not the one that it was staged in; hint: mount the right disk and start the agent again";
+        self.name_problem(slot, why.to_owned());
     }
 
     pub(super) fn all_slots(&self) -> Vec<SlotId> {

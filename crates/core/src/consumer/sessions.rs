@@ -55,7 +55,7 @@ impl Consumer {
             .collect();
         for slot in slots {
             if let Some(entry) = self.entry_mut(&slot) {
-                entry.shut();
+                entry.let_go();
             }
             self.out.push(Effect::CloseInflow(slot));
         }

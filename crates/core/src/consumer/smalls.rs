@@ -95,7 +95,6 @@ impl Consumer {
             body: Body::Small { bytes_at: None },
             staging: staging_name(&slot),
             closed: false,
-            parked: false,
             recorded: None,
             live_bytes: 0,
         };
@@ -186,6 +185,12 @@ impl Consumer {
                 continue;
             };
             match entry.state {
+                SlotState::Received { .. } if self.is_lost(&entry.spec) => {
+                    let leg = crate::consumer::large::leg_of(&id, entry);
+                    if let Err((code, why)) = self.must_be_here(&entry.spec) {
+                        self.refuse(from, leg, code, why);
+                    }
+                }
                 SlotState::Received { digest } if self.rejects_conflicts(&entry.spec) => {
                     let feed = entry.feed();
                     if let Some((feed, path)) = feed.zip(self.wished_path(&id)) {

@@ -199,6 +199,9 @@ pub enum Body {
         fence_synced: bool,
         /// Whether the staging file is open for the current attempt, and up to where it is there.
         open: Option<u64>,
+        /// Under which fence its file was let go of, if it is not open again since. The next opening
+        /// cuts it back, so what is still reported of the opening before does not count.
+        let_go: Option<Fence>,
     },
     /// In the log.
     Small {
@@ -226,8 +229,6 @@ pub struct Entry {
     pub(crate) staging: String,
     /// Whether the producer has closed the slot: it is forgotten once it is published.
     pub(crate) closed: bool,
-    /// Its inbox is not the one that it was staged in; a person must look.
-    pub(crate) parked: bool,
     /// Where its oldest record that is still needed lies.
     pub(crate) recorded: Option<Position>,
     /// Payload bytes that are live there.

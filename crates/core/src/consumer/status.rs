@@ -1,6 +1,6 @@
 //! What can be seen of a consumer from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consumer::Consumer;
 use crate::consumer::state::Entry;
@@ -104,6 +104,17 @@ impl Consumer {
                 | SlotState::Staged { .. } => entry.is_large(),
             })
             .map(|(_, entry)| entry.staging.clone())
+            .collect()
+    }
+
+    /// Feeds of which something is being published: whether it was is told by its staging file.
+    #[must_use]
+    pub fn feeds_staged(&self) -> BTreeSet<FeedName> {
+        use crate::consumer::state::SlotState;
+        let entries = self.entries();
+        entries
+            .filter(|(_, entry)| matches!(entry.state, SlotState::Publishing { .. }))
+            .filter_map(|(_, entry)| entry.feed())
             .collect()
     }
 

@@ -105,6 +105,15 @@ pub enum LogError {
         /// The position that was asked for.
         position: Position,
     },
+    /// The record should have a payload, and has none: when it was carried forward, its payload could
+    /// not be read any more. Nothing was changed. Retrying does not help.
+    #[error(
+        "the bytes of log position {position} were damaged on this disk; hint: check the disk and its kernel messages"
+    )]
+    NoPayload {
+        /// The position that was asked for.
+        position: Position,
+    },
     /// The record's segment has been dropped. Nothing was changed. Retrying does not help.
     #[error("log position {position} was dropped; hint: report this as a bug")]
     Gone {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::Position;
-use super::batch::{RECORD_HEADER_BYTES, RawRecord, head_bytes};
+use super::batch::{PayloadAt, RECORD_HEADER_BYTES, RawRecord, head_bytes};
 use super::error::{LogError, Unsound};
 use super::replay::decode;
 use super::segment::Segment;
@@ -98,6 +98,24 @@ impl LogReader {
     /// [`LogError::Damaged`] when the bytes are not what was written, or the position is not a
     /// record's; [`LogError::Io`], [`LogError::NewerFormat`] and [`LogError::Unreadable`].
     pub fn read(&self, position: Position) -> Result<(Record, Option<Bytes>), LogError> {
+        self.read_with(position, read_record)
+    }
+
+    /// The record at `position`, verified. Its payload is neither read nor verified, so that damage
+    /// there keeps nobody from knowing what it is the payload of.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn record(&self, position: Position) -> Result<Record, LogError> {
+        let head = |segment: &Segment, at| read_body(segment, at).map(|(record, _)| record);
+        self.read_with(position, head)
+    }
+
+    fn read_with<T>(
+        &self,
+        position: Position,
+        read: impl FnOnce(&Segment, u32) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
         let gone = || LogError::Gone { position };
         if self.shared.is_dropped(position.segment) {
             return Err(gone());
@@ -108,7 +126,7 @@ impl LogReader {
         let read = self
             .shared
             .segment(position.segment)
-            .and_then(|segment| read_record(&segment, position.offset));
+            .and_then(|segment| read(&segment, position.offset));
         // The writer may have dropped the segment in the meantime.
         read.map_err(|error| {
             if self.shared.is_dropped(position.segment) {
@@ -122,11 +140,8 @@ impl LogReader {
 
 fn read_record(segment: &Segment, at: u32) -> Result<(Record, Option<Bytes>), LogError> {
     let damage = |unsound: Unsound| unsound.into_damage(&segment.path);
-    let head = read_head(segment, at).map_err(damage)?;
-    let raw = RawRecord::decode(&head, segment.header.salt, at)
-        .map_err(|what| damage(Unsound::flaw(at, what)))?;
-    let record = decode(&raw, &segment.path)?;
-    let payload = match raw.payload {
+    let (record, payload) = read_body(segment, at)?;
+    let payload = match payload {
         None => None,
         Some(payload) if u64::from(payload.bytes) > limits::BATCH_BYTES_MAX => {
             return Err(damage(Unsound::flaw(
@@ -137,6 +152,15 @@ fn read_record(segment: &Segment, at: u32) -> Result<(Record, Option<Bytes>), Lo
         Some(payload) => Some(segment.payload(at, payload).map_err(damage)?.into()),
     };
     Ok((record, payload))
+}
+
+/// A record, and where its payload lies.
+fn read_body(segment: &Segment, at: u32) -> Result<(Record, Option<PayloadAt>), LogError> {
+    let damage = |unsound: Unsound| unsound.into_damage(&segment.path);
+    let head = read_head(segment, at).map_err(damage)?;
+    let raw = RawRecord::decode(&head, segment.header.salt, at)
+        .map_err(|what| damage(Unsound::flaw(at, what)))?;
+    Ok((decode(&raw, &segment.path)?, raw.payload))
 }
 
 /// A record's header, body and padding, not verified.

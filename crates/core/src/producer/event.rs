@@ -115,6 +115,17 @@ pub enum Event {
         /// Why, for a person.
         reason: String,
     },
+    /// A small file was not sent, because its bytes could not be read here.
+    SmallUnread {
+        /// Which.
+        key: TransferKey,
+        /// Under which attempt it was to be sent.
+        attempt: Attempt,
+        /// The first consumer of the route.
+        to: NodeName,
+        /// Why.
+        why: Unread,
+    },
     /// What came of [`Effect::Fetch`].
     Fetched {
         /// Which.
@@ -198,6 +209,15 @@ pub enum StreamFault {
     Link(String),
     /// The source changed, vanished, or cannot be read: the transfer fails until a person acts.
     Source(String),
+}
+
+/// Why a small file's bytes could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// They were carried forward in the meantime: the producer knows where.
+    Moved,
+    /// They are damaged or out of reach, for a person: the transfer fails until one acts.
+    Lost(String),
 }
 
 /// A small file to be sent.

@@ -218,6 +218,12 @@ impl Producer {
                 fault,
             } => self.on_stream_failed(key, attempt, fault),
             Event::SmallsNotSent { to, slots, .. } => self.on_smalls_not_sent(&to, &slots),
+            Event::SmallUnread {
+                key,
+                attempt,
+                to,
+                why,
+            } => self.on_small_unread(key, attempt, &to, why),
             Event::Fetched {
                 key,
                 submitted,

@@ -4,7 +4,7 @@
 use crate::ids::{Attempt, NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::producer::state::{LegState, Stage};
-use crate::producer::{Producer, SmallSend};
+use crate::producer::{Producer, SmallSend, Unread};
 use crate::ranges::SlotRange;
 use crate::record::{AttemptStarted, ChainMember, Record};
 use crate::wire::{SmallLinkLost, SmallMissing, SmallReceived};
@@ -161,6 +161,24 @@ impl Producer {
                 }
                 self.lose_leg(key, to);
             }
+        }
+    }
+
+    /// No consumer is to blame for it, so none is backed off from: only this transfer waits.
+    pub(super) fn on_small_unread(
+        &mut self,
+        key: TransferKey,
+        attempt: Attempt,
+        to: &NodeName,
+        why: Unread,
+    ) {
+        let under_way = self.active.get(&key).is_some_and(|transfer| {
+            transfer.is_small() && transfer.attempt == attempt && transfer.any_in_flight()
+        });
+        match why {
+            _ if !under_way => {}
+            Unread::Moved => self.lose_leg(key, to),
+            Unread::Lost(reason) => self.fail(key, reason),
         }
     }
 

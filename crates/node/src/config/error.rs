@@ -171,6 +171,16 @@ pub(crate) enum Problem {
         /// The address.
         addr: String,
     },
+    /// Anyone on the network could ask over HTTP; plaintext between nodes does not change that.
+    #[error(
+        "{addr} is not a loopback address, and this version serves HTTP only there; hint: use 127.0.0.1:{port} and a proxy or a tunnel"
+    )]
+    HttpExposed {
+        /// The address.
+        addr: String,
+        /// Its port.
+        port: u16,
+    },
     /// A path that depends on where the agent was started.
     #[error("{path:?} is a relative path; hint: write it from '/' on")]
     Relative {

@@ -1,7 +1,8 @@
 //! `consign agent`: puts the parts of a node together, runs them, and takes them apart again.
 //!
-//! The order of starting is the order of trust: the data directory is ours alone, the filesystems
-//! can keep the promises, the log is recovered and synced, and only then is anybody listened to.
+//! The order of starting is the order of trust: the data directory is ours alone, the log is
+//! recovered, the inboxes are those that it knows and their filesystems can keep the promises, the
+//! log is synced, and only then is anybody listened to.
 
 mod data_dir;
 mod recover;
@@ -21,7 +22,7 @@ use crate::api;
 use crate::catalogue;
 use crate::config::Config;
 use crate::driver::handle::{self, DriverEnd};
-use crate::driver::inboxes::Inboxes;
+use crate::driver::inboxes::{Inboxes, Remembered};
 use crate::driver::log_care::LogCare;
 use crate::driver::log_writer::{LogStanding, LogWriter};
 use crate::driver::snapshot::Snapshot;
@@ -78,8 +79,6 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     warn_of_plaintext(&config);
     let (stop_sender, stop) = watch::channel(false);
     let started_at = driver::now();
-    let (inboxes, degraded) = Inboxes::open(&config.consume, random)?;
-    problems_of(&problems, &degraded);
     let start = Start(u64::from_le_bytes(random()));
     let catalogue = catalogue::open(
         &config.node.data_dir,
@@ -126,6 +125,12 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         Err(error) if recover::is_damage(&error) => return serve_damaged(error, end, stop).await,
         Err(error) => return Err(error),
     };
+    let remembered = Remembered {
+        marked: &marked,
+        staged: &consumer.feeds_staged(),
+    };
+    let (inboxes, degraded) = Inboxes::open(&config.consume, &remembered, random)?;
+    problems_of(&problems, &degraded);
     let boot = Boot {
         node: config.node.name.to_string(),
         incarnation: producer.incarnation().0,
@@ -194,7 +199,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let (reload, reload_ears) = mpsc::channel(1);
     tokio::spawn(reload_on_signal(config_path.to_owned(), reload));
     let own_from = own_from.unwrap_or(synced.segment).min(synced.segment);
-    let care = LogCare::new(standing, own_records, own_from, marked);
+    let care = LogCare::new(standing, own_records, own_from);
     let DriverEnd { commands, snapshot } = end;
     let driver = Driver {
         config,

@@ -1,7 +1,7 @@
 //! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
 //! what the last life left between two steps.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::catalogue::{Applied, LogSpan};
 use crate::config::Config;
 use crate::os_disk::OsDisk;
-use crate::outbox::{OrphanKind, Outbox, owes_removal};
+use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 
 /// The log's directory in the data directory.
 const LOG_DIR: &str = "log";
@@ -85,16 +85,19 @@ impl Recovery<'_> {
             let dir = feed.watch.as_ref()?.dir.clone();
             (one.source.watched && Path::new(&one.source.origin).starts_with(&dir)).then_some(dir)
         };
-        let owed: Vec<(&Source, Option<PathBuf>)> = unfinished
+        let owed: Vec<_> = unfinished
             .iter()
             .filter(|one| owes_removal(&one.source))
-            .map(|one| (&one.source, root(one)))
+            .map(|one| OwedRemoval {
+                feed: one.feed.clone(),
+                name: one.name.clone(),
+                source: one.source.clone(),
+                beneath: root(one),
+            })
             .collect();
-        let owed: Vec<(&Source, Option<&Path>)> = owed
-            .iter()
-            .map(|(source, root)| (*source, root.as_deref()))
-            .collect();
-        self.outbox.remove_origins(&owed)?;
+        for stays in self.outbox.remove_or_remember(&owed)? {
+            tracing::warn!("{stays}");
+        }
         let kept = unfinished
             .iter()
             .filter(|one| one.source.watched && one.source.after() == After::Keep);
@@ -225,6 +228,18 @@ fn follow_sources(
                 sources.remove(&(released.start, seq));
             }
         }
+        // It is given back, or was: what lies in its place again is the file itself.
+        Record::Cancelled(cancelled) => {
+            for seq in cancelled.seqs.iter().flat_map(|range| range.from..range.to) {
+                let key = (cancelled.start, seq);
+                if sources
+                    .get(&key)
+                    .is_some_and(|one| owes_removal(&one.source))
+                {
+                    sources.remove(&key);
+                }
+            }
+        }
         _ => {}
     }
 }
@@ -258,5 +273,56 @@ pub(super) fn span_of_log(data_dir: &Path) -> LogSpan {
         first: if first == u32::MAX { 0 } else { at(first) },
         // Recovery begins one further segment.
         end: at(last.saturating_add(2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consign_core::ranges::SlotRange;
+    use consign_core::record::{Submitted, Transfers};
+    use consign_core::spec::FileSpec;
+
+    use super::*;
+
+    /// What a restart has to finish with after these records, of which there is one transfer.
+    fn unfinished(source: &Source, cancelled: bool) -> usize {
+        let mut sources = std::collections::BTreeMap::new();
+        let submitted = Record::Submitted(Submitted {
+            start: 1,
+            seq: 7,
+            spec: FileSpec::default(),
+            source: source.clone(),
+            digest: Vec::new(),
+        });
+        follow_sources(&mut sources, &submitted);
+        if cancelled {
+            let seqs = vec![SlotRange { from: 7, to: 8 }];
+            let cancelled = Record::Cancelled(Transfers {
+                start: 1,
+                seqs,
+                at: 1,
+                reason: String::new(),
+            });
+            follow_sources(&mut sources, &cancelled);
+        }
+        sources.len()
+    }
+
+    #[test]
+    fn a_copied_file_that_was_cancelled_is_not_removed_where_it_was_given_back() {
+        let copied = Source {
+            origin: "/srv/out/a".to_owned(),
+            spool: "s.1.copy".to_owned(),
+            after: After::Delete.into(),
+            ..Source::default()
+        };
+        assert_eq!(unfinished(&copied, false), 1);
+        assert_eq!(unfinished(&copied, true), 0);
+        let kept = Source {
+            after: After::Keep.into(),
+            watched: true,
+            ..copied
+        };
+        assert_eq!(unfinished(&kept, true), 1, "it must not be found again");
     }
 }

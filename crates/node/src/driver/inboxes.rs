@@ -2,7 +2,7 @@
 //!
 //! Calls block. They run on the node's worker threads, one for each batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use consign_core::consumer::{Event, PublishOrder, StageOrder};
 use consign_core::disk::Disk;
 use consign_core::ids::{FeedName, SlotId};
 use consign_core::publish::{self, PublishFile, PublishOutcome, SyncFailed};
+use consign_core::record::InboxMarked;
 
 use crate::config::ConsumeConfig;
 use crate::filesystem::{self, FsError, Use};
@@ -22,12 +23,40 @@ use super::log_writer::Payloads;
 pub(crate) struct Inbox {
     pub(crate) path: PathBuf,
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) marker: [u8; publish::MARKER_BYTES],
+    pub(crate) marker: Marker,
 }
 
 /// The inboxes, by feed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inboxes(BTreeMap<FeedName, Inbox>);
+pub(crate) struct Inboxes {
+    open: BTreeMap<FeedName, Inbox>,
+    /// Those that are not the directories that their files were staged in.
+    lost: BTreeMap<FeedName, PathBuf>,
+}
+
+/// What the log knows of inboxes.
+pub(crate) struct Remembered<'a> {
+    /// Every inbox that was ever used, and its marker.
+    pub(crate) marked: &'a [InboxMarked],
+    /// Feeds that have files in staging.
+    pub(crate) staged: &'a BTreeSet<FeedName>,
+}
+
+impl Remembered<'_> {
+    /// Whether the directory at `path`, in which `found` is the marker, is not where the files of
+    /// `feed` were staged: its disk is not mounted, say. A directory that was moved takes its marker
+    /// with it.
+    fn is_lost(&self, feed: &FeedName, path: &Path, found: Option<Marker>) -> bool {
+        let path = path.to_string_lossy();
+        let is_found = |marked: &InboxMarked| found.is_some_and(|found| marked.marker == found);
+        match self.marked.iter().find(|marked| marked.inbox == path) {
+            Some(marked) => !is_found(marked),
+            None => self.staged.contains(feed) && !self.marked.iter().any(is_found),
+        }
+    }
+}
+
+type Marker = [u8; publish::MARKER_BYTES];
 
 /// Why an inbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,42 +77,49 @@ pub(crate) enum InboxError {
 }
 
 impl Inboxes {
-    /// Opens and checks them; also what is weaker there than promised.
+    /// Opens and checks them; also what is weaker there than promised. One that is lost is left as
+    /// it is: nothing is made in a directory that a disk will be mounted over.
     ///
     /// # Errors
     /// [`InboxError`] for the first that cannot be used.
     pub(crate) fn open(
         consume: &[ConsumeConfig],
-        fresh: impl Fn() -> [u8; publish::MARKER_BYTES],
+        remembered: &Remembered<'_>,
+        fresh: impl Fn() -> Marker,
     ) -> Result<(Self, Vec<String>), InboxError> {
-        let mut inboxes = BTreeMap::new();
+        let mut inboxes = Self::default();
         let mut degraded = Vec::new();
         for feed in consume {
-            let path = PathBuf::from(&feed.policy.inbox);
+            let (name, path) = (&feed.policy.feed, PathBuf::from(&feed.policy.inbox));
             let staging = |source| InboxError::Staging {
                 path: path.clone(),
                 source,
             };
+            if remembered.is_lost(name, &path, marker_at(&path).map_err(staging)?) {
+                inboxes.lost.insert(name.clone(), path);
+                continue;
+            }
             std::fs::create_dir_all(&path).map_err(staging)?;
             degraded.extend(filesystem::check(&path, Use::Inbox)?.degraded);
             let disk: Arc<dyn Disk> = Arc::new(OsDisk::beneath(&path).map_err(staging)?);
             let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
-            let inbox = Inbox {
-                path: path.clone(),
-                disk,
-                marker,
-            };
-            inboxes.insert(feed.policy.feed.clone(), inbox);
+            let inbox = Inbox { path, disk, marker };
+            inboxes.open.insert(name.clone(), inbox);
         }
-        Ok((Self(inboxes), degraded))
+        Ok((inboxes, degraded))
+    }
+
+    /// Feeds whose inbox is not the directory that their files were staged in, and its path.
+    pub(crate) fn lost(&self) -> &BTreeMap<FeedName, PathBuf> {
+        &self.lost
     }
 
     pub(crate) fn get(&self, feed: &FeedName) -> Option<&Inbox> {
-        self.0.get(feed)
+        self.open.get(feed)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FeedName, &Inbox)> {
-        self.0.iter()
+        self.open.iter()
     }
 
     /// Writes small files into staging and syncs them all.
@@ -105,7 +141,7 @@ impl Inboxes {
         }
         let mut files = Vec::new();
         for (feed, orders) in staged {
-            let disk = &self.0[feed].disk;
+            let disk = &self.open[feed].disk;
             // A crash before this sync stages the files again, from the log.
             publish::sync_staged(&**disk)?;
             for order in orders {
@@ -122,9 +158,10 @@ impl Inboxes {
         let inbox = self
             .get(&order.feed)
             .ok_or_else(|| not_consumed(&order.feed))?;
-        let bytes = payloads
-            .get(order.bytes_at)
-            .map_err(|error| error.to_string())?;
+        // It stays `saved`, and a disk that comes back gives it back.
+        let bytes = payloads.get(order.bytes_at).map_err(|error| {
+            format!("it is saved, and cannot be read back from the intent log: {error}")
+        })?;
         publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes).map_err(
             |error| {
                 format!(
@@ -212,7 +249,7 @@ impl Inboxes {
     pub(crate) fn remove_orphans(&self, needed: impl Fn(&FeedName) -> Vec<String>) -> usize {
         let mut removed = 0;
         for (feed, inbox) in self.iter() {
-            let needed: std::collections::BTreeSet<String> = needed(feed).into_iter().collect();
+            let needed: BTreeSet<String> = needed(feed).into_iter().collect();
             let Ok(entries) = inbox.disk.list(Path::new(publish::STAGING_DIR)) else {
                 continue;
             };
@@ -240,6 +277,15 @@ impl Inboxes {
                 Some((feed.clone(), filesystem::free_space(&inbox.path).ok()?))
             })
             .collect()
+    }
+}
+
+/// The marker in an inbox's staging directory; `None` when it, or the inbox, is not there.
+fn marker_at(inbox: &Path) -> std::io::Result<Option<Marker>> {
+    match OsDisk::beneath(inbox) {
+        Ok(disk) => publish::marker(&disk),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

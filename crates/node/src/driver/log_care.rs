@@ -1,15 +1,12 @@
 //! Keeps the log short: decides when old segments are emptied, and when they may go.
 
-use std::collections::BTreeSet;
-
-use consign_core::ids::{FeedName, Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::limits;
 use consign_core::log::{LogLength, Payload, Position, Shortening};
-use consign_core::record::{Boot, Forgotten, InboxMarked, Record};
+use consign_core::record::{Boot, Forgotten, Record};
 use consign_core::{consumer, producer};
 
 use super::Driver;
-use super::inboxes::Inboxes;
 use super::log_writer::{LogStanding, Order, Role};
 
 /// What of the log is needed by whom, and the node's own records.
@@ -28,18 +25,11 @@ pub(crate) struct LogCare {
     shortening: Shortening,
     /// Up to where the log was asked to drop segments.
     dropped: u32,
-    /// Inboxes and their markers, as the log remembers them.
-    marked: Vec<InboxMarked>,
 }
 
 impl LogCare {
     /// `own` are the node's own records that count, `own_from` the segment of the oldest.
-    pub(crate) fn new(
-        standing: LogStanding,
-        own: Vec<Record>,
-        own_from: u32,
-        marked: Vec<InboxMarked>,
-    ) -> Self {
+    pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32) -> Self {
         Self {
             standing,
             producer_from: standing.first_segment,
@@ -53,22 +43,7 @@ impl LogCare {
                 limits::CARRY_AGAIN_MS,
             ),
             dropped: standing.first_segment,
-            marked,
         }
-    }
-
-    /// Feeds whose inbox has another marker than the log remembers: files may be staged in a
-    /// directory that is not there now.
-    pub(crate) fn lost_inboxes(&self, inboxes: &Inboxes) -> BTreeSet<FeedName> {
-        let lost = |path: &str, marker: &[u8]| {
-            let remembered = self.marked.iter().find(|marked| marked.inbox == path);
-            remembered.is_some_and(|marked| marked.marker != marker)
-        };
-        inboxes
-            .iter()
-            .filter(|(_, inbox)| lost(&inbox.path.to_string_lossy(), &inbox.marker))
-            .map(|(feed, _)| feed.clone())
-            .collect()
     }
 }
 

@@ -254,7 +254,7 @@ impl Writer {
                     Payload::Bytes(bytes) => Some(bytes.clone()),
                     Payload::None | Payload::CopyOf(_) => None,
                 };
-                let position = self.append(&record, payload)?;
+                let position = self.append_or_carry(&record, payload)?;
                 if let Some(bytes) = bytes {
                     self.payloads.keep(position, &bytes);
                 }
@@ -269,6 +269,26 @@ impl Writer {
                 self.drop_below = Some(segment);
                 Ok(true)
             }
+        }
+    }
+
+    /// A payload that was lost since it was written is carried without: the record says what is lost,
+    /// to whoever wants to read it, and one file's damage does not stop the node.
+    fn append_or_carry(&mut self, record: &Record, payload: Payload) -> Result<Position, LogError> {
+        let from = match &payload {
+            Payload::CopyOf(from) => Some(*from),
+            Payload::None | Payload::Bytes(_) => None,
+        };
+        let appended = self.append(record, payload);
+        match (appended, from.and_then(|from| self.payloads.loss(from))) {
+            (Err(_), Some(lost)) => {
+                tracing::error!(
+                    record = record.name(),
+                    "a file's bytes in the intent log are lost, its transfer cannot go on: {lost}"
+                );
+                self.append(record, Payload::None)
+            }
+            (appended, _) => appended,
         }
     }
 
@@ -393,20 +413,35 @@ impl Payloads {
         }
         drop(recent);
         let (_, payload) = self.reader.read(position)?;
-        Ok(payload.unwrap_or_default())
+        payload.ok_or(LogError::NoPayload { position })
     }
 
-    /// The record at `position`.
+    /// The record at `position`, whatever has become of its payload.
     ///
     /// # Errors
     /// When it cannot be read, or is not what was written.
     pub(crate) fn record(&self, position: Position) -> Result<Record, LogError> {
-        self.reader.read(position).map(|(record, _)| record)
+        self.reader.record(position)
+    }
+
+    /// Why the payload at `position` is lost, if it is: its segment is not what was written, or the
+    /// disk does not give it back.
+    fn loss(&self, position: Position) -> Option<LogError> {
+        match self.reader.read(position) {
+            Err(error @ (LogError::Damaged { .. } | LogError::Io { .. })) => Some(error),
+            Ok(_) | Err(_) => None,
+        }
     }
 }
 
 impl crate::net::Payloads for Payloads {
     fn read(&self, at: Position) -> std::io::Result<Bytes> {
-        self.get(at).map_err(std::io::Error::other)
+        self.get(at).map_err(|error| match error {
+            LogError::Gone { .. } => std::io::Error::new(std::io::ErrorKind::NotFound, error),
+            error => std::io::Error::other(error),
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,8 @@ pub(crate) enum Worked {
     Prepared(Box<submissions::Prepared>),
     /// Files were taken into the spool.
     Taken(Vec<producer::Event>),
+    /// The original of a copied file is gone, or remembered; who waits for that.
+    OriginSettled(Option<Box<submissions::Waiting>>),
     /// Free space was measured.
     Space(Vec<(FeedName, u64)>),
     /// Something failed that this node must not survive.
@@ -204,6 +206,7 @@ impl Driver {
                         through,
                         positions: producers,
                     });
+                    self.remove_copied_through(through);
                 }
                 if !consumers.is_empty() {
                     let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);
@@ -223,6 +226,8 @@ impl Driver {
             Worked::Consumer(event) => self.consume(event),
             Worked::Prepared(prepared) => self.on_prepared(*prepared),
             Worked::Taken(events) => self.on_taken(events),
+            Worked::OriginSettled(Some(waiting)) => self.answer_submitted(*waiting),
+            Worked::OriginSettled(None) => {}
             Worked::Space(space) => {
                 for (feed, free) in space {
                     self.consume(consumer::Event::Space { feed, free });
@@ -280,14 +285,14 @@ impl Driver {
         self.consume(consumer::Event::Policies(policies));
         let effects = self.producer.begin(now);
         self.carry_out_producer(effects);
-        let lost = self.log_care.lost_inboxes(&self.inboxes);
-        for feed in &lost {
-            self.problems.add(
-                format!(
-                    "the inbox of feed {feed} is not the directory that its files were staged in"
-                ),
-                "mount the right disk and restart the agent".to_owned(),
+        for (feed, path) in self.inboxes.lost() {
+            let what = format!(
+                "{} is not the inbox that the files of feed {feed} were staged in: it takes and publishes nothing",
+                path.display()
             );
+            let hint = "mount the right disk there, or give the path back that it had, and start the agent again";
+            tracing::error!(%feed, "{what}; hint: {hint}");
+            self.problems.add(what, hint.to_owned());
         }
         // What is staged and in no record was received for nothing: it is received again.
         let orphans = self
@@ -296,7 +301,8 @@ impl Driver {
         if orphans > 0 {
             tracing::info!(orphans, "staging files that no record needs were removed");
         }
-        let effects = self.consumer.begin(now, &lost);
+        let lost = self.inboxes.lost().keys().cloned().collect();
+        let effects = self.consumer.begin(now, lost);
         self.carry_out_consumer(effects);
         self.set_targets();
         self.measure_space();

@@ -103,7 +103,8 @@ impl Driver {
     pub(super) fn carry_out_producer(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Append(_, record, payload) => {
+                Effect::Append(ticket, record, payload) => {
+                    self.note_copied(ticket, &record);
                     self.log
                         .order(Order::Append(Role::Producer, record, payload));
                 }

@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consign_core::ids::{Digest, FeedName, NodeName, TransferId, TransferKey};
+use consign_core::ids::{Digest, FeedName, NodeName, Sequence, Start, TransferId, TransferKey};
+use consign_core::journal::Ticket;
 use consign_core::limits;
 use consign_core::name::{FileName, TemplateValues};
 use consign_core::producer::{Event, Token};
+use consign_core::record::Record;
 use consign_core::spec::{After, FileSpec, Source, Stamp};
 use tokio::sync::oneshot;
 
 use crate::config::ProduceConfig;
-use crate::outbox::{Content, Origin, Outbox, TakeError, TakeRequest, owes_removal, stamp_of};
+use crate::outbox::{
+    Content, Origin, Outbox, OwedRemoval, TakeError, TakeRequest, owes_removal, stamp_of,
+};
 use crate::timestamp::Timestamp;
 
 use super::handle::{Accepted, SubmitBytes, SubmitRequest};
@@ -67,12 +71,22 @@ pub(crate) enum Asker {
     Order(super::orders::Order),
 }
 
+/// Who waits for a copied file's original to go, and what is then to be said.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    asker: Asker,
+    outcome: Result<TransferKey, Refusal>,
+}
+
 /// Requests under way.
 #[derive(Debug, Default)]
 pub(crate) struct Submissions {
     pub(super) askers: BTreeMap<Token, Asker>,
     batches: BTreeMap<u64, Batch>,
     pub(super) groups: BTreeMap<u64, super::orders::Group>,
+    /// Copied files whose submission is being synced, each with its ticket. A transfer may have left
+    /// the producer's memory by then.
+    copied: BTreeMap<TransferKey, (Ticket, OwedRemoval)>,
     next: u64,
     /// Files that are to be looked at.
     unseen: VecDeque<Unseen>,
@@ -326,7 +340,7 @@ impl Driver {
             // The sequence is filled in when it is known.
             id: self.id_of(TransferKey {
                 start: self.start,
-                seq: consign_core::ids::Sequence(0),
+                seq: Sequence(0),
             }),
             name: spec.name.clone(),
             key: spec.key.clone(),
@@ -382,11 +396,18 @@ impl Driver {
         }
     }
 
-    /// The producer has answered a submission.
+    /// The producer has answered a submission. Whoever found a copied file hears of it only when
+    /// the original is gone, or remembered: it would be found again.
     pub(super) fn on_submitted(&mut self, asker: Asker, outcome: Result<TransferKey, Refusal>) {
-        if let Ok(key) = outcome {
-            self.remove_copied_origin(key);
+        let key = outcome.as_ref().ok();
+        match key.and_then(|key| self.submissions.copied.remove(key)) {
+            Some((_, owed)) => self.remove_copied(owed, Some(Waiting { asker, outcome })),
+            None => self.answer_submitted(Waiting { asker, outcome }),
         }
+    }
+
+    pub(super) fn answer_submitted(&mut self, waiting: Waiting) {
+        let Waiting { asker, outcome } = waiting;
         let id = outcome.clone().map(|key| self.id_of(key));
         let filled = |accepted: Accepted| id.clone().map(|id| Accepted { id, ..accepted });
         match asker {
@@ -441,22 +462,48 @@ impl Driver {
         });
     }
 
-    /// The original of a file that was copied into the spool goes once the copy is submitted.
-    fn remove_copied_origin(&self, key: TransferKey) {
-        let Some(transfer) = self.producer.transfer(key) else {
+    /// Takes note of a submission that is about to be logged, if its file was copied into the spool.
+    pub(super) fn note_copied(&mut self, ticket: Ticket, record: &Record) {
+        let Record::Submitted(submitted) = record else {
             return;
         };
-        if !owes_removal(&transfer.source) {
+        let source = &submitted.source;
+        if !owes_removal(source) {
             return;
         }
-        let (source, outbox) = (transfer.source.clone(), Arc::clone(&self.outbox));
-        let beneath = self.watched_root(transfer.feed.as_str(), &source);
-        self.work(move || match outbox.remove_origins(&[(&source, beneath.as_deref())]) {
-            Ok(outcomes) => {
-                for error in outcomes.into_iter().filter_map(Result::err) {
-                    tracing::warn!("the original of a copied file could not be removed: {error}; hint: remove it by hand");
+        let key = TransferKey {
+            start: Start(submitted.start),
+            seq: Sequence(submitted.seq),
+        };
+        let owed = OwedRemoval {
+            feed: submitted.spec.feed.clone(),
+            name: submitted.spec.name.clone(),
+            source: source.clone(),
+            beneath: self.watched_root(&submitted.spec.feed, source),
+        };
+        self.submissions.copied.insert(key, (ticket, owed));
+    }
+
+    /// Submissions are synced: of those that nobody waits for, since they were claimed before a
+    /// restart, the originals go too.
+    pub(super) fn remove_copied_through(&mut self, through: Ticket) {
+        let synced = |_: &TransferKey, (ticket, _): &mut (Ticket, OwedRemoval)| *ticket <= through;
+        let synced: Vec<_> = self.submissions.copied.extract_if(.., synced).collect();
+        for (_, (_, owed)) in synced {
+            self.remove_copied(owed, None);
+        }
+    }
+
+    /// The original of a file that was copied into the spool goes once the copy is submitted.
+    fn remove_copied(&self, owed: OwedRemoval, waiting: Option<Waiting>) {
+        let (outbox, problems) = (Arc::clone(&self.outbox), self.problems.clone());
+        self.work(move || match outbox.remove_or_remember(&[owed]) {
+            Ok(stay) => {
+                for why in stay {
+                    tracing::warn!("{why}");
+                    problems.add_text(&why);
                 }
-                Worked::Space(Vec::new())
+                Worked::OriginSettled(waiting.map(Box::new))
             }
             Err(error) => Worked::Fatal(error.to_string()),
         });

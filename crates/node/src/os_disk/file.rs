@@ -136,6 +136,11 @@ impl File for OsFile {
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
+    fn identity(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(fault("stat", &self.path))?;
+        Ok(stat.st_ino)
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         let had = self.len()?;
         if len == 0 {

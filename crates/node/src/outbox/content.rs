@@ -28,19 +28,23 @@ pub(crate) enum Content {
     Large,
 }
 
-/// The bytes of a small file; of a large one the debt of a sync. `stat` is how the open file
-/// looked a moment ago, and what is read agrees with it.
+/// What a file in the spool holds, with the debt of its sync. `stat` is how the open file looked a
+/// moment ago, and what is read agrees with it.
+///
+/// A small one's bytes go into the log as well, and still it is synced: it is archived, or given
+/// back when it is cancelled, and whoever wrote it may never have synced it.
 pub(super) fn content_of(
     file: OwnedFd,
     stat: &Stat,
     path: &Path,
     syncs: &mut Syncs,
 ) -> Result<Content, TakeError> {
-    if stamp_of(stat).size <= SMALL_FILE_BYTES_MAX {
-        return read_small(&file, stat, path);
-    }
+    let content = match stamp_of(stat).size <= SMALL_FILE_BYTES_MAX {
+        true => read_small(&file, stat, path)?,
+        false => Content::Large,
+    };
     syncs.file(file, path);
-    Ok(Content::Large)
+    Ok(content)
 }
 
 /// Reads a whole small file between two looks at it.

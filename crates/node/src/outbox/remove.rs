@@ -13,7 +13,7 @@ use super::origin::{OriginDir, entry};
 use super::spool::{COPY, claimed_name};
 use super::stamp::{same_content, stamp_of};
 use super::syncs::Syncs;
-use super::{Origin, Outbox, OutboxSyncFailed};
+use super::{KeptError, Origin, Outbox, OutboxSyncFailed};
 use crate::os_disk::fault;
 
 /// What became of an origin that was copied.
@@ -33,7 +33,63 @@ pub(crate) fn owes_removal(source: &Source) -> bool {
     source.after() != After::Keep && source.spool.ends_with(COPY) && !source.origin.is_empty()
 }
 
+/// The origin of a submitted file that was copied, which is to go.
+#[derive(Debug)]
+pub(crate) struct OwedRemoval {
+    /// Its feed.
+    pub(crate) feed: String,
+    /// Its name in the feed.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) source: Source,
+    /// The watched directory, if there is one.
+    pub(crate) beneath: Option<PathBuf>,
+}
+
+/// Why removing origins came to nothing. It is final.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemovalError {
+    /// See [`OutboxSyncFailed`].
+    #[error(transparent)]
+    Sync(#[from] OutboxSyncFailed),
+    /// See [`KeptError`].
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+}
+
 impl Outbox {
+    /// Removes origins, as [`Outbox::remove_origins`], and remembers a watched one that stays as
+    /// taken, so that it is not found and sent again. Why some stay, for a person.
+    ///
+    /// # Errors
+    /// [`RemovalError`].
+    pub(crate) fn remove_or_remember(
+        &self,
+        owed: &[OwedRemoval],
+    ) -> Result<Vec<String>, RemovalError> {
+        let sources: Vec<_> = owed
+            .iter()
+            .map(|owed| (&owed.source, owed.beneath.as_deref()))
+            .collect();
+        let outcomes = self.remove_origins(&sources)?;
+        let mut stay = Vec::new();
+        let mut remember = Vec::new();
+        for (owed, outcome) in owed.iter().zip(outcomes) {
+            let Err(error) = outcome else {
+                continue;
+            };
+            stay.push(format!(
+                "{} is in the queue and could not be removed: {error}; hint: let this user write there, and remove it by hand",
+                owed.source.origin
+            ));
+            if let Some(stamp) = owed.source.stamp.filter(|_| owed.source.watched) {
+                remember.push((owed.feed.as_str(), owed.name.as_str(), stamp));
+            }
+        }
+        self.kept().insert_batch(remember)?;
+        Ok(stay)
+    }
+
     /// Removes the origins of submitted transfers that were copied; others are left alone. Call it
     /// after *submitted* is synced, and at startup, before the watchers, for every transfer of the
     /// log that [`owes_removal`]. `beneath` is the watched directory, if there is one.

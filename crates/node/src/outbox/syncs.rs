@@ -26,6 +26,12 @@ impl Syncs {
         self.files.push((fd, path.to_owned()));
     }
 
+    /// Whether the sync of a file is owed.
+    #[cfg(test)]
+    pub(super) fn owes_file(&self, path: &Path) -> bool {
+        self.files.iter().any(|(_, owed)| owed == path)
+    }
+
     /// Owes the sync of a directory. They are synced in the order in which they were first named:
     /// where files arrive before where they went away, so that no crash finds them nowhere.
     pub(super) fn dir(&mut self, dir: impl AsFd, path: &Path) -> io::Result<()> {

@@ -17,15 +17,15 @@ use super::restore::PutBack;
 use super::spool::{COPY, PART};
 use super::stamp::stamp_of;
 use super::syncs::Syncs;
-use super::{Content, Origin, Outbox, OutboxSyncFailed, Restored, TakeError, TakeRequest, Taken};
+use super::{Origin, Outbox, OutboxSyncFailed, Restored, TakeError, TakeRequest, Taken};
 
-/// Files that share one round of syncs. Each large one holds a descriptor until then.
+/// Files that share one round of syncs. Each in the spool holds a descriptor until then.
 const TAKE_BATCH_MAX: usize = 256;
 
 impl Outbox {
-    /// Takes files, with the syncs grouped. What is `Ok` is synced on return, as far as its bytes
-    /// are not [`Content::Small`]: those become durable with the log record that carries them.
-    /// After a crash the same requests continue from what was done.
+    /// Takes files, with the syncs grouped. What is `Ok` and in the spool is synced on return; the
+    /// bytes of a small file that stays in its place become durable with the log record that
+    /// carries them. After a crash the same requests continue from what was done.
     ///
     /// # Errors
     /// The outer one is final: the node stops, and restarts by taking the same files. The inner
@@ -190,13 +190,7 @@ impl Outbox {
         check_still(file, &stamp_of(stat), path)?;
         let copied = rustix::fs::fstat(&copy)
             .map_err(|errno| TakeError::from_errno("look at", &shown_as, errno))?;
-        let again = copy
-            .try_clone()
-            .map_err(|source| TakeError::in_spool(path, source))?;
-        let content = content_of(again, &copied, path, syncs)?;
-        if matches!(content, Content::Small { .. }) {
-            syncs.file(copy, &shown_as);
-        }
+        let content = content_of(copy, &copied, path, syncs)?;
         self.owe_spool(path, syncs)?;
         let spool = format!("{}{COPY}", request.spool);
         Ok(Taken::new(request, spool, false, stat, content))

@@ -1,4 +1,4 @@
-//! Disks that are full.
+//! Disks that are full, or not there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,122 @@ fn small_files_for_a_consumer_without_room_arrive_once_there_is_some() {
         let path = inbox.join(format!("{at}"));
         until("it is there", SOON, || path.exists());
         assert_eq!(fs::read(path).unwrap(), random_bytes(at, 40_000));
+    }
+}
+
+#[test]
+fn an_inbox_whose_disk_is_not_mounted_takes_nothing_until_it_is() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    let send = |cluster: &Cluster, name: &str, bytes: &[u8]| {
+        let path = cluster.write(name, bytes);
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+    };
+    send(&cluster, "before", b"before");
+    cluster.wait_until_done("prod-1", 1, SOON);
+    let inbox = cluster.node("cons-1").inbox();
+    let away = inbox.with_file_name("away");
+    for mount_point in [true, false] {
+        cluster.stop("cons-1");
+        fs::rename(&inbox, &away).unwrap();
+        if mount_point {
+            fs::create_dir(&inbox).unwrap();
+        }
+        cluster.start_one("cons-1");
+        let name = |kind: &str| format!("{kind}-{mount_point}");
+        send(&cluster, &name("small"), b"small");
+        send(&cluster, &name("large"), &random_bytes(7, 1 << 20));
+        until("the producer says why they wait", SOON, || {
+            let said = cluster.ask("prod-1", &["nodes", "--json"]).good();
+            let waits = cluster.transfers("prod-1", &["--state", "placed"]);
+            waits.len() == 2 && said.code == 0
+        });
+        let status = cluster.status("cons-1").to_string();
+        assert!(status.contains("mount the right disk"), "{status}");
+        assert_eq!(cluster.count("prod-1", "failed"), 0);
+        assert_eq!(inbox.exists(), mount_point, "nothing is made there");
+        if mount_point {
+            assert_eq!(fs::read_dir(&inbox).unwrap().count(), 0);
+            fs::remove_dir(&inbox).unwrap();
+        }
+        cluster.stop("cons-1");
+        fs::rename(&away, &inbox).unwrap();
+        cluster.start_one("cons-1");
+        let done = if mount_point { 3 } else { 5 };
+        cluster.wait_until_done("prod-1", done, Duration::from_secs(30));
+        until("it is there", SOON, || inbox.join(name("large")).exists());
+        assert!(inbox.join("before").exists() && inbox.join(name("small")).exists());
+    }
+}
+
+#[test]
+fn a_rotten_byte_in_one_queued_file_fails_that_file_and_no_other() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster.kill("cons-1");
+    let rotten = random_bytes(1, 10_000);
+    let path = cluster.write("rotten", &rotten);
+    for at in 0..20 {
+        cluster.write(&format!("{at}"), &random_bytes(at + 2, 10_000));
+    }
+    let own = path.parent().unwrap().to_str().unwrap();
+    let args = ["send", own, "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    // A recovery proves all of the log: what rots after it is in nobody's memory.
+    cluster.stop("prod-1");
+    cluster.start_one("prod-1");
+    cluster.stop("prod-1");
+    for segment in cluster.segments("prod-1") {
+        let mut bytes = fs::read(&segment).unwrap();
+        let found = bytes.windows(64).position(|part| part == &rotten[..64]);
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            fs::write(&segment, bytes).unwrap();
+        }
+    }
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    cluster.wait_until_done("prod-1", 20, Duration::from_secs(30));
+    let failed = cluster.transfers("prod-1", &["--state", "failed"]);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let why = failed[0]["error"].to_string();
+    for word in ["rotten", "checksum", "hint: "] {
+        assert!(why.contains(word), "{why}");
+    }
+    assert_eq!(cluster.status("prod-1")["ready"], true);
+    // Retrying is possible, and says the same.
+    cluster.ask("prod-1", &["retry", "--failed"]).good();
+    until("it has failed again", SOON, || {
+        cluster.count("prod-1", "failed") == 1
+    });
+}
+
+#[test]
+fn a_copied_file_that_waits_leaves_the_watched_directory_and_is_sent_once() {
+    for after in ["delete", "archive"] {
+        let mut cluster = Cluster::new();
+        let watched = cluster.dir().join("prod-1").join("watched");
+        let Some(_small) = Small::mount(&watched, 8 << 20) else {
+            return;
+        };
+        let lines = format!("watch = \"WATCHED\"\nafter = {after:?}");
+        cluster.producer("prod-1", &lines);
+        cluster.consumer("cons-1", "");
+        cluster.configure();
+        fs::write(watched.join("small"), b"small").unwrap();
+        fs::write(watched.join("large"), random_bytes(1, 1 << 20)).unwrap();
+        cluster.start_one("prod-1");
+        until("both are taken away", SOON, || {
+            fs::read_dir(&watched).unwrap().count() == 0
+        });
+        cluster.start_one("cons-1");
+        cluster.wait_until_done("prod-1", 2, SOON);
+        assert_eq!(cluster.transfers("prod-1", &[]).len(), 2);
     }
 }
 

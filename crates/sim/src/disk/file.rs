@@ -202,6 +202,10 @@ impl File for SimFile {
         self.look(|inode| Ok(inode.cached.len() as u64))
     }
 
+    fn identity(&self) -> io::Result<u64> {
+        self.look(|_| Ok(self.inode))
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut state = self.change()?;
         if state.room_up_to(self.inode, len)? < len {

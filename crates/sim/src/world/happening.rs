@@ -256,6 +256,7 @@ impl World {
             Work::Synced => self.tell_synced(node),
             Work::Dial(to) => self.dial(node, to),
             Work::Producer(event) => self.produce(node, event),
+            Work::Consumer(event) if self.is_stale(node, &event) => {}
             Work::Consumer(event) => self.consume(node, event),
             Work::Fetch {
                 key,

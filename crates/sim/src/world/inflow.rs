@@ -286,9 +286,18 @@ impl World {
 
     pub(super) fn close_inflow(&mut self, node: usize, slot: &SlotId) {
         self.stop_flows(node, &Origin::Inflow(slot.clone()));
-        if let Some(inflow) = self.life(node).inflows.get_mut(slot) {
-            (inflow.fence, inflow.ready) = (None, false);
-        }
+        self.life(node).inflows.remove(slot);
+    }
+
+    /// Whether an event is about an opening of a file that is over. The node's own are reported in
+    /// order; here each is on its way for a time of its own.
+    pub(super) fn is_stale(&self, node: usize, event: &consumer::Event) -> bool {
+        let consumer::Event::InflowSynced { slot, offset, .. } = event else {
+            return false;
+        };
+        let life = self.nodes[node].life.as_ref();
+        let inflow = life.and_then(|life| life.inflows.get(slot));
+        inflow.is_none_or(|inflow| inflow.reported < *offset)
     }
 
     pub(super) fn discard(&mut self, node: usize, slot: &SlotId, feed: &FeedName, staging: &str) {

@@ -258,7 +258,7 @@ impl World {
         self.consume(node, consumer::Event::LogRoom(room));
         let effects = self.life(node).producer.begin(now);
         self.producer_effects(node, effects);
-        let effects = self.life(node).consumer.begin(now, &BTreeSet::new());
+        let effects = self.life(node).consumer.begin(now, BTreeSet::new());
         self.consumer_effects(node, effects);
         self.do_after(node, 1, Work::Tick);
         if self.plan.nodes[node].produces {

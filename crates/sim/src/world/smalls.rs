@@ -37,18 +37,18 @@ impl World {
         for file in files {
             match life.reader.read(file.submitted) {
                 Ok((_, Some(bytes))) => read.push((file, bytes)),
-                // It was carried forward in the meantime: the producer knows where.
-                Ok((_, None)) | Err(_) => unread.push(file.slots[0]),
+                Ok((_, None)) | Err(_) => unread.push(file),
             }
         }
         if self.nodes[node].disk.has_crashed() {
             return;
         }
-        if !unread.is_empty() {
-            let event = producer::Event::SmallsNotSent {
+        for file in unread {
+            let event = producer::Event::SmallUnread {
+                key: file.key,
+                attempt: file.attempt,
                 to: self.name(route[0]),
-                slots: unread,
-                reason: "its bytes are elsewhere by now".to_owned(),
+                why: producer::Unread::Moved,
             };
             self.do_after(node, 1, Work::Producer(event));
         }

@@ -183,7 +183,7 @@ async fn a_node_that_is_not_ready_says_why() {
         node: NODE.to_owned(),
         problems: vec![crate::driver::snapshot::Problem {
             what: "segment 7 is damaged".to_owned(),
-            hint: "run `consign doctor`".to_owned(),
+            hint: "see `consign status`".to_owned(),
             ..Default::default()
         }],
         ..Default::default()

@@ -131,10 +131,15 @@ fn check_listen(
         let addr = advertise.to_string();
         return Err(outline.refuse(&key, Problem::NotReachable { addr }));
     }
+    let http = optional(raw.http, "listen.http")?;
+    if let Some(http) = http.as_ref().filter(|http| !http.is_loopback()) {
+        let (addr, port) = (http.to_string(), http.port);
+        return Err(outline.refuse("listen.http", Problem::HttpExposed { addr, port }));
+    }
     Ok(Listen {
         peer,
         advertise,
-        http: optional(raw.http, "listen.http")?,
+        http,
     })
 }
 
@@ -145,13 +150,10 @@ fn check_loopback(
     outline: &Outline<'_>,
 ) -> Result<(), ConfigError> {
     let own = [
-        ("listen.peer", Some(&listen.peer)),
-        ("listen.advertise", Some(&listen.advertise)),
+        ("listen.peer", &listen.peer),
+        ("listen.advertise", &listen.advertise),
     ];
-    let own = own
-        .into_iter()
-        .chain([("listen.http", listen.http.as_ref())]);
-    let own = own.filter_map(|(key, addr)| Some((key.to_owned(), addr?)));
+    let own = own.into_iter().map(|(key, addr)| (key.to_owned(), addr));
     let others = listed.iter().map(|entry| (entry.addr_key(), &entry.addr));
     match own.chain(others).find(|(_, addr)| !addr.is_loopback()) {
         None => Ok(()),

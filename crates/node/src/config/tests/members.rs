@@ -19,10 +19,6 @@ fn nothing_leaves_this_machine_unencrypted_unless_it_is_said_aloud() {
             listen("peer = \"[::1]:1\"\nadvertise = \"cam.lan:1\""),
         ),
         (
-            "listen.http",
-            listen("peer = \"localhost:1\"\nhttp = \"[2001:db8::1]:2\""),
-        ),
-        (
             "membership.nodes[1].addr",
             format!("{LEAST}[membership]\nnodes = [{{ name = \"a\", addr = \"10.0.0.5:1\" }}]"),
         ),
@@ -40,6 +36,20 @@ fn nothing_leaves_this_machine_unencrypted_unless_it_is_said_aloud() {
     parse(&listen(
         "peer = \"127.9.9.9:1\"\nadvertise = \"localhost:1\"\nhttp = \"[::1]:0\"",
     ));
+}
+
+#[test]
+fn http_stays_on_this_machine_whatever_else_is_plaintext() {
+    for http in ["[2001:db8::1]:2", "0.0.0.0:2", "cam.lan:2"] {
+        let text = LEAST.replace("[listen]", &format!("[listen]\nhttp = {http:?}"));
+        let ConfigError::Value { key, problem, .. } =
+            refused(&format!("{text}\n[tls]\nplaintext = true"))
+        else {
+            panic!("{http} is refused for what it is");
+        };
+        assert_eq!(key, "listen.http");
+        assert!(problem.to_string().contains("127.0.0.1:2"), "{problem}");
+    }
 }
 
 #[test]

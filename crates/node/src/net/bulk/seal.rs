@@ -154,18 +154,17 @@ fn sync_file(
     attributes: &Attributes,
     staged: Option<Arc<Staged>>,
 ) -> Sealing {
-    let opened;
-    let file = match &staged {
-        Some(staged) => &staged.file,
-        None => match SyncedFile::open(inbox, staging) {
-            Ok(file) => {
-                opened = file;
-                &opened
-            }
-            Err(fault) => return Sealing::Done(Err(fault)),
-        },
+    let named = match SyncedFile::open(inbox, staging) {
+        Ok(named) => named,
+        Err(fault) => return Sealing::Done(Err(fault)),
     };
-    if let Err(fault) = file.set_attributes(attributes) {
+    let file = staged.as_ref().map_or(&named, |staged| &staged.file);
+    // `saved` is what recovery finds under the name: if somebody removed or replaced that, the bytes
+    // behind the open handle must not be promised.
+    let checked = named
+        .must_be(file)
+        .and_then(|()| file.set_attributes(attributes));
+    if let Err(fault) = checked {
         return Sealing::Done(Err(fault));
     }
     match file.sync() {

@@ -106,6 +106,21 @@ impl SyncedFile {
         set.map_err(|error| self.fault("set the attributes of", &error))
     }
 
+    /// Checks that the two are one file. Blocks.
+    ///
+    /// # Errors
+    /// The fault to report; `Missing` when they are not.
+    pub(super) fn must_be(&self, other: &Self) -> Result<(), InflowFault> {
+        let identity = |of: &Self| {
+            let identity = of.file.identity();
+            identity.map_err(|error| of.fault("look at", &error))
+        };
+        match identity(self)? == identity(other)? {
+            true => Ok(()),
+            false => Err(InflowFault::Missing),
+        }
+    }
+
     /// Makes everything written durable. Blocks.
     ///
     /// # Errors

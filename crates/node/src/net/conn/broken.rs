@@ -96,7 +96,7 @@ pub(in crate::net) enum Broken {
     },
     /// The peer has seen a later life of ours.
     #[error(
-        "{node} has seen incarnation {seen} of this node, which is only in {ours}; hint: this data directory is an old copy, run `consign audit`"
+        "{node} has seen incarnation {seen} of this node, which is only in {ours}; hint: this data directory is an old copy, or another node has this name: make sure that only one node has it, then start the agent again"
     )]
     Outlived {
         /// The peer.

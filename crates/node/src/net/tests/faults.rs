@@ -1,20 +1,18 @@
 //! What dies, damages or lies while a large file is on its way.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use consign_core::consumer::{Event, InflowFault};
-use consign_core::disk::Attributes;
 use consign_core::producer::StreamFault;
 use consign_core::spec::Stamp;
 use consign_core::wire::Purpose;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::net::{NetEvent, SealOrder};
+use crate::net::NetEvent;
 
 use super::raw::{Raw, credit};
-use super::support::{MIB, Node, inflow, name, slot, stream, target};
+use super::support::{MIB, Node, inflow, key, name, slot, stream, target};
 
 const SIZE: u64 = 64 * MIB + 12_345;
 
@@ -173,18 +171,53 @@ async fn a_failed_sync_is_fatal_and_never_forgotten() {
         .await;
     // As on many kernels, the next sync of the file says that all is well.
     a.inbox.faults.sync_fails.store(false, Ordering::SeqCst);
-    let order = SealOrder {
-        slot: slot(),
-        staging: "staged".into(),
-        path: "x".into(),
-        attributes: Attributes::default(),
-    };
-    a.net.seal(order, Arc::clone(&a.inbox) as _);
-    let sealed = a.heard(|event| match event {
-        Event::Sealed { outcome, .. } => Some(outcome),
-        _ => None,
-    });
-    assert!(matches!(sealed.await, Err(InflowFault::Disk(_))));
+    assert!(matches!(a.seal().await, Err(InflowFault::Disk(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_not_sealed_once_its_name_is_gone_or_is_anothers() {
+    let cam = Node::start("cam").await;
+    let mut a = Node::start("a").await;
+    cam.spool(2 * MIB);
+    a.ready(inflow(1, 2 * MIB)).await;
+    cam.net
+        .stream(stream(1, 2 * MIB, target(&a.name, &a.addr, 1, 0)));
+    a.complete().await;
+    let staged = a.dir.path().join("inbox/.consign/staged");
+    let moved = staged.with_file_name("moved");
+    std::fs::rename(&staged, &moved).unwrap();
+    assert_eq!(
+        a.seal().await,
+        Err(InflowFault::Missing),
+        "nothing is there"
+    );
+    std::fs::copy(&moved, &staged).unwrap();
+    assert_eq!(
+        a.seal().await,
+        Err(InflowFault::Missing),
+        "another is there"
+    );
+    std::fs::rename(&moved, &staged).unwrap();
+    assert_eq!(a.seal().await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_let_go_of_is_opened_anew() {
+    let cam = Node::start("cam").await;
+    let mut a = Node::start("a").await;
+    let digest = cam.spool(2 * MIB);
+    a.ready(inflow(1, 2 * MIB)).await;
+    cam.net
+        .stream(stream(1, 2 * MIB, target(&a.name, &a.addr, 1, 0)));
+    assert_eq!(a.complete().await, digest);
+    // The order to open it comes before the task has seen that it is to end.
+    a.net.close_inflow(&slot());
+    assert_eq!(a.ready(inflow(2, 2 * MIB)).await, 0, "it is cut back");
+    assert_eq!(a.staged().len(), 0);
+    cam.net.stop_stream(key());
+    cam.net
+        .stream(stream(2, 2 * MIB, target(&a.name, &a.addr, 2, 0)));
+    assert_eq!(a.complete().await, digest);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

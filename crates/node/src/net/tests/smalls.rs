@@ -136,6 +136,33 @@ async fn a_broken_hop_is_reported_by_the_one_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_bytes_cannot_be_read_is_named_and_the_others_go() {
+    let mut cam = Node::start("cam").await;
+    let mut a = Node::start("a").await;
+    let all = payloads();
+    let some = move |at: Position| match at.offset {
+        1 => Err(std::io::Error::other("a payload's checksum is wrong")),
+        2 => Err(std::io::ErrorKind::NotFound.into()),
+        _ => all.read(at),
+    };
+    let route = vec![hop(&a.name, &a.addr)];
+    cam.net.send_smalls(route, files(4, 1), Arc::new(some));
+    let unread = |event| match event {
+        producer::Event::SmallUnread { key, to, why, .. } => Some((key.seq.0, to, why)),
+        producer::Event::SmallsNotSent { .. } => panic!("the others are not held up"),
+        _ => None,
+    };
+    let (first, to, why) = cam.produced(unread).await;
+    assert_eq!((first, to.as_str()), (1, "a"));
+    assert!(
+        matches!(&why, producer::Unread::Lost(why) if why.contains("checksum") && why.contains("hint:")),
+        "{why:?}"
+    );
+    assert_eq!(cam.produced(unread).await.2, producer::Unread::Moved);
+    arrived(&mut a, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_the_peer_did_not_confirm_are_reported_when_it_dies() {
     let mut cam = Node::start("cam").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -20,7 +20,7 @@ use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::net::{ForwardOrder, Identity, Net, NetConfig, NetEvent};
+use crate::net::{ForwardOrder, Identity, Net, NetConfig, NetEvent, SealOrder};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -146,6 +146,22 @@ impl Node {
     pub(super) async fn complete(&mut self) -> Digest {
         self.heard(|event| match event {
             consumer::Event::InflowComplete { digest, .. } => Some(digest),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Seals the staging file of the one transfer.
+    pub(super) async fn seal(&mut self) -> Result<bool, consumer::InflowFault> {
+        let order = SealOrder {
+            slot: slot(),
+            staging: "staged".into(),
+            path: "x".into(),
+            attributes: Attributes::default(),
+        };
+        self.net.seal(order, Arc::clone(&self.inbox) as _);
+        self.heard(|event| match event {
+            consumer::Event::Sealed { outcome, .. } => Some(outcome),
             _ => None,
         })
         .await
@@ -407,6 +423,11 @@ impl File for TestFile {
 
     fn len(&self) -> io::Result<u64> {
         self.file.metadata().map(|metadata| metadata.len())
+    }
+
+    fn identity(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        self.file.metadata().map(|metadata| metadata.ino())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

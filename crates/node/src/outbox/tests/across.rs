@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use consign_core::spec::{After, Stamp};
 
-use super::super::{OriginRemoval, Release, Released, Restored, owes_removal};
+use super::super::{OriginRemoval, OwedRemoval, Release, Released, Restored, owes_removal};
 use super::{LARGE, Place, names, stamp};
 
 #[test]
@@ -141,4 +141,30 @@ fn across_filesystems_kept_files_are_copied_once_and_stay() {
     let kept = place.outbox.kept();
     assert!(kept.contains_unchanged("f", "a", &stamp(&taken)).unwrap());
     assert!(path.exists() && place.spooled().is_empty());
+}
+
+#[test]
+fn an_origin_that_cannot_be_removed_is_remembered_and_named() {
+    let place = Place::new();
+    let path = place.file("d/a", 5);
+    let mut source = place.take(&path, After::Delete).unwrap().source;
+    source.spool = "s.1.copy".to_owned();
+    // Somebody has put a link into its place meanwhile, which leads elsewhere.
+    let link = place.watch.path().join("link");
+    std::os::unix::fs::symlink(place.watch.path().join("d"), &link).unwrap();
+    source.origin = link.join("a").to_string_lossy().into_owned();
+    let owed = OwedRemoval {
+        feed: "f".to_owned(),
+        name: "link/a".to_owned(),
+        source: source.clone(),
+        beneath: Some(place.watch.path().to_owned()),
+    };
+    let stay = place.outbox.remove_or_remember(&[owed]).unwrap();
+    assert!(
+        stay[0].contains("link/a") && stay[0].contains("hint: "),
+        "{stay:?}"
+    );
+    let kept = place.outbox.kept();
+    let stamp = source.stamp.unwrap();
+    assert!(kept.contains_unchanged("f", "link/a", &stamp).unwrap());
 }

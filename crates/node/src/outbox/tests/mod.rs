@@ -137,6 +137,19 @@ fn small_files_come_whole_with_their_digest_and_large_ones_are_spooled() {
 }
 
 #[test]
+fn every_file_that_enters_the_spool_is_synced_however_small() {
+    for len in [0, 10, LARGE] {
+        let place = Place::new();
+        let path = place.file("a", len);
+        let dir = place.request(&path, After::Archive).origin.dir().unwrap();
+        let (file, stat) = super::origin::open_regular(&dir.fd, &dir.name, &path).unwrap();
+        let mut syncs = super::syncs::Syncs::default();
+        super::content::content_of(file, &stat, &path, &mut syncs).unwrap();
+        assert!(syncs.owes_file(&path), "{len} bytes");
+    }
+}
+
+#[test]
 fn empty_files_and_longest_names_are_taken() {
     let place = Place::new();
     for name in ["e".to_owned(), "ä".repeat(127) + "x"] {

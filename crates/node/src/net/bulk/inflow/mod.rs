@@ -13,7 +13,7 @@ mod upstream;
 mod watermark;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use consign_core::consumer::{Event, InflowFault, InflowOrder};
 use consign_core::disk::Disk;
@@ -66,7 +66,8 @@ pub(super) struct Inflow {
     gate: Mutex<Gate>,
     /// Not bounded itself: chunks in it are bounded by credit, orders by the state machine.
     commands: mpsc::UnboundedSender<Command>,
-    staged: OnceLock<Arc<Staged>>,
+    /// Its staging file while that is open.
+    staged: Mutex<Option<Arc<Staged>>>,
 }
 
 /// What one transfer's task is to do.
@@ -80,7 +81,7 @@ enum Command {
     Store(Arrived),
     /// Forward what is there and what comes.
     Forward(ForwardOrder),
-    /// Let go of it.
+    /// Let go of it and of its file; a later order to open it opens that anew.
     Close,
 }
 
@@ -141,7 +142,7 @@ impl Inflows {
             slot: order.slot.clone(),
             gate: Mutex::new(Gate::Shut),
             commands,
-            staged: OnceLock::new(),
+            staged: Mutex::new(None),
         });
         open.insert(order.slot.clone(), Arc::clone(&inflow));
         let inflows = Arc::clone(self);
@@ -188,7 +189,7 @@ impl Inflows {
     pub(super) fn staged(&self, slot: &SlotId) -> Option<Arc<Staged>> {
         let open = lock(&self.open);
         open.get(slot)
-            .and_then(|inflow| inflow.staged.get().cloned())
+            .and_then(|inflow| lock(&inflow.staged).clone())
     }
 
     /// A sender wants to begin.

@@ -49,8 +49,8 @@ async fn open_staged(
     opened.map(Arc::new)
 }
 
-/// After a failed opening: the next order to open, or `None` when there is nothing more to do.
-async fn next_reopening(
+/// The next order to open a file that is not open, or `None` when there is nothing more to do.
+pub(super) async fn next_reopening(
     inflows: &Inflows,
     inflow: &Arc<Inflow>,
     orders: &mut Orders,

@@ -26,7 +26,8 @@ use super::{Arrived, Command, ForwardOrder, Inflow, Inflows, lock};
 
 pub(super) type Orders = mpsc::UnboundedReceiver<Command>;
 
-/// Runs until the transfer is closed. `attempt` tells who cleans up after a panic what to report.
+/// Runs until the transfer is closed, and again when it is opened again before this has ended.
+/// `attempt` tells who cleans up after a panic what to report.
 pub(super) async fn run(
     inflows: &Inflows,
     inflow: &Arc<Inflow>,
@@ -36,25 +37,31 @@ pub(super) async fn run(
     attempt: &Mutex<Attempt>,
 ) {
     let engine = &inflows.engine;
-    let opened = opening::open(inflows, inflow, order, &inbox, &mut orders, attempt).await;
-    let Some((staged, order)) = opened else {
-        return;
-    };
-    let _ = inflow.staged.set(Arc::clone(&staged));
-    let task = Task {
-        inflows,
-        inflow,
-        watermark: Watermark::new(engine, &staged, &inbox),
-        credit: Credit::new(&engine.receive, staged.shape()),
-        staged,
-        fence: Fence::default(),
-        attempt,
-        digest: None,
-        forwards: JoinSet::new(),
-        reported: 0,
-        report_at: Instant::now(),
-    };
-    task.live(order, orders).await;
+    let mut next = Some(order);
+    while let Some(order) = next {
+        let opened = opening::open(inflows, inflow, order, &inbox, &mut orders, attempt).await;
+        let Some((staged, order)) = opened else {
+            return;
+        };
+        *lock(&inflow.staged) = Some(Arc::clone(&staged));
+        let task = Task {
+            inflows,
+            inflow,
+            watermark: Watermark::new(engine, &staged, &inbox),
+            credit: Credit::new(&engine.receive, staged.shape()),
+            staged,
+            fence: Fence::default(),
+            attempt,
+            digest: None,
+            forwards: JoinSet::new(),
+            reported: 0,
+            report_at: Instant::now(),
+        };
+        task.live(order, &mut orders).await;
+        // What was ordered behind the closing was for the file as it was, but for an opening.
+        *lock(&inflow.staged) = None;
+        next = opening::next_reopening(inflows, inflow, &mut orders).await;
+    }
 }
 
 struct Task<'a> {
@@ -74,7 +81,8 @@ struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    async fn live(mut self, order: InflowOrder, mut orders: Orders) {
+    /// Until it is closed.
+    async fn live(mut self, order: InflowOrder, orders: &mut Orders) {
         self.reopen(order).await;
         loop {
             let unused = self.flow().is_some_and(|flow| flow.through > flow.verified);
@@ -88,14 +96,8 @@ impl<'a> Task<'a> {
                 () = sleep_until(report_at), if unreported => self.report().await,
                 () = sleep_until(lent_at), if unused => self.lend(),
                 command = orders.recv() => match command {
-                    Some(Command::Close) => {
-                        self.forwards.shutdown().await;
-                        if self.inflows.retire(self.inflow, &orders) {
-                            return;
-                        }
-                    }
+                    Some(Command::Close) | None => return self.forwards.shutdown().await,
                     Some(command) => self.obey(command).await,
-                    None => return,
                 },
             }
         }

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use consign_core::log::Position;
-use consign_core::producer::SmallSend;
+use consign_core::producer::{SmallSend, Unread};
 
 use super::super::buffers::Buffer;
 
@@ -14,7 +14,7 @@ pub(crate) trait Payloads: Send + Sync {
     /// The bytes that lie at a place.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read; `NotFound` when they lie elsewhere by now.
     fn read(&self, at: Position) -> io::Result<Bytes>;
 }
 
@@ -28,7 +28,7 @@ impl<F: Fn(Position) -> io::Result<Bytes> + Send + Sync> Payloads for F {
 pub(super) struct ReadFiles {
     pub(super) files: Vec<SmallSend>,
     pub(super) payload: Bytes,
-    pub(super) unreadable: Vec<(SmallSend, String)>,
+    pub(super) unread: Vec<(SmallSend, Unread)>,
 }
 
 /// Reads files' bytes; those that cannot be read, or are not as long as they should be, are left
@@ -39,32 +39,42 @@ pub(super) fn read_all(
     mut buffer: Buffer,
 ) -> ReadFiles {
     let mut len = 0;
-    let mut unreadable = Vec::new();
+    let mut unread = Vec::new();
     let mut readable = Vec::with_capacity(files.len());
     for file in files {
-        let bytes = payloads
-            .read(file.submitted)
-            .map_err(|error| error.to_string());
-        match bytes {
+        match payloads.read(file.submitted) {
             Ok(bytes) if bytes.len() as u64 == file.spec.size => {
                 buffer[len..len + bytes.len()].copy_from_slice(&bytes);
                 len += bytes.len();
                 readable.push(file);
             }
-            Ok(bytes) => unreadable.push((file, format!("{} bytes are there", bytes.len()))),
-            Err(error) => unreadable.push((file, error)),
+            Ok(bytes) => {
+                let why = lost(&file, &format!("{} bytes are there", bytes.len()));
+                unread.push((file, why));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                unread.push((file, Unread::Moved));
+            }
+            Err(error) => {
+                let why = lost(&file, &error.to_string());
+                unread.push((file, why));
+            }
         }
     }
-    let name = |(file, reason): (SmallSend, String)| {
-        let reason = format!(
-            "cannot read {} from the log: {reason}; hint: run `consign doctor`",
-            file.spec.name
-        );
-        (file, reason)
-    };
     ReadFiles {
         files: readable,
         payload: Bytes::from_owner(buffer).slice(..len),
-        unreadable: unreadable.into_iter().map(name).collect(),
+        unread,
     }
+}
+
+fn lost(file: &SmallSend, why: &str) -> Unread {
+    // What the log says may end in a hint of its own; here there is something better to do.
+    let (what, _) = why.split_once("; hint: ").unwrap_or((why, ""));
+    Unread::Lost(format!(
+        "the bytes of {} cannot be read back from the intent log: {what}; hint: check the disk \
+         under data_dir, then `consign retry`; if they are lost, `consign cancel` gives the source \
+         back, to be sent again",
+        file.spec.name
+    ))
 }

@@ -236,8 +236,17 @@ impl Task<'_> {
             Ok(read) => read,
             Err(panicked) => return self.tell_lost(slots, &panicked.to_string()).await,
         };
-        for (file, reason) in read.unreadable {
-            self.tell_lost(self.slots_of(&[file]), &reason).await;
+        for (file, why) in read.unread {
+            let unread = Event::SmallUnread {
+                key: file.key,
+                attempt: file.attempt,
+                to: self.destination.0.clone(),
+                why,
+            };
+            self.engine.shared.tell(NetEvent::Producer(unread)).await;
+        }
+        if read.files.is_empty() {
+            return;
         }
         let stake = self.slots_of(&read.files);
         let me = &self.engine.shared.me;

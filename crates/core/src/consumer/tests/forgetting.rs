@@ -1,0 +1,67 @@
+//! A producer that a person declared gone, and that is not.
+
+use super::*;
+
+fn published(node: &mut Node, at: u64) {
+    node.small(at);
+    node.commit_small(at);
+    node.apply(Event::Staged {
+        files: vec![(slot(at), true)],
+        failed: Vec::new(),
+    });
+    node.apply(Event::Published {
+        done: vec![slot(at)],
+        conflicts: Vec::new(),
+        failed: Vec::new(),
+    });
+}
+
+fn come_back(node: &mut Node) {
+    node.apply(Event::PeerUp {
+        node: cam(),
+        session: Session(1),
+        incarnation: Incarnation(1),
+    });
+}
+
+#[test]
+fn what_a_forgotten_producer_offers_again_is_not_published_twice() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    node.small(2);
+    node.apply(Event::Forget(cam()));
+    assert_eq!(node.consumer.entries().count(), 0, "nothing is held for it");
+    for restarted in [false, true] {
+        if restarted {
+            node.restart(&[]);
+        }
+        come_back(&mut node);
+        let mut said = node.small(1);
+        said.extend(node.small(2));
+        said.extend(node.commit_small(1));
+        let stages = |effect: &Effect| matches!(effect, Effect::Stage(_));
+        assert!(!said.iter().any(stages), "{said:?}");
+        assert_eq!(node.consumer.entries().count(), 0);
+    }
+    // What it has not offered before is new.
+    node.small(3);
+    let saved = node.commit_small(3);
+    assert!(
+        saved
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stage(_)))
+    );
+}
+
+#[test]
+fn a_forgotten_producers_slots_are_forgotten_when_it_says_that_they_are_over() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    node.apply(Event::Forget(cam()));
+    come_back(&mut node);
+    node.hear(Message::OpenStarts(crate::wire::OpenStarts {
+        starts: Vec::new(),
+    }));
+    node.small(1);
+    assert_eq!(node.consumer.entries().count(), 1);
+}
