@@ -58,7 +58,7 @@ fn a_payload_that_rotted_is_carried_as_lost_and_stops_nobody() {
     rot(dir.path());
     let (done, mut ears) = mpsc::unbounded_channel();
     let (catalogue, _filled) = mpsc::channel(16);
-    let writer = LogWriter::start(log, done, catalogue).unwrap();
+    let mut writer = LogWriter::start(log, done, catalogue).unwrap();
     assert_eq!(writer.payloads.record(old).unwrap(), submitted(1));
     assert!(matches!(
         writer.payloads.get(old),
@@ -70,7 +70,7 @@ fn a_payload_that_rotted_is_carried_as_lost_and_stops_nobody() {
     let mut positions = Vec::new();
     while positions.len() < 2 {
         match ears.blocking_recv().unwrap() {
-            Done::Synced(records, _) => positions.extend(records.into_iter().map(|(_, at)| at)),
+            Done::Synced { records, .. } => positions.extend(records.into_iter().map(|(_, at)| at)),
             Done::Failed(error) => panic!("{error}"),
         }
     }
