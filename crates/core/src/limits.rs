@@ -109,7 +109,7 @@ pub const REPLICAS_MAX: usize = 1024;
 pub const FRAME_HEADER_BYTES_MAX: usize = 4 << 20;
 /// Largest payload of one frame, in bytes: a chunk, or a frame of small files.
 pub const FRAME_PAYLOAD_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize;
-/// Ranges of slots in one message; more are sent in further messages.
+/// Ranges of slots in one message or record; more go into further ones.
 pub const RANGES_PER_MESSAGE_MAX: usize = 4096;
 
 /// How long an `Open` may stay unanswered before the consumer is left out of the chain, in ms.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::RANGES_PER_MESSAGE_MAX;
+
 /// A half-open range of slots on the wire and in the log.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct SlotRange {
@@ -93,6 +95,15 @@ impl RangeSet {
             .map(|(&from, &to)| SlotRange { from, to })
     }
 
+    /// The maximal ranges, in parts that fit in a message or a record.
+    pub fn parts(&self) -> impl Iterator<Item = Vec<SlotRange>> {
+        let mut ranges = self.ranges();
+        std::iter::from_fn(move || {
+            let part: Vec<SlotRange> = ranges.by_ref().take(RANGES_PER_MESSAGE_MAX).collect();
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
     /// Every value, in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.ranges.iter().flat_map(|(&from, &to)| from..to)
@@ -136,6 +147,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_set_of_many_ranges_comes_in_parts_that_are_all_of_it() {
+        let set: RangeSet = (0..RANGES_PER_MESSAGE_MAX as u64 + 1)
+            .map(|number| number * 2)
+            .collect();
+        let parts: Vec<Vec<SlotRange>> = set.parts().collect();
+        assert_eq!(parts.len(), 2);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.len() <= RANGES_PER_MESSAGE_MAX)
+        );
+        assert_eq!(RangeSet::from_ranges(&parts.concat()), set);
+    }
 
     proptest! {
         #[test]

@@ -146,7 +146,7 @@ impl Producer {
             self.out.push(Effect::SendSmalls { route, files });
         }
         for ((node, start), slots) in std::mem::take(&mut self.queries) {
-            for slots in messages_of(&slots) {
+            for slots in slots.parts() {
                 self.send(
                     &node,
                     Message::SmallQuery(SmallQuery {
@@ -157,7 +157,7 @@ impl Producer {
             }
         }
         for ((node, start), slots) in std::mem::take(&mut self.commits) {
-            for slots in messages_of(&slots) {
+            for slots in slots.parts() {
                 self.send(
                     &node,
                     Message::SmallCommit(SmallCommit {
@@ -196,22 +196,13 @@ impl Producer {
     }
 }
 
-/// The ranges of a set, in parts that fit in a message.
-fn messages_of(slots: &RangeSet) -> Vec<Vec<SlotRange>> {
-    let ranges: Vec<_> = slots.ranges().collect();
-    ranges
-        .chunks(limits::RANGES_PER_MESSAGE_MAX)
-        .map(<[_]>::to_vec)
-        .collect()
-}
-
-/// Transfers by their start, as ranges of sequences.
+/// Transfers by their start, as ranges of sequences, in parts that fit in a record.
 pub(super) fn by_start(keys: &[TransferKey]) -> Vec<(crate::ids::Start, Vec<SlotRange>)> {
     let mut sets: std::collections::BTreeMap<_, RangeSet> = std::collections::BTreeMap::new();
     for key in keys {
         sets.entry(key.start).or_default().insert(key.seq.0);
     }
-    sets.into_iter()
-        .map(|(start, set)| (start, set.ranges().collect()))
-        .collect()
+    let parts =
+        |(start, set): (_, RangeSet)| -> Vec<_> { set.parts().map(|part| (start, part)).collect() };
+    sets.into_iter().flat_map(parts).collect()
 }

@@ -29,7 +29,7 @@ pub(super) struct Replayed {
     short: bool,
     attempt: Attempt,
     digest: Option<Digest>,
-    hashes: Vec<u8>,
+    pub(super) hashes: Vec<u8>,
     /// Whether something happened since its placement was last written whole.
     dirty: bool,
     fate: Fate,
@@ -367,11 +367,37 @@ impl Producer {
             }
             // Whatever its consumers have to be asked for, the queue brings it back.
             Fate::Live => {
+                let owners = self.owners_of(&entry);
                 if entry.dirty || !entry.hashes.is_empty() {
                     self.replayed.insert(key, entry);
                 }
-                self.queue.make_fresh(key);
+                match owners {
+                    Some(owners) => self.await_owners(key, &dormant, &owners),
+                    None => self.queue.make_fresh(key),
+                }
             }
+        }
+    }
+
+    /// The consumers that a placed transfer waits for; `None` when it has to be placed first, for
+    /// the first time or anew.
+    fn owners_of(&self, entry: &Replayed) -> Option<Vec<NodeName>> {
+        let owed = entry.legs.iter().filter(|leg| leg.state == LegState::Owed);
+        let owners: Vec<NodeName> = owed.map(|leg| leg.node.clone()).collect();
+        let stays = |node| !self.is_gone_for_good(node);
+        let settled = entry.placed.is_some() && !entry.short && owners.iter().all(stays);
+        settled.then_some(owners)
+    }
+
+    /// A placed transfer goes on with its own consumers, whoever else accepts its feed by now.
+    fn await_owners(&mut self, key: TransferKey, dormant: &Dormant, owners: &[NodeName]) {
+        let turn = self.queue.turn(key, dormant);
+        for node in owners {
+            self.destinations.at(node, self.now).parked.insert(turn);
+        }
+        // Everybody has answered already: only its end was not written any more.
+        if owners.is_empty() {
+            self.fetch(key);
         }
     }
 
@@ -424,9 +450,10 @@ impl Producer {
         }
         // It was read from the log, and so it is synced.
         transfer.digest_synced = transfer.digest.is_some();
-        // A person retried it.
+        // A person retried it, unless it is only looked at in order to be cancelled.
+        let retried = !self.failures.contains_key(&key);
         for leg in &mut transfer.legs {
-            if matches!(leg.state, LegState::Refused { .. }) {
+            if retried && matches!(leg.state, LegState::Refused { .. }) {
                 leg.become_(LegState::Owed);
                 transfer.dirty = true;
             }
@@ -450,6 +477,11 @@ impl Producer {
             if self.stage_of(key) == Some(&Stage::Cancelled) {
                 return;
             }
+        }
+        if let Some(reason) = self.failures.get(&key).cloned() {
+            let transfer = self.active.get_mut(&key).expect("it was just read");
+            transfer.become_(Stage::Failed { reason });
+            return self.rest_failed(key);
         }
         self.consider(key);
     }

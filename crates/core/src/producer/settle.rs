@@ -147,7 +147,7 @@ impl Producer {
         goes_on.then_some(key)
     }
 
-    fn write_settled(
+    pub(super) fn write_settled(
         &mut self,
         node: &NodeName,
         start: Start,
@@ -156,15 +156,17 @@ impl Producer {
         receipt: Option<Receipt>,
         refusal: &str,
     ) {
-        self.append(Record::LegsSettled(LegsSettled {
-            node: node.as_str().to_owned(),
-            start: start.0,
-            slots: slots.ranges().collect(),
-            rung: rung.into(),
-            receipt,
-            refusal: refusal.to_owned(),
-            at: self.now.0,
-        }));
+        for slots in slots.parts() {
+            self.append(Record::LegsSettled(LegsSettled {
+                node: node.as_str().to_owned(),
+                start: start.0,
+                slots,
+                rung: rung.into(),
+                receipt: receipt.clone(),
+                refusal: refusal.to_owned(),
+                at: self.now.0,
+            }));
+        }
         if rung != LegRung::Refused {
             self.journal
                 .when_synced(Then::Close(node.clone(), start, slots));

@@ -263,6 +263,7 @@ impl Desk {
             record.name(),
             record.encoded_len()
         );
+        assert!(ranges_in(&record) <= limits::RANGES_PER_MESSAGE_MAX);
         if let Payload::CopyOf(position) = payload {
             self.read(*position);
         }
@@ -451,6 +452,14 @@ fn key_of(start: u64, seq: u64) -> TransferKey {
     TransferKey {
         start: Start(start),
         seq: Sequence(seq),
+    }
+}
+
+fn ranges_in(record: &Record) -> usize {
+    match record {
+        Record::Done(list) | Record::Released(list) | Record::Retried(list) => list.seqs.len(),
+        Record::LegsSettled(settled) => settled.slots.len(),
+        _ => 0,
     }
 }
 

@@ -2,5 +2,6 @@
 
 mod carrying;
 mod desk;
+mod orders;
 mod placing;
 mod windows;
