@@ -148,6 +148,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_set_of_many_ranges_comes_in_parts_that_are_all_of_it() {
+        let set: RangeSet = (0..RANGES_PER_MESSAGE_MAX as u64 + 1)
+            .map(|number| number * 2)
+            .collect();
+        let parts: Vec<Vec<SlotRange>> = set.parts().collect();
+        assert_eq!(parts.len(), 2);
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.len() <= RANGES_PER_MESSAGE_MAX)
+        );
+        assert_eq!(RangeSet::from_ranges(&parts.concat()), set);
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_set(ops in prop::collection::vec((0u64..60, 0u64..8, any::<bool>()), 0..60)) {

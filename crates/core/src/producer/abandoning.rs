@@ -6,6 +6,8 @@ use crate::log::Position;
 use crate::producer::Producer;
 use crate::producer::destination::Abandonment;
 use crate::producer::state::TransferLeg;
+use crate::ranges::RangeSet;
+use crate::record::LegRung;
 use crate::wire::{Abandon, Leg, Message};
 
 /// Where a transfer has an abandonment.
@@ -28,6 +30,14 @@ impl Producer {
         match destination.abandons.insert(slot, abandonment) {
             Some(old) => self.forget_decision(&old),
             None => at.push((node.clone(), slot)),
+        }
+    }
+
+    /// Slots whose consumers never heard of them, or never will again, close without their word.
+    pub(super) fn close_untold(&mut self, slots: Vec<AbandonedAt>) {
+        for (node, (start, slot)) in slots {
+            let slots = RangeSet::from_iter([slot.0]);
+            self.write_settled(&node, start, slots, LegRung::Abandoned, None, "");
         }
     }
 

@@ -113,6 +113,11 @@ impl Producer {
         let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
         let (stage, hashes) = (transfer.stage.clone(), transfer.hashes.clone());
         self.carry_records(key, submitted, placed, position);
+        self.carry_hashes(key, &hashes);
+        self.carry_fate(key, &stage);
+    }
+
+    fn carry_hashes(&mut self, key: TransferKey, hashes: &[u8]) {
         for (at, hashes) in hashes
             .chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES)
             .enumerate()
@@ -124,7 +129,6 @@ impl Producer {
                 hashes: hashes.to_vec(),
             }));
         }
-        self.carry_fate(key, &stage);
     }
 
     /// One that is not in memory has been read. Whether that was all it was read for.
@@ -155,6 +159,8 @@ impl Producer {
             },
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
+        let hashes = self.replayed.get(&key).map(|entry| entry.hashes.clone());
+        self.carry_hashes(key, &hashes.unwrap_or_default());
         if let Some(finished) = self.finished.get(&key) {
             self.carry_fate(key, &finished.stage());
         }

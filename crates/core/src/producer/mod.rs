@@ -329,6 +329,11 @@ impl Producer {
 
     fn append_with(&mut self, record: Record, payload: Payload, wanted: Wanted) {
         let ticket = self.journal.ticket();
+        if let Wanted::Placed(key) = wanted
+            && let Some(transfer) = self.active.get_mut(&key)
+        {
+            transfer.placings += 1;
+        }
         self.wanted.push_back(wanted);
         self.out.push(Effect::Append(ticket, record, payload));
     }

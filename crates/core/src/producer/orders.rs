@@ -63,11 +63,6 @@ impl Producer {
                 self.queue.feeds[usize::from(dormant.feed)]
                     .fresh
                     .remove(&turn);
-                self.failures.remove(&key);
-                if dormant.rest == Rest::Failed {
-                    let feed = &mut self.queue.feeds[usize::from(dormant.feed)];
-                    feed.failed = feed.failed.saturating_sub(1);
-                }
                 self.fetch(key);
             }
             return;
@@ -120,7 +115,7 @@ impl Producer {
                 leg.become_(LegState::Owed);
             }
             leg.become_(LegState::Dropped);
-            told.push((leg.node.clone(), leg.start, leg.slot));
+            told.push((leg.node.clone(), (leg.start, leg.slot), leg.tried));
         }
         let stream = std::mem::take(&mut transfer.streaming);
         let was_placed = !transfer.legs.is_empty();
@@ -128,25 +123,33 @@ impl Producer {
         if stream {
             self.out.push(Effect::StopStream { key });
         }
-        for (node, start, slot) in told {
+        let mut close_at_once = Vec::new();
+        for (node, slot, tried) in told {
             let destination = self.destinations.at(&node, now);
             destination.land(key, small, bytes);
+            if !tried || self.forgotten.contains(&node) {
+                close_at_once.push((node, slot));
+                continue;
+            }
             let abandonment = Abandonment {
                 key,
                 attempt,
                 decided: None,
             };
-            self.abandon(&node, (start, slot), abandonment);
+            self.abandon(&node, slot, abandonment);
         }
+        let had_failed = self.failures.remove(&key).is_some();
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes = feed.queued_bytes.saturating_sub(bytes);
             feed.queued_files = feed.queued_files.saturating_sub(1);
+            feed.failed -= u64::from(had_failed);
         }
         self.short.remove(&key);
         if was_placed {
             let placed = self.placed_record(key, "cancelled", false);
             self.append_with(Record::Placed(placed), Payload::None, Wanted::Placed(key));
         }
+        self.close_untold(close_at_once);
         self.append(Record::Cancelled(Transfers {
             start: key.start.0,
             seqs: RangeSet::from_iter([key.seq.0]).ranges().collect(),

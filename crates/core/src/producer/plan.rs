@@ -10,8 +10,7 @@ use crate::producer::destination::Abandonment;
 use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::{Producer, Then, Wanted};
-use crate::ranges::RangeSet;
-use crate::record::{LegRecord, LegRung, Placed, Record};
+use crate::record::{LegRecord, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
 
@@ -224,10 +223,7 @@ impl Producer {
         self.active.insert(key, transfer);
         let record = self.placed_record(key, &plan.reason, false);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
-        for (node, (start, slot)) in close_at_once {
-            let slots = RangeSet::from_iter([slot.0]);
-            self.write_settled(&node, start, slots, LegRung::Abandoned, None, "");
-        }
+        self.close_untold(close_at_once);
         if !plan.drop.is_empty() {
             self.journal.when_synced(Then::Abandon(key));
         }
@@ -274,6 +270,11 @@ impl Producer {
             self.live.remove(old, 0);
         }
         self.live.add(position, 0);
+        transfer.placings = transfer.placings.saturating_sub(1);
+        // A newer one is on its way, and only that one says how it stands.
+        if transfer.placings > 0 {
+            return;
+        }
         match transfer.stage {
             Stage::Parking if transfer.submitted.is_some() => self.put_to_rest(key, Rest::Parked),
             Stage::Failed { .. } => self.rest_failed(key),

@@ -19,17 +19,18 @@ use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
 /// What the records said of a transfer so far.
 #[derive(Debug)]
 pub(super) struct Replayed {
-    claim: Option<(Claiming, Position)>,
+    /// Boxed: it is large, and nearly every transfer has left it behind.
+    claim: Option<Box<(Claiming, Position)>>,
     submitted: Option<Position>,
     placed: Option<Position>,
-    feed: FeedName,
+    feed: u16,
     rank: i32,
     bytes: u64,
     legs: Vec<TransferLeg>,
     short: bool,
     attempt: Attempt,
     digest: Option<Digest>,
-    hashes: Vec<u8>,
+    pub(super) hashes: Vec<u8>,
     /// Whether something happened since its placement was last written whole.
     dirty: bool,
     fate: Fate,
@@ -118,7 +119,7 @@ impl Producer {
         key: TransferKey,
         spec: &crate::spec::FileSpec,
     ) -> Option<&mut Replayed> {
-        let feed = FeedName::new(&spec.feed).ok()?;
+        let feed = self.queue.feed_index(&FeedName::new(&spec.feed).ok()?);
         self.queue.note_start(key.start);
         Some(self.replayed.entry(key).or_insert_with(|| Replayed {
             claim: None,
@@ -142,7 +143,7 @@ impl Producer {
         if let Some(entry) = self.replay_entry(key, &claim.spec)
             && entry.submitted.is_none()
         {
-            entry.claim = Some((claim.clone(), position));
+            entry.claim = Some(Box::new((claim.clone(), position)));
         }
     }
 
@@ -167,12 +168,13 @@ impl Producer {
 
     fn replay_placed(&mut self, position: Position, placed: &Placed) {
         let key = key_of(placed.start, placed.seq);
-        let legs: Vec<TransferLeg> = placed
+        let mut legs: Vec<TransferLeg> = placed
             .legs
             .iter()
             .filter_map(TransferLeg::from_record)
             .map(|leg| TransferLeg { tried: true, ..leg })
             .collect();
+        legs.shrink_to_fit();
         for leg in &legs {
             self.queue.note_start(leg.start);
         }
@@ -195,7 +197,7 @@ impl Producer {
         let Some(entry) = self.replayed.get_mut(&key) else {
             return;
         };
-        let before = std::mem::replace(&mut entry.legs, legs.clone());
+        let before = std::mem::take(&mut entry.legs);
         let old = entry.placed.replace(position);
         entry.short = placed.short;
         entry.attempt = entry.attempt.max(Attempt(placed.attempt));
@@ -213,7 +215,7 @@ impl Producer {
                 .duties
                 .remove(&(leg.start, leg.slot));
         }
-        for leg in legs {
+        for leg in &legs {
             if matches!(leg.state, LegState::Owed | LegState::Refused { .. }) {
                 self.destinations
                     .at(&leg.node, Millis(0))
@@ -221,6 +223,7 @@ impl Producer {
                     .insert((leg.start, leg.slot), key);
             }
         }
+        entry.legs = legs;
     }
 
     fn replay_settled(&mut self, settled: &LegsSettled) {
@@ -311,8 +314,8 @@ impl Producer {
             self.destinations.at(&node, now);
         }
         for (key, mut entry) in std::mem::take(&mut self.replayed) {
-            if let Some((claim, position)) = entry.claim.take() {
-                self.begin_claim(key, entry.feed, claim, position);
+            if let Some(claim) = entry.claim.take() {
+                self.begin_claim(key, *claim);
             } else if entry.submitted.is_some() {
                 self.begin_transfer(key, entry);
             }
@@ -322,13 +325,10 @@ impl Producer {
         std::mem::take(&mut self.out)
     }
 
-    fn begin_claim(
-        &mut self,
-        key: TransferKey,
-        feed: FeedName,
-        claim: Claiming,
-        position: Position,
-    ) {
+    fn begin_claim(&mut self, key: TransferKey, (claim, position): (Claiming, Position)) {
+        let Ok(feed) = FeedName::new(&claim.spec.feed) else {
+            return;
+        };
         self.queue.feed_index(&feed);
         let mut transfer = Transfer::new(key, feed, claim.spec, claim.source);
         transfer.stage = Stage::Claiming;
@@ -339,7 +339,7 @@ impl Producer {
     }
 
     fn begin_transfer(&mut self, key: TransferKey, entry: Replayed) {
-        let feed = self.queue.feed_index(&entry.feed);
+        let feed = entry.feed;
         let large = entry.bytes > limits::SMALL_FILE_BYTES_MAX;
         let dormant = Dormant {
             submitted: entry.submitted.expect("its caller looked"),
@@ -367,11 +367,37 @@ impl Producer {
             }
             // Whatever its consumers have to be asked for, the queue brings it back.
             Fate::Live => {
+                let owners = self.owners_of(&entry);
                 if entry.dirty || !entry.hashes.is_empty() {
                     self.replayed.insert(key, entry);
                 }
-                self.queue.make_fresh(key);
+                match owners {
+                    Some(owners) => self.await_owners(key, &dormant, &owners),
+                    None => self.queue.make_fresh(key),
+                }
             }
+        }
+    }
+
+    /// The consumers that a placed transfer waits for; `None` when it has to be placed first, for
+    /// the first time or anew.
+    fn owners_of(&self, entry: &Replayed) -> Option<Vec<NodeName>> {
+        let owed = entry.legs.iter().filter(|leg| leg.state == LegState::Owed);
+        let owners: Vec<NodeName> = owed.map(|leg| leg.node.clone()).collect();
+        let stays = |node| !self.is_gone_for_good(node);
+        let settled = entry.placed.is_some() && !entry.short && owners.iter().all(stays);
+        settled.then_some(owners)
+    }
+
+    /// A placed transfer goes on with its own consumers, whoever else accepts its feed by now.
+    fn await_owners(&mut self, key: TransferKey, dormant: &Dormant, owners: &[NodeName]) {
+        let turn = self.queue.turn(key, dormant);
+        for node in owners {
+            self.destinations.at(node, self.now).parked.insert(turn);
+        }
+        // Everybody has answered already: only its end was not written any more.
+        if owners.is_empty() {
+            self.fetch(key);
         }
     }
 
@@ -424,9 +450,10 @@ impl Producer {
         }
         // It was read from the log, and so it is synced.
         transfer.digest_synced = transfer.digest.is_some();
-        // A person retried it.
+        // A person retried it, unless it is only looked at in order to be cancelled.
+        let retried = !self.failures.contains_key(&key);
         for leg in &mut transfer.legs {
-            if matches!(leg.state, LegState::Refused { .. }) {
+            if retried && matches!(leg.state, LegState::Refused { .. }) {
                 leg.become_(LegState::Owed);
                 transfer.dirty = true;
             }
@@ -450,6 +477,11 @@ impl Producer {
             if self.stage_of(key) == Some(&Stage::Cancelled) {
                 return;
             }
+        }
+        if let Some(reason) = self.failures.get(&key).cloned() {
+            let transfer = self.active.get_mut(&key).expect("it was just read");
+            transfer.become_(Stage::Failed { reason });
+            return self.rest_failed(key);
         }
         self.consider(key);
     }
@@ -546,3 +578,16 @@ fn seqs_of(ranges: &[SlotRange]) -> impl Iterator<Item = u64> + '_ {
 
 /// What replaying has gathered, until [`Producer::begin`].
 pub(super) type ReplayedTransfers = BTreeMap<TransferKey, Replayed>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue of a million files is held like this while the log is replayed, and as `Dormant`
+    /// from then on.
+    #[test]
+    fn a_waiting_file_takes_little_memory() {
+        assert!(size_of::<Replayed>() + size_of::<TransferLeg>() <= 224);
+        assert!(size_of::<Dormant>() <= 40);
+    }
+}

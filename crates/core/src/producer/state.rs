@@ -318,6 +318,8 @@ pub struct Transfer {
     pub(crate) submitted: Option<Position>,
     /// Where its newest placement lies; known once it is synced.
     pub(crate) placed: Option<Position>,
+    /// Placements that are written and not synced.
+    pub(crate) placings: usize,
     /// Whether anything changed since that placement was written.
     pub(crate) dirty: bool,
     /// Chunk hashes known from before a restart, 32 bytes each.
@@ -348,6 +350,7 @@ impl Transfer {
             claimed: None,
             submitted: None,
             placed: None,
+            placings: 0,
             dirty: false,
             hashes: Vec::new(),
             streaming: false,

@@ -40,3 +40,44 @@ fn a_consumer_that_may_have_a_file_is_asked_to_abandon_it_although_its_placement
     desk.up("a");
     assert_eq!(desk.abandons("a").len(), 1, "it may have published it");
 }
+
+#[test]
+fn what_is_hashed_is_not_hashed_again_although_it_was_carried() {
+    let mut desk = desk(&["a"]);
+    desk.up("a");
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    let hashes = vec![7; 32];
+    desk.apply(Event::Hashed {
+        key,
+        first_chunk: 0,
+        hashes: hashes.clone(),
+    });
+    desk.restart();
+    desk.segment = 2;
+    desk.apply(Event::Carry { through: 1 });
+    desk.drop_what_is_not_needed();
+    desk.restart();
+    desk.up("a");
+    desk.opens("a", key);
+    assert_eq!(desk.streamed_with, hashes);
+}
+
+#[test]
+fn a_file_leaves_memory_as_it_stands_and_not_as_it_was_carried_before() {
+    let mut desk = desk(&["a"]);
+    desk.up("a");
+    let key = desk.submit_small("f", "one");
+    desk.hold_syncs = true;
+    desk.segment = 2;
+    desk.apply(Event::Carry { through: 1 });
+    let carried = desk.log.len();
+    desk.down("a");
+    let parked = desk.log.len();
+    assert!(parked > carried, "it is written anew in order to be parked");
+    desk.sync_through(carried);
+    assert!(desk.producer.transfer(key).is_some(), "it is not synced");
+    desk.hold_syncs = false;
+    desk.settle();
+    assert!(desk.producer.transfer(key).is_none());
+}

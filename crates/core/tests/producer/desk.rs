@@ -16,7 +16,7 @@ use consign_core::ranges::SlotRange;
 use consign_core::record::{LegRecord, Placed, Receipt, Record};
 use consign_core::spec::{FileSpec, ProducePolicy, Replicas, Source};
 use consign_core::view::{Member, MemberState, View};
-use consign_core::wire::{Leg, Message, Refused, Saved, SmallReceived};
+use consign_core::wire::{Leg, Message, OpenAnswer, Refused, Saved, SmallReceived};
 
 /// A large file's size.
 pub(crate) const LARGE: u64 = limits::SMALL_FILE_BYTES_MAX + 1;
@@ -84,6 +84,8 @@ pub(crate) struct Desk {
     pub(crate) small_sends: Vec<(NodeName, TransferKey)>,
     /// Chunk hashes that the last stream was started with.
     pub(crate) streamed_with: Vec<u8>,
+    /// Records that are in dropped segments.
+    dropped: usize,
     fetches: VecDeque<(TransferKey, Position, Option<Position>)>,
     unsynced: Vec<(Ticket, Position)>,
     start: u64,
@@ -108,6 +110,7 @@ impl Desk {
             answers: Vec::new(),
             small_sends: Vec::new(),
             streamed_with: Vec::new(),
+            dropped: 0,
             fetches: VecDeque::new(),
             unsynced: Vec::new(),
             start: 0,
@@ -125,7 +128,7 @@ impl Desk {
         self.unsynced.clear();
         self.fetches.clear();
         self.producer = Producer::new(identity(self.start), self.view());
-        for (position, record) in &self.log {
+        for (position, record) in &self.log[self.dropped..] {
             self.producer.replay(*position, record);
         }
         self.apply(Event::Policies(self.rules.clone()));
@@ -306,6 +309,23 @@ impl Desk {
         self.carry_out(effects);
     }
 
+    /// The log is synced up to its record of this number, and no further.
+    pub(crate) fn sync_through(&mut self, records: usize) {
+        let later = |at: &(Ticket, Position)| at.1.offset as usize >= records;
+        let left = self.unsynced.iter().position(later).expect("more follow");
+        let synced: Vec<_> = self.unsynced.drain(..left).collect();
+        self.apply(Event::Synced {
+            through: synced.last().expect("some are not synced").0,
+            positions: synced.iter().map(|(_, position)| *position).collect(),
+        });
+    }
+
+    /// Segments in which nothing is live are gone.
+    pub(crate) fn drop_what_is_not_needed(&mut self) {
+        let needs_from = self.needs_from;
+        self.dropped = self.log.partition_point(|(at, _)| at.segment < needs_from);
+    }
+
     /// Syncs and reads until nothing is left to be.
     pub(crate) fn settle(&mut self) {
         loop {
@@ -397,6 +417,16 @@ impl Desk {
     pub(crate) fn refuses(&mut self, node: &str, key: TransferKey, refused: Refused) {
         let leg = self.wire_leg(node, key);
         self.hear(node, Message::Refused(Refused { leg, ..refused }));
+    }
+
+    /// A consumer holds nothing of a large file yet.
+    pub(crate) fn opens(&mut self, node: &str, key: TransferKey) {
+        let leg = self.wire_leg(node, key);
+        let answer = OpenAnswer {
+            leg,
+            ..OpenAnswer::default()
+        };
+        self.hear(node, Message::OpenAnswer(answer));
     }
 
     pub(crate) fn wire_leg(&self, node: &str, key: TransferKey) -> Leg {

@@ -3,9 +3,9 @@
 use consign_core::limits;
 use consign_core::producer::{Answer, Event, Token};
 use consign_core::spec::Replicas;
-use consign_core::wire::{RefusalCode, Refused};
+use consign_core::wire::{Abandoned, Message, RefusalCode, Refused};
 
-use crate::desk::{Desk, member, rules};
+use crate::desk::{Desk, member, name, rules};
 
 fn desk() -> Desk {
     let mut desk = Desk::new(
@@ -34,4 +34,51 @@ fn however_many_files_failed_they_can_be_retried_together() {
     let (token, key) = (Token(1), None);
     desk.apply(Event::Retry { token, key });
     assert_eq!(desk.answers.last(), Some(&Answer::Retried(failed as u64)));
+}
+
+#[test]
+fn a_failed_file_that_somebody_has_stays_failed_when_it_cannot_be_cancelled() {
+    let members = vec![member("a", &["f"]), member("b", &["f"])];
+    let mut desk = Desk::new(members, vec![rules("f", Replicas::Count(2))]);
+    desk.up("a");
+    desk.up("b");
+    let key = desk.submit_small("f", "one");
+    desk.takes_small("a", key);
+    let refused = Refused {
+        code: RefusalCode::BadName.into(),
+        ..Refused::default()
+    };
+    desk.refuses("b", key, refused);
+    let failed = |desk: &Desk| desk.producer.feeds()[0].failed;
+    assert_eq!(failed(&desk), 1);
+
+    let token = Token(1);
+    desk.apply(Event::Cancel { token, key });
+    assert!(matches!(desk.answers.last(), Some(Answer::Refused(_))));
+    assert_eq!(failed(&desk), 1, "nobody retried it");
+    desk.apply(Event::Retry {
+        token,
+        key: Some(key),
+    });
+    assert_eq!(desk.answers.last(), Some(&Answer::Retried(1)));
+    assert_eq!(failed(&desk), 0);
+}
+
+#[test]
+fn nobody_is_waited_for_who_is_forgotten_when_a_file_is_cancelled() {
+    let members = vec![member("a", &["f"]), member("b", &["f"])];
+    let mut desk = Desk::new(members, vec![rules("f", Replicas::All)]);
+    desk.up("a");
+    desk.up("b");
+    let key = desk.submit_small("f", "one");
+    desk.hold_syncs = true;
+    let (token, node) = (Token(1), name("b"));
+    desk.apply(Event::Forget { token, node });
+    desk.apply(Event::Cancel { token, key });
+    desk.hold_syncs = false;
+    desk.settle();
+    let leg = desk.abandons("a")[0];
+    desk.hear("a", Message::Abandoned(Abandoned { leg }));
+    assert_eq!(desk.producer.unfinished(), 0);
+    assert_eq!(desk.producer.live_records(), 0, "nothing waits for b");
 }

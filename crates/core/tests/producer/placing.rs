@@ -74,3 +74,19 @@ fn a_consumer_that_left_is_told_of_each_file_that_it_may_have_until_it_answers()
     let told_again: Vec<u64> = desk.abandons("a").iter().map(|leg| leg.slot).collect();
     assert_eq!(told_again, [told[1].slot, told[2].slot]);
 }
+
+#[test]
+fn a_placed_file_reaches_its_consumer_after_a_restart_although_others_take_the_new_ones() {
+    let mut desk = Desk::new(fleet(&["a"]), vec![rules("f", Replicas::Count(1))]);
+    desk.up("a");
+    let key = desk.submit_small("f", "one");
+    let drained = Member {
+        state: MemberState::Draining,
+        ..member("a", &["f"])
+    };
+    desk.set_members(vec![drained, member("b", &["f"])]);
+    desk.restart();
+    desk.up("a");
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key), "b accepts the feed, and is down");
+}
