@@ -42,6 +42,15 @@ impl Pace {
     }
 }
 
+/// Why a consumer takes nothing for now, in its own words.
+#[derive(Debug, Clone)]
+pub(crate) struct Complaint {
+    /// When it was first heard.
+    pub(crate) since: Millis,
+    /// As heard last.
+    pub(crate) reason: String,
+}
+
 /// One consumer, as a producer sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Destination {
@@ -73,6 +82,8 @@ pub(crate) struct Destination {
     pace: Pace,
     /// Those of single feeds: each has an inbox of its own, which may be full, or not there.
     feed_paces: BTreeMap<u16, Pace>,
+    /// Why it refused, by the feed concerned, until it takes something again.
+    pub(crate) complaints: BTreeMap<Option<u16>, Complaint>,
     /// Slots closed since it was last told, by start.
     newly_closed: BTreeMap<Start, RangeSet>,
     /// Low watermarks as it was last told on this connection.
@@ -163,8 +174,16 @@ impl Destination {
         pace.back_off(now, at_least, jitter);
     }
 
+    /// It refused for now; one feed, or anything.
+    pub(crate) fn complained(&mut self, feed: Option<u16>, now: Millis, reason: String) {
+        let since = self.complaints.get(&feed).map_or(now, |old| old.since);
+        self.complaints.insert(feed, Complaint { since, reason });
+    }
+
     /// It saved something of a feed.
     pub(crate) fn did_well(&mut self, feed: u16) {
+        self.complaints.remove(&None);
+        self.complaints.remove(&Some(feed));
         self.pace.failures = 0;
         self.feed_paces.remove(&feed);
     }
@@ -173,6 +192,7 @@ impl Destination {
     pub(crate) fn start_afresh(&mut self) {
         self.pace = Pace::default();
         self.feed_paces.clear();
+        self.complaints.clear();
     }
 
     /// A slot is closed, durably.

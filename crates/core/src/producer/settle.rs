@@ -50,6 +50,9 @@ impl Finished {
     }
 }
 
+/// How much is kept of a reason that a peer gives, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
 impl Producer {
     pub(super) fn on_saved(&mut self, from: &NodeName, saved: Saved) {
         let slots: Vec<u64> = slots_of(&saved.slots).map(|slot| slot.0).collect();
@@ -240,10 +243,14 @@ impl Producer {
             let wait = refused.retry_after_ms.min(limits::RETRY_DELAY_MAX_MS);
             let feed = self.queue.feed_index(&transfer.feed);
             let feed = code.concerns_feed().then_some(feed);
+            if let Some(destination) = self.destinations.get_mut(from) {
+                let reason = refused.reason.chars().take(REASON_CHARS_MAX).collect();
+                destination.complained(feed, self.now, reason);
+            }
             self.back_off_of(from, feed, wait);
             return self.lose_leg(key, from);
         }
-        let reason: String = refused.reason.chars().take(500).collect();
+        let reason: String = refused.reason.chars().take(REASON_CHARS_MAX).collect();
         let transfer = self.active.get_mut(&key).expect("looked up above");
         transfer.legs[at].become_(LegState::Refused {
             reason: reason.clone(),

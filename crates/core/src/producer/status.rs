@@ -2,6 +2,7 @@
 
 use crate::ids::{FeedName, Incarnation, Millis, NodeName};
 use crate::producer::Producer;
+use crate::producer::destination::{Complaint, Destination};
 use crate::producer::state::Transfer;
 
 /// How a feed stands.
@@ -38,6 +39,19 @@ pub struct DestinationStatus {
     pub owed: u64,
     /// Until when nothing new is tried with it.
     pub hold_off: Millis,
+    /// Why it refuses for now what it is owed.
+    pub complaints: Vec<ComplaintStatus>,
+}
+
+/// Why a consumer refuses for now what it is owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComplaintStatus {
+    /// The feed concerned; `None` when it takes nothing at all.
+    pub feed: Option<FeedName>,
+    /// When it was first heard.
+    pub since: Millis,
+    /// In the consumer's own words, at most 500 characters; they are a peer's, and not trusted.
+    pub reason: String,
 }
 
 impl Producer {
@@ -135,7 +149,18 @@ impl Producer {
                 down_since: destination.down_since,
                 owed: destination.duties.len() as u64,
                 hold_off: destination.hold_off(),
+                complaints: self.complaints_of(destination),
             })
             .collect()
+    }
+
+    fn complaints_of(&self, destination: &Destination) -> Vec<ComplaintStatus> {
+        let name = |feed: u16| self.queue.feeds[usize::from(feed)].name.clone();
+        let status = |(feed, complaint): (&Option<u16>, &Complaint)| ComplaintStatus {
+            feed: feed.map(name),
+            since: complaint.since,
+            reason: complaint.reason.clone(),
+        };
+        destination.complaints.iter().map(status).collect()
     }
 }

@@ -53,7 +53,7 @@ fn table(members: &[Member], paint: Paint) -> String {
 fn link(member: &Member) -> &'static str {
     match (member.connected, member.incarnation) {
         (true, _) => "connected",
-        (false, 0) => "never seen",
+        (false, 0) => "-",
         (false, _) => "away",
     }
 }

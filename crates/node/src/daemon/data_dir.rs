@@ -1,7 +1,8 @@
 //! The data directory: ours alone, and of this node.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use consign_core::ids::NodeName;
@@ -89,7 +90,10 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        std::fs::create_dir_all(path).map_err(io)?;
+        // What is in it is nobody else's to read: names of files, and their bytes.
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(path).map_err(io)?;
         let lock = File::options()
             .create(true)
             .truncate(false)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use consign_core::consumer;
 use consign_core::ids::{FeedName, NodeName, TransferId};
 use consign_core::placement::{self, Ask, Verdict};
-use consign_core::producer::{self, Answer, Event, Token};
+use consign_core::producer::{self, Answer, DestinationStatus, Event, Token};
 use consign_core::spec::Replicas;
 use tokio::sync::oneshot;
 
@@ -61,6 +61,10 @@ impl Driver {
                 self.each(ids, reply, |token, key| Event::Cancel { token, key });
             }
             Command::Forget { node, reply } => {
+                if let Err(refusal) = self.may_forget(&node) {
+                    let _ = reply.send(Err(refusal));
+                    return;
+                }
                 self.consume(consumer::Event::Forget(node.clone()));
                 let token = self.order(Order::Forget {
                     node: node.clone(),
@@ -133,6 +137,31 @@ impl Driver {
                 .expect("looked up above");
             let _ = done.reply.send(done.outcome);
         }
+    }
+
+    /// Gone for good is what neither runs nor will: not this node, and none that answers.
+    fn may_forget(&self, node: &NodeName) -> Result<(), Refusal> {
+        let refused = |what: String, hint: &str| {
+            Err(Refusal::Invalid {
+                what,
+                hint: hint.to_owned(),
+            })
+        };
+        if *node == self.config.node.name {
+            return refused(
+                format!("{node} is this node"),
+                "name the node that is gone for good",
+            );
+        }
+        let destinations = self.producer.destinations();
+        let connected = |d: &DestinationStatus| d.node == *node && d.incarnation.is_some();
+        if destinations.iter().any(connected) {
+            return refused(
+                format!("{node} is connected, so it is not gone"),
+                "stop its agent for good first, then forget it",
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn on_answer(&mut self, token: Token, answer: Answer) {

@@ -79,7 +79,7 @@ pub(crate) struct Member {
     pub(crate) weight: u32,
     /// The feeds that it consumes.
     pub(crate) feeds: Vec<String>,
-    /// `active`, `draining` or `left`.
+    /// `active`, `draining`, `left` or `forgotten`.
     pub(crate) state: String,
     /// Whether there is a connection to it now.
     pub(crate) connected: bool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use consign_core::ids::NodeName;
 use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
@@ -111,7 +112,12 @@ impl Driver {
                 since: since(now()),
             });
         }
-        for destination in destinations.iter().filter(|d| d.owed > 0) {
+        let forgotten = |node: &NodeName| self.producer.forgotten().any(|gone| gone == node);
+        for destination in destinations
+            .iter()
+            .filter(|d| d.owed > 0 && !forgotten(&d.node))
+        {
+            problems.extend(complaints(destination));
             if let Some(down) = destination.down_since {
                 problems.push(Problem {
                     what: format!(
@@ -142,6 +148,7 @@ impl Driver {
 
     fn members(&self, destinations: &[DestinationStatus]) -> Vec<Member> {
         let states = self.net.peer_states();
+        let forgotten: Vec<&NodeName> = self.producer.forgotten().collect();
         self.view
             .members()
             .iter()
@@ -156,6 +163,7 @@ impl Driver {
                     weight: member.weight,
                     feeds: member.feeds.iter().map(ToString::to_string).collect(),
                     state: match member.state {
+                        _ if forgotten.contains(&&member.name) => "forgotten",
                         MemberState::Active => "active",
                         MemberState::Draining => "draining",
                         MemberState::Left => "left",
@@ -262,4 +270,21 @@ impl Driver {
             consumers,
         }
     }
+}
+
+/// What a consumer gives as its reasons to take nothing for now.
+fn complaints(destination: &DestinationStatus) -> impl Iterator<Item = Problem> {
+    destination.complaints.iter().map(|complaint| {
+        let (why, hint) = complaint
+            .reason
+            .split_once("; hint: ")
+            .unwrap_or((&complaint.reason, "look at `consign status` there"));
+        let of_feed = complaint.feed.as_ref();
+        let of_feed = of_feed.map_or(String::new(), |feed| format!(" of feed {feed}"));
+        Problem {
+            what: format!("{} takes nothing{of_feed} for now: {why}", destination.node),
+            hint: hint.to_owned(),
+            since: Timestamp(complaint.since.0),
+        }
+    })
 }
