@@ -27,6 +27,16 @@ fn every_submitted_file_arrives_once_and_whole_whatever_else_happens() {
 }
 
 #[test]
+fn what_a_consumer_answers_while_its_file_leaves_memory_is_not_forgotten() {
+    run([617, 1_527]);
+}
+
+#[test]
+fn a_replaced_consumer_may_say_saved_twice() {
+    run([1_646]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..10 {
         assert_eq!(

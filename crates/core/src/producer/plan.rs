@@ -276,6 +276,9 @@ impl Producer {
             return;
         }
         match transfer.stage {
+            // A consumer answered while this was being written: whoever read it back would ask that
+            // one about a slot that is closed by then, and wait for an answer that nobody can place.
+            Stage::Parking if transfer.dirty => self.conclude(key),
             Stage::Parking if transfer.submitted.is_some() => self.put_to_rest(key, Rest::Parked),
             Stage::Failed { .. } => self.rest_failed(key),
             Stage::Parking

@@ -145,6 +145,10 @@ impl Producer {
             .legs
             .iter_mut()
             .find(|leg| leg.node == *node && (leg.start, leg.slot) == slot)?;
+        // It says so once of its own accord, and once more when it is told to abandon it.
+        if leg.state == LegState::Saved {
+            return None;
+        }
         leg.become_(LegState::Saved);
         transfer.dirty = true;
         goes_on.then_some(key)

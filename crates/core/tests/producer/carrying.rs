@@ -1,13 +1,18 @@
 //! What is written anew so that old segments of the log can go.
 
+use consign_core::ids::{Slot, Start};
 use consign_core::producer::Event;
 use consign_core::spec::Replicas;
 
-use crate::desk::{Desk, member, rules};
+use crate::desk::{Desk, member, name, rules};
 
 fn desk(nodes: &[&str]) -> Desk {
+    desk_of(nodes, 1)
+}
+
+fn desk_of(nodes: &[&str], replicas: usize) -> Desk {
     let members = nodes.iter().map(|node| member(node, &["f"])).collect();
-    Desk::new(members, vec![rules("f", Replicas::Count(1))])
+    Desk::new(members, vec![rules("f", Replicas::Count(replicas))])
 }
 
 #[test]
@@ -80,4 +85,29 @@ fn a_file_leaves_memory_as_it_stands_and_not_as_it_was_carried_before() {
     desk.hold_syncs = false;
     desk.settle();
     assert!(desk.producer.transfer(key).is_none());
+}
+
+#[test]
+fn a_file_leaves_memory_with_the_answers_that_came_while_its_state_was_written() {
+    let mut desk = desk_of(&["a", "b"], 2);
+    desk.up("a");
+    desk.up("b");
+    let key = desk.submit_small("f", "one");
+    desk.down("b");
+    desk.hold_syncs = true;
+    let leg = desk.leg(key, "a");
+    desk.apply(Event::SmallsNotSent {
+        to: name("a"),
+        slots: vec![(Start(leg.start), Slot(leg.slot))],
+        reason: "the frame's end was not acknowledged".to_owned(),
+    });
+    let parked = desk.log.len();
+    desk.saves("a", key);
+    desk.sync_through(parked);
+    desk.hold_syncs = false;
+    desk.settle();
+    assert!(desk.producer.transfer(key).is_none(), "b cannot take it");
+    desk.up("b");
+    desk.takes_small("b", key);
+    assert!(desk.is_done(key), "a is not asked about its closed slot");
 }

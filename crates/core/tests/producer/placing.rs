@@ -90,3 +90,24 @@ fn a_placed_file_reaches_its_consumer_after_a_restart_although_others_take_the_n
     desk.takes_small("a", key);
     assert!(desk.is_done(key), "b accepts the feed, and is down");
 }
+
+#[test]
+fn a_consumer_that_was_replaced_may_say_twice_that_it_has_the_file() {
+    let mut desk = Desk::new(fleet(&["a"]), vec![rules("f", Replicas::Count(1))]);
+    desk.up("a");
+    let key = desk.submit_small("f", "one");
+    desk.set_members(vec![left("a"), member("b", &["f"])]);
+    desk.down("a");
+    desk.up("b");
+    assert_eq!(desk.sent("b"), [key]);
+    desk.up("a");
+    assert_eq!(desk.abandons("a").len(), 1);
+    // Its word crossed the order to abandon, which it answers too, before the first is synced.
+    desk.hold_syncs = true;
+    desk.saves("a", key);
+    desk.saves("a", key);
+    desk.hold_syncs = false;
+    desk.settle();
+    desk.takes_small("b", key);
+    assert!(desk.is_done(key));
+}
