@@ -26,6 +26,13 @@ fn every_submitted_file_arrives_once_and_whole_whatever_else_happens() {
     run(1_000..1_060);
 }
 
+/// A node joined on a disk that had space for its log, and none for the log's reserve: it did not
+/// come up again.
+#[test]
+fn a_node_that_joins_on_a_nearly_full_disk_comes_up_again() {
+    run([208]);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..10 {
