@@ -26,6 +26,13 @@ fn every_submitted_file_arrives_once_and_whole_whatever_else_happens() {
     run(1_000..1_060);
 }
 
+/// A node joined on a disk that had space for its log, and none for the log's reserve: it did not
+/// come up again.
+#[test]
+fn a_node_that_joins_on_a_nearly_full_disk_comes_up_again() {
+    run([208]);
+}
+
 #[test]
 fn what_a_consumer_answers_while_its_file_leaves_memory_is_not_forgotten() {
     run([617, 1_527]);

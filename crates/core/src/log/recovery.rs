@@ -23,6 +23,10 @@ use super::tail::{Tail, survey};
 use super::{Log, LogSettings, reserve};
 use crate::disk::{Disk, EntryKind, OpenMode};
 
+/// What must be free behind the copies in the segment that a recovery makes, in bytes: a start that
+/// cannot log that it is one has not come up.
+const START_ROOM_BYTES: u64 = 1024;
+
 /// What opening a log found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovery {
@@ -114,10 +118,13 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Makes the first segment of a new log.
+    /// Makes the first segment of a new log. On a full disk there is none, while nothing is promised:
+    /// a log that is begun without a refuge may not open again.
     fn create(&mut self) -> Result<Active, LogError> {
         self.replayer.recovery.created = true;
-        let file = self.space_for(0)?;
+        let size = self.settings.segment_bytes;
+        reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+        let file = reserve::make(self.disk, self.dir, reserve::SPARE, size)?;
         let header = SegmentHeader {
             id: 1,
             oldest: 1,
@@ -132,13 +139,11 @@ impl Opening<'_> {
 
     /// A file for a new segment of at least `needed` bytes: the spare, or else the refuge.
     fn space_for(&self, needed: u64) -> Result<Unnamed, LogError> {
-        let make = |name, usual: u64| {
-            let size = needed.max(usual).next_multiple_of(ALIGN);
-            reserve::make(self.disk, self.dir, name, size)
-        };
-        match make(reserve::SPARE, self.settings.segment_bytes) {
+        let size = needed.max(self.settings.segment_bytes);
+        let size = size.next_multiple_of(ALIGN);
+        match reserve::make(self.disk, self.dir, reserve::SPARE, size) {
             Err(LogError::Full { .. }) => {
-                make(reserve::REFUGE, reserve::refuge_bytes(&self.settings))
+                reserve::make_refuge(self.disk, self.dir, &self.settings, needed)
             }
             made => made,
         }
@@ -167,7 +172,7 @@ impl Opening<'_> {
             .map(|batch| u64::from(batch.total_bytes))
             .sum();
         let needed = u64::from(HEADER_BYTES) + copied_bytes + room_bytes(copied.len() as u64);
-        let file = self.space_for(needed)?;
+        let file = self.space_for(needed + START_ROOM_BYTES)?;
         let id = next_id(newest.header.id);
         let salt = Salt::draw(self.settings.seed, id);
         let mut index = Vec::with_capacity(copied.len());

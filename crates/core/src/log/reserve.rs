@@ -1,8 +1,10 @@
 //! Space that is set aside, so that a full disk stops new work and nothing else.
 //!
 //! Two files of zeroes: the *spare* is the next segment, so that what has been begun can always be
-//! logged to its end; the *refuge* is a small one that only a recovery takes, so that an agent that
-//! is restarted on a full disk comes up, again and again.
+//! logged to its end; the *refuge* is another one that only a recovery takes, so that an agent that
+//! is restarted on a full disk comes up. A log is never without one from its first segment on, but
+//! for a recovery that took it on a disk that is still full: of what that recovery gives back, as
+//! large a refuge is made as there is space for, so that the next ones come up too.
 
 use std::io;
 use std::path::Path;
@@ -20,9 +22,8 @@ pub(super) const SPARE: &str = "spare";
 /// The refuge's name; likewise.
 pub(super) const REFUGE: &str = "refuge";
 
-/// How many times smaller than a segment the refuge is. It must hold what one life has written and
-/// not proven synced, usually one batch, and the completions until there is space again.
-const REFUGE_SHARE: u64 = 8;
+/// How many times smaller than a segment the refuge may be at first when there is no space for it.
+const SMALL_REFUGE_SHARE: u64 = 8;
 
 /// How many bytes are zeroed by one write.
 const ZERO_STEP_BYTES: usize = 1 << 20;
@@ -35,8 +36,9 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
+    /// Whether all of it is there, the refuge of full length.
     pub(super) fn is_whole(&self) -> bool {
-        self.spare.is_some() && self.refuge.is_some()
+        self.spare.is_some()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -55,26 +57,53 @@ impl Reserve {
         dir: &Path,
         settings: &LogSettings,
     ) -> Result<(), LogError> {
-        let set_aside = |name, size| match make(disk, dir, name, size) {
-            Err(LogError::Full { .. }) => Ok(None),
-            made => made.map(Some),
-        };
-        if self.refuge.is_none() {
-            self.refuge = set_aside(REFUGE, refuge_bytes(settings))?;
+        let usual = settings.segment_bytes;
+        let has_refuge = |reserve: &Self| matches!(&reserve.refuge, Some(refuge) if u64::from(refuge.size) >= usual);
+        if !has_refuge(self) {
+            let made = match &self.refuge {
+                None => make_refuge(disk, dir, settings, 0),
+                Some(_) => make(disk, dir, REFUGE, usual),
+            };
+            if let Some(refuge) = unless_full(made)? {
+                self.refuge = Some(refuge);
+            }
         }
-        if self.spare.is_none() && self.refuge.is_some() {
-            self.spare = set_aside(SPARE, settings.segment_bytes)?;
+        if self.spare.is_none() && has_refuge(self) {
+            self.spare = unless_full(make(disk, dir, SPARE, usual))?;
         }
         Ok(())
     }
 }
 
-/// Length of the refuge, in bytes.
-pub(super) fn refuge_bytes(settings: &LogSettings) -> u64 {
-    let share = settings.segment_bytes / REFUGE_SHARE;
-    share
-        .next_multiple_of(ALIGN)
-        .max(LogSettings::SEGMENT_BYTES_LEAST)
+fn unless_full(made: Result<Unnamed, LogError>) -> Result<Option<Unnamed>, LogError> {
+    match made {
+        Err(LogError::Full { .. }) => Ok(None),
+        made => made.map(Some),
+    }
+}
+
+/// Makes the refuge, of at least `needed` bytes: as long as a segment, since what a recovery copies
+/// may fill one; or else a small one, or the least.
+pub(super) fn make_refuge(
+    disk: &dyn Disk,
+    dir: &Path,
+    settings: &LogSettings,
+    needed: u64,
+) -> Result<Unnamed, LogError> {
+    let make = |usual: u64| {
+        let size = needed.max(usual).next_multiple_of(ALIGN);
+        make(disk, dir, REFUGE, size)
+    };
+    let least = LogSettings::SEGMENT_BYTES_LEAST;
+    let small = (settings.segment_bytes / SMALL_REFUGE_SHARE).max(least);
+    let mut made = make(settings.segment_bytes);
+    for smaller in [small, least] {
+        if !matches!(made, Err(LogError::Full { .. })) {
+            break;
+        }
+        made = make(smaller);
+    }
+    made
 }
 
 /// Makes the file `name` in `dir`, or makes the one that is there fit: on return it has `size`

@@ -110,7 +110,11 @@ impl World {
                 records.push((at, record));
             },
         );
-        let (log, _) = opened.map_err(|error| self.stillborn(&error))?;
+        let (log, _) = opened.map_err(|error| match error {
+            // A full disk cannot take a new log, and nothing is promised yet.
+            LogError::Full { .. } if !self.has_log(node) => Stillborn::Disk,
+            error => self.stillborn(&error),
+        })?;
         let seen = records.iter().filter_map(|(_, record)| match record {
             Record::Boot(boot) => Some(boot.incarnation),
             _ => None,
@@ -176,6 +180,12 @@ impl World {
             })?;
         self.begin_roles(node);
         Ok(())
+    }
+
+    fn has_log(&self, node: usize) -> bool {
+        let files = self.nodes[node].disk.files();
+        let mut logs = files.iter().filter(|path| path.starts_with(LOG));
+        logs.any(|path| path.extension().is_some_and(|end| end == "log"))
     }
 
     fn stillborn(&self, error: &LogError) -> Stillborn {

@@ -8,7 +8,7 @@ use crate::world::{append, new_disk, open};
 const SEGMENT: u64 = 8 * LogSettings::SEGMENT_BYTES_LEAST;
 
 /// What a recovery on a full disk lives on.
-const REFUGE: u64 = SEGMENT / 8;
+const REFUGE: u64 = SEGMENT;
 
 /// Appends and commits one record after the other until `until` says so or the log is full. Returns
 /// the number of the next record.
@@ -112,6 +112,49 @@ fn the_log_opens_on_a_full_disk_more_than_once() {
         append(&mut opened.log, next).unwrap();
         let _ = opened.log.commit().unwrap();
     }
+}
+
+#[test]
+fn a_new_log_that_opens_on_a_nearly_full_disk_opens_again() {
+    let mut opened = 0;
+    for capacity in (0..5 * SEGMENT).step_by(1024) {
+        let disk = new_disk(capacity);
+        disk.set_capacity(Some(capacity));
+        let Ok(first) = open(&disk, SEGMENT) else {
+            assert!(crate::world::segment_files(&disk).is_empty(), "{capacity}");
+            continue;
+        };
+        let mut log = first.log;
+        opened += 1;
+        for seq in 0..12 {
+            append(&mut log, seq).unwrap();
+            let _ = log.commit().unwrap();
+            disk.power_cut(&mut consign_sim::rng::Rng::new(seq));
+            // Whoever else is there takes what the log gives back.
+            disk.set_capacity(Some(disk.used_bytes().max(capacity.min(3 * SEGMENT))));
+            log = open(&disk, SEGMENT).expect("it opened before").log;
+        }
+    }
+    assert!(opened > 30, "{opened}");
+}
+
+#[test]
+fn what_filled_the_reserve_in_one_sync_is_recovered_on_a_full_disk() {
+    let (disk, mut log, begun) = full_disk();
+    let mut next = begun;
+    let from = log.commit().unwrap();
+    for _ in 0..20 {
+        append(&mut log, next).unwrap();
+        next += 1;
+    }
+    let to = log.commit().unwrap();
+    assert!(to.segment == from.segment && to.offset > from.offset + SEGMENT as u32 / 8);
+    disk.set_capacity(Some(disk.used_bytes()));
+    disk.power_cut(&mut consign_sim::rng::Rng::new(1));
+    assert_eq!(
+        open(&disk, SEGMENT).unwrap().seqs(),
+        (0..next).collect::<Vec<_>>()
+    );
 }
 
 #[test]
