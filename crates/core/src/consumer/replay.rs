@@ -299,11 +299,10 @@ impl Consumer {
             return;
         };
         // It replaces whatever earlier records said.
-        let old = self
-            .table(&slot.producer, slot.start)
-            .entries
-            .remove(&slot.slot);
-        let closed = old.as_ref().is_some_and(|entry| entry.closed);
+        let table = self.table(&slot.producer, slot.start);
+        let old = table.entries.remove(&slot.slot);
+        // The word that it is closed may come from a record before this one.
+        let closed = table.is_closed(slot.slot) || old.as_ref().is_some_and(|entry| entry.closed);
         if let Some(old) = &old
             && let Some(recorded) = old.recorded
         {
