@@ -464,7 +464,8 @@ impl Ledger {
             return Ok(());
         };
         match self.stories[file].shown.get_mut(&consumer) {
-            Some(shown) if !shown.may_repeat => {
+            // A power cut that undid nothing of what the application took leaves it gone for good.
+            Some(shown) if !shown.may_repeat || shown.taken => {
                 shown.settled = true;
                 Ok(())
             }
