@@ -467,6 +467,7 @@ impl Ledger {
             // A power cut that undid nothing of what the application took leaves it gone for good.
             Some(shown) if !shown.may_repeat || shown.taken => {
                 shown.settled = true;
+                shown.may_repeat = false;
                 Ok(())
             }
             Some(_) | None => Err(Violation {

@@ -143,6 +143,9 @@ pub struct Plan {
 /// What a live record is counted as, in bytes.
 const RECORD_BYTES_COUNTED: u64 = 128;
 
+/// Largest of the files that travel in the logs, in bytes.
+pub const SMALL_BYTES_MAX: u64 = 2_500;
+
 /// One in how many restarts meets a clock that jumped, where clocks jump.
 pub const CLOCK_JUMP_ONE_IN: u64 = 3;
 
@@ -315,7 +318,7 @@ fn draw_size(rng: &mut Rng, large: bool) -> u64 {
     }
     match rng.below(8) {
         0 => 0,
-        1 => 500 + rng.below(2_000),
+        1 => 500 + rng.below(SMALL_BYTES_MAX - 500),
         _ => 1 + rng.below(500),
     }
 }

@@ -158,12 +158,14 @@ impl Producer {
         if let Some(digest) = Digest::from_slice(&submitted.digest) {
             entry.digest = Some(digest);
         }
-        // Written again when it was carried forward: only its place is new.
-        let old = entry.submitted.replace(position);
-        if let Some(old) = old {
-            self.live.remove(old, payload);
+        // Written again when it was carried forward. Whether all of the carrying was synced cannot be
+        // told here: were this place believed, the next shortening of the log could drop what was
+        // only said before it, a placement for one, and the file would be placed anew. The place
+        // before, which is still there, keeps all of it until it is carried again.
+        if entry.submitted.is_none() {
+            entry.submitted = Some(position);
+            self.live.add(position, payload);
         }
-        self.live.add(position, payload);
     }
 
     fn replay_placed(&mut self, position: Position, placed: &Placed) {

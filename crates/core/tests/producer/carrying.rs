@@ -2,6 +2,7 @@
 
 use consign_core::ids::{Slot, Start};
 use consign_core::producer::Event;
+use consign_core::record::Record;
 use consign_core::spec::Replicas;
 
 use crate::desk::{Desk, member, name, rules};
@@ -110,4 +111,30 @@ fn a_file_leaves_memory_with_the_answers_that_came_while_its_state_was_written()
     desk.up("b");
     desk.takes_small("b", key);
     assert!(desk.is_done(key), "a is not asked about its closed slot");
+}
+
+#[test]
+fn a_placement_survives_a_crash_while_it_is_carried_and_what_is_dropped_after_it() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_small("f", "one");
+    desk.segment = 2;
+    desk.up("a");
+    let placed = desk.placement(key).expect("it was sent");
+    desk.restart();
+    desk.segment = 3;
+    desk.apply(Event::Carry { through: 1 });
+    // Of what was carried only the submission was synced when the process was killed.
+    let carried = |record: &Record| matches!(record, Record::Placed(placed) if placed.carried);
+    let kept = desk.log.iter().position(|(_, record)| carried(record));
+    desk.log.truncate(kept.expect("its placement is carried"));
+    desk.restart();
+    desk.drop_what_is_not_needed();
+    desk.restart();
+    desk.up("a");
+    let legs = desk.placement(key).expect("it is placed").legs;
+    assert_eq!(
+        (legs[0].start, legs[0].slot),
+        (placed.legs[0].start, placed.legs[0].slot),
+        "a new slot would have it published twice"
+    );
 }

@@ -11,6 +11,11 @@ use super::World;
 use super::happening::Work;
 use super::life::is_planned;
 use crate::ledger::Violation;
+use crate::plan::SMALL_BYTES_MAX;
+
+/// How many times less than a segment is synced together at most, but for the last record: as at a
+/// node. What a recovery may have to copy then leaves room in a segment.
+const GROUP_SHARE: u64 = 4;
 
 /// Whose record it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,17 @@ pub(super) struct Append {
     pub(super) ticket: Ticket,
     pub(super) record: Record,
     pub(super) payload: Payload,
+}
+
+/// What a record takes in the log, in bytes; a payload that is still to be copied, about as the
+/// largest there is.
+fn counted_bytes(append: &Append) -> u64 {
+    let payload = match &append.payload {
+        Payload::None => 0,
+        Payload::Bytes(bytes) => bytes.len() as u64,
+        Payload::CopyOf(_) => SMALL_BYTES_MAX,
+    };
+    append.record.encoded_len() as u64 + payload
 }
 
 impl World {
@@ -58,13 +74,18 @@ impl World {
         }
     }
 
-    /// Appends what has gathered, and syncs it.
+    /// Appends what has gathered, as far as it may be synced together, and syncs it.
     pub(super) fn commit(&mut self, node: usize) {
+        let group_bytes_max = self.plan.segment_bytes / GROUP_SHARE;
         let life = self.life(node);
         let mut waiting = std::mem::take(&mut life.appends).into_iter();
         let mut appended = Vec::new();
         let mut failed = None;
-        for append in waiting.by_ref() {
+        let mut group_bytes = 0;
+        while group_bytes < group_bytes_max
+            && let Some(append) = waiting.next()
+        {
+            group_bytes += counted_bytes(&append);
             match life.log.append(&append.record, append.payload.clone()) {
                 Ok(position) => appended.push((append, position)),
                 Err(LogError::Full { .. }) => {
