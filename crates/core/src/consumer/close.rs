@@ -91,6 +91,12 @@ impl Consumer {
 
     pub(super) fn on_closed(&mut self, from: &NodeName, closed: &Closed) {
         let start = Start(closed.slot_start);
+        if closed.low == u64::MAX
+            && let Some(peer) = self.peers.get_mut(from)
+            && let Some(open) = &mut peer.open_starts
+        {
+            open.remove(&start);
+        }
         let table = self.table(from, start);
         let before = (table.low, table.closed.len());
         table.low = table.low.max(closed.low);
@@ -112,9 +118,10 @@ impl Consumer {
 
     /// Every start that is not among these is over.
     pub(super) fn on_open_starts(&mut self, from: &NodeName, open: &OpenStarts) {
-        let Some(peer) = self.peers.get(from) else {
+        let Some(peer) = self.peers.get_mut(from) else {
             return;
         };
+        peer.open_starts = Some(open.starts.iter().copied().map(Start).collect());
         let over: Vec<Start> = peer
             .tables
             .keys()

@@ -100,6 +100,9 @@ impl Table {
 struct Peer {
     incarnation: Incarnation,
     session: Option<Session>,
+    /// The starts of which slots may still be open, as its incarnation has told. A frame of small
+    /// files has its own connection, and may be later than the end of its start.
+    open_starts: Option<BTreeSet<Start>>,
     tables: BTreeMap<Start, Table>,
     recorded: Option<Position>,
 }

@@ -30,6 +30,7 @@ impl Consumer {
             return self.journal.when_synced(Then::Admit(node, session));
         }
         peer.incarnation = incarnation;
+        peer.open_starts = None;
         self.fence_older(&node);
         // A crash before this sync forgets the incarnation, and nothing of it was applied yet.
         let seen = PeerSeen {

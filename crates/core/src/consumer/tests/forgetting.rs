@@ -62,6 +62,16 @@ fn a_forgotten_producers_slots_are_forgotten_when_it_says_that_they_are_over() {
     node.hear(Message::OpenStarts(crate::wire::OpenStarts {
         starts: Vec::new(),
     }));
+    assert!(node.consumer.peers[&cam()].tables.is_empty());
+}
+
+#[test]
+fn a_small_file_that_comes_after_the_end_of_its_start_is_not_taken_for_a_new_one() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    node.hear(Message::OpenStarts(crate::wire::OpenStarts {
+        starts: Vec::new(),
+    }));
     node.small(1);
-    assert_eq!(node.consumer.entries().count(), 1);
+    assert_eq!(node.consumer.entries().count(), 0);
 }
