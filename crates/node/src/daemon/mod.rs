@@ -318,18 +318,14 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
     std::future::pending::<()>().await;
 }
 
-async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Config>) {
+async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Result<Config, String>>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
-        match Config::load(&path) {
-            Ok(config) => {
-                let _ = reload.send(config).await;
-            }
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
-        }
+        let read = Config::load(&path).map_err(|error| error.to_string());
+        let _ = reload.send(read).await;
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod log_writer;
 mod orders;
 mod producing;
 pub(crate) mod refusal;
+mod reload;
 pub(crate) mod snapshot;
 pub(crate) mod standing;
 pub(crate) mod submissions;
@@ -78,7 +79,7 @@ pub(crate) struct Ears {
     pub(crate) worked: mpsc::UnboundedReceiver<Worked>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) found: mpsc::Receiver<Found>,
-    pub(crate) reload: mpsc::Receiver<Config>,
+    pub(crate) reload: mpsc::Receiver<Result<Config, String>>,
 }
 
 /// See the module.
@@ -158,7 +159,7 @@ pub(crate) async fn run(
             _ = publish.tick() => driver.publish_snapshot(),
             _ = space.tick() => driver.measure_space(),
             Some(event) = ears.net.recv(), if driver.log.has_credit() => driver.on_net(event),
-            Some(config) = ears.reload.recv() => driver.on_reload(config),
+            Some(read) = ears.reload.recv() => driver.on_reload(read),
             Some(command) = ears.commands.recv(), if driver.submissions.has_room() => driver.on_command(command),
             Some(found) = ears.found.recv(), if driver.submissions.has_room() => driver.on_found(found),
         }
@@ -334,22 +335,5 @@ impl Driver {
         self.look_at_files();
         self.hand_out_takes();
         self.hand_out_fetches();
-    }
-
-    fn on_reload(&mut self, config: Config) {
-        match self.view.successor(config.membership.nodes.clone()) {
-            Ok(Some(view)) => {
-                self.view = view.clone();
-                self.produce(producer::Event::View(view));
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!("the new member list is not valid: {error}"),
-        }
-        self.config.membership = config.membership;
-        self.config.produce = config.produce;
-        let rules = producing::rules_of(&self.config);
-        self.produce(producer::Event::Policies(rules));
-        self.set_targets();
-        tracing::info!("the configuration was read again");
     }
 }

@@ -183,4 +183,69 @@ fn members_are_listed_and_reloaded_on_sighup() {
         cluster.node("prod-1").log().contains("nod")
     });
     assert_eq!(cluster.status("prod-1")["ready"], true);
+    let problems = |cluster: &Cluster| cluster.status("prod-1")["problems"].to_string();
+    until("status tells it", SOON, || {
+        problems(&cluster).contains("not in force")
+    });
+    // What needs a restart is not taken over, and is said to wait for one.
+    cluster.configure();
+    let config = cluster.node("prod-1").config();
+    let elsewhere = format!(
+        "{}watch = {:?}\n",
+        fs::read_to_string(&config).unwrap(),
+        cluster.node("prod-1").inbox()
+    );
+    fs::write(&config, elsewhere).unwrap();
+    cluster.hang_up("prod-1");
+    until("status names it", SOON, || {
+        problems(&cluster).contains("needs a restart: watch of feed files")
+    });
+    let feeds = cluster.ask("prod-1", &["feeds", "--json"]).good().objects();
+    assert_eq!(feeds[0]["watch"], serde_json::Value::Null, "{feeds:?}");
+}
+
+#[test]
+fn a_consumer_that_takes_nothing_is_named_with_its_reason() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "min_free = \"1000TB\"");
+    cluster.start();
+    let path = cluster.write("waits", b"waits");
+    cluster
+        .ask(
+            "prod-1",
+            &["send", path.to_str().unwrap(), "--feed", "files"],
+        )
+        .good();
+    until("status says why it waits", SOON, || {
+        let problems = cluster.status("prod-1")["problems"].to_string();
+        problems.contains("cons-1 takes nothing of feed files") && problems.contains("min_free")
+    });
+}
+
+#[test]
+fn who_is_alive_is_not_forgotten_by_mistake() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    until("they are connected", SOON, || {
+        let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+        nodes.iter().any(|node| node["connected"] == true)
+    });
+    for (node, why) in [("prod-1", "is this node"), ("cons-1", "is connected")] {
+        let said = cluster.ask("prod-1", &["forget", node]);
+        assert_ne!(said.code, 0, "{node}");
+        assert!(said.err.contains(why), "{}", said.err);
+        assert!(said.err.contains("hint:"), "{}", said.err);
+    }
+    cluster.stop("cons-1");
+    until("who is gone may be", SOON, || {
+        cluster.ask("prod-1", &["forget", "cons-1"]).code == 0
+    });
+    until("it is listed as such", SOON, || {
+        let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+        let gone = nodes.iter().find(|node| node["name"] == "cons-1").unwrap();
+        gone["state"] == "forgotten"
+    });
 }

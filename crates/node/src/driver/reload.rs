@@ -1,0 +1,97 @@
+//! The configuration, read again while the agent runs: members and the policies of produced feeds
+//! take effect at once. The rest needs a restart, and is named until it is restarted or undone.
+
+use consign_core::producer::Event;
+
+use super::{Driver, producing};
+use crate::config::{Config, ProduceConfig};
+
+/// How problems of the file on disk begin.
+const ON_DISK: &str = "the configuration on disk";
+
+impl Driver {
+    /// Takes over what may change. A configuration that is wrong, or of another node, changes
+    /// nothing.
+    pub(super) fn on_reload(&mut self, read: Result<Config, String>) {
+        self.problems.remove_starting(ON_DISK);
+        let mut config = match read {
+            Ok(config) => config,
+            Err(why) => return self.stays(&why, "correct it and send SIGHUP again"),
+        };
+        if config.node.name != self.config.node.name {
+            let why = format!("it is that of node {}", config.node.name);
+            return self.stays(&why, "restart the agent to give it another name");
+        }
+        let fixed = self.fixed_differences(&config);
+        for feed in &mut config.produce {
+            feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
+        }
+        match self.view.successor(config.membership.nodes.clone()) {
+            Ok(Some(view)) => {
+                self.view = view.clone();
+                self.produce(Event::View(view));
+            }
+            Ok(None) => {}
+            Err(error) => return self.stays(&error.to_string(), "correct membership.nodes"),
+        }
+        self.config.membership = config.membership;
+        self.config.produce = config.produce;
+        let rules = producing::rules_of(&self.config);
+        self.produce(Event::Policies(rules));
+        self.set_targets();
+        tracing::info!("members and produced feeds were read again");
+        if !fixed.is_empty() {
+            let what = format!(
+                "{ON_DISK} changes what needs a restart: {}",
+                fixed.join(", ")
+            );
+            tracing::warn!("{what}; hint: restart the agent, or undo that");
+            self.problems
+                .add(what, "restart the agent, or undo that".to_owned());
+        }
+    }
+
+    fn stays(&self, why: &str, hint: &str) {
+        let (why, hint) = why.split_once("; hint: ").unwrap_or((why, hint));
+        let what = format!("{ON_DISK} is not in force: {why}");
+        tracing::error!("{what}; hint: {hint}");
+        self.problems.add(what, hint.to_owned());
+    }
+
+    /// Keys that differ from those in force and cannot change while the agent runs.
+    fn fixed_differences(&self, config: &Config) -> Vec<String> {
+        // Everything that a section holds is in its `Debug`.
+        let differ = |one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
+            format!("{one:?}") != format!("{other:?}")
+        };
+        let mut listen = config.listen.clone();
+        if listen.peer.port == 0 {
+            // The system has chosen one.
+            listen.peer.port = self.config.listen.peer.port;
+        }
+        let sections = [
+            ("[node]", differ(&config.node, &self.config.node)),
+            ("[listen]", differ(&listen, &self.config.listen)),
+            ("[tls]", config.plaintext != self.config.plaintext),
+            ("[[consume]]", differ(&config.consume, &self.config.consume)),
+        ];
+        let mut names: Vec<String> = sections
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for feed in &config.produce {
+            let now = self.watched_now(feed).map(|now| &now.watch);
+            if differ(&now.unwrap_or(&None), &&feed.watch) {
+                names.push(format!("watch of feed {}", feed.policy.feed));
+            }
+        }
+        names
+    }
+
+    fn watched_now(&self, feed: &ProduceConfig) -> Option<&ProduceConfig> {
+        let now = self.config.produce.iter();
+        now.into_iter()
+            .find(|now| now.policy.feed == feed.policy.feed)
+    }
+}
