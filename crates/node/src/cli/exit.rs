@@ -100,8 +100,28 @@ impl From<anyhow::Error> for Failure {
         match error.downcast_ref::<ConfigError>() {
             // It says itself what it comes from.
             Some(config) => Self::usage(config.to_string()),
-            None => Self::failed(format!("{error:#}")),
+            None => Self::failed(said(&error)),
         }
+    }
+}
+
+/// An error and what it comes from, in one text that ends in its hint. Most say themselves what
+/// they come from, and nothing is said twice.
+pub(crate) fn said(error: &anyhow::Error) -> String {
+    let (mut message, mut hint) = (String::new(), String::new());
+    for cause in error.chain().map(ToString::to_string) {
+        let (what, to_do) = cause.split_once("; hint: ").unwrap_or((&cause, ""));
+        if !message.contains(what) {
+            let separator = if message.is_empty() { "" } else { ": " };
+            message.extend([separator, what]);
+        }
+        if hint.is_empty() {
+            hint = to_do.to_owned();
+        }
+    }
+    match hint.as_str() {
+        "" => message,
+        hint => format!("{message}; hint: {hint}"),
     }
 }
 
@@ -110,5 +130,22 @@ pub(crate) fn told(error: &ErrorBody) -> String {
     match error.hint.as_str() {
         "" => error.message.clone(),
         hint => format!("{}; hint: {hint}", error.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_each_thing_once_and_ends_in_its_hint() {
+        let refused = anyhow::anyhow!("Operation not permitted");
+        let error = refused
+            .context("cannot give \"f\" away: Operation not permitted; hint: run as root")
+            .context("the inbox is of no use");
+        assert_eq!(
+            said(&error),
+            "the inbox is of no use: cannot give \"f\" away: Operation not permitted; hint: run as root"
+        );
     }
 }

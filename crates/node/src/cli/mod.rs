@@ -135,7 +135,7 @@ fn check_config(target: Target) -> Result<(), Failure> {
     let path = config_path(target);
     match crate::daemon::check_config(&path) {
         Ok(line) => Ok(writeln!(std::io::stdout(), "{line}")?),
-        Err(error) => Err(Failure::with(Exit::Usage, format!("{error:#}"))),
+        Err(error) => Err(Failure::with(Exit::Usage, exit::said(&error))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use consign_core::consumer::{Event, PublishOrder, StageOrder};
-use consign_core::disk::Disk;
+use consign_core::disk::{Attributes, Disk};
 use consign_core::ids::{FeedName, SlotId};
 use consign_core::publish::{self, PublishFile, PublishOutcome, SyncFailed};
 use consign_core::record::InboxMarked;
@@ -74,6 +74,39 @@ pub(crate) enum InboxError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Files cannot be given to their `owner`.
+    #[error(
+        "files in inbox {path:?} cannot be given to its `owner`: {source}; hint: run the agent as root or with CAP_CHOWN, or leave `owner` out"
+    )]
+    Owner {
+        /// The inbox.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// The name in staging of the file that tries it out. One that a crash leaves is no record's, and
+/// goes with the next start.
+const OWNER_PROBE: &str = "owner-probe";
+
+/// Finds out at the start, and not when a file is `saved` already, that files cannot be given away.
+fn may_give(disk: &dyn Disk, owner: Option<(u32, u32)>) -> std::io::Result<()> {
+    if owner.is_none() {
+        return Ok(());
+    }
+    let attributes = Attributes {
+        owner,
+        ..Attributes::default()
+    };
+    let given = publish::stage_small(disk, OWNER_PROBE, b"", &attributes);
+    // It may not even be there.
+    let _ = disk.remove(&Path::new(publish::STAGING_DIR).join(OWNER_PROBE));
+    match given {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error),
+        // A full disk, say, tells nothing of rights, and must not keep the agent from starting.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 impl Inboxes {
@@ -103,6 +136,10 @@ impl Inboxes {
             degraded.extend(filesystem::check(&path, Use::Inbox)?.degraded);
             let disk: Arc<dyn Disk> = Arc::new(OsDisk::beneath(&path).map_err(staging)?);
             let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
+            may_give(&*disk, feed.policy.owner).map_err(|source| InboxError::Owner {
+                path: path.clone(),
+                source,
+            })?;
             let inbox = Inbox { path, disk, marker };
             inboxes.open.insert(name.clone(), inbox);
         }
