@@ -280,16 +280,18 @@ impl Writer {
             Payload::None | Payload::Bytes(_) => None,
         };
         let appended = self.append(record, payload);
-        match (appended, from.and_then(|from| self.payloads.loss(from))) {
-            (Err(_), Some(lost)) => {
-                tracing::error!(
-                    record = record.name(),
-                    "a file's bytes in the intent log are lost, its transfer cannot go on: {lost}"
-                );
-                self.append(record, Payload::None)
-            }
-            (appended, _) => appended,
-        }
+        // Looked for only when it went wrong: it reads the payload once more.
+        let Err(error) = appended else {
+            return appended;
+        };
+        let Some(lost) = from.and_then(|from| self.payloads.loss(from)) else {
+            return Err(error);
+        };
+        tracing::error!(
+            record = record.name(),
+            "a file's bytes in the intent log are lost, its transfer cannot go on: {lost}"
+        );
+        self.append(record, Payload::None)
     }
 
     /// What was accepted is never dropped: on a full disk this waits for space, and everything
