@@ -107,6 +107,14 @@ struct Peer {
     recorded: Option<Position>,
 }
 
+impl Peer {
+    /// Whether every slot of a start is closed for ever.
+    fn is_over(&self, start: Start) -> bool {
+        let open = self.open_starts.as_ref();
+        open.is_some_and(|open| !open.contains(&start))
+    }
+}
+
 /// The consumer of one node.
 #[derive(Debug)]
 pub struct Consumer {

@@ -1,8 +1,6 @@
 //! Small files: their bytes go into the log as they arrive, and a commit behind them, under one
 //! sync, saves all of them.
 
-use std::collections::BTreeSet;
-
 use crate::consumer::large::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, SmallArrival, Then, Wanted};
@@ -25,15 +23,13 @@ impl Consumer {
         // What another life of the producer sent, or one that this node has not heard of, changes
         // nothing: whoever is alive asks again.
         let peer = self.peers.get(producer);
-        let Some(peer) = peer.filter(|peer| peer.incarnation == incarnation) else {
+        if peer.is_none_or(|peer| peer.incarnation != incarnation) {
             return;
-        };
-        let open_starts = peer.open_starts.clone();
+        }
         let mut received = Tally::default();
         for file in files {
             let slot = slot_of(producer, &file.leg);
-            let is_over = |open: &BTreeSet<Start>| !open.contains(&slot.start);
-            if open_starts.as_ref().is_some_and(is_over) {
+            if self.peers[producer].is_over(slot.start) {
                 continue;
             }
             if self.table(producer, slot.start).is_closed(slot.slot) {
