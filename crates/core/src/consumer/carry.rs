@@ -1,6 +1,6 @@
 //! Keeping the log short: what is live in its oldest segments is written anew, so that they can go.
 
-use crate::consumer::large::slot_record;
+use crate::consumer::answer::slot_record;
 use crate::consumer::state::{Body, Entry, SlotState};
 use crate::consumer::{Consumer, Effect, Wanted};
 use crate::ids::{NodeName, SlotId, Start};

@@ -1,6 +1,6 @@
 //! Slots that are over: abandoned, closed by their producer, forgotten.
 
-use crate::consumer::large::{key_of, slot_of, slot_record};
+use crate::consumer::answer::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};

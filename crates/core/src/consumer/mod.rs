@@ -13,13 +13,16 @@
 //!
 //! Deliberately absent: bytes, files, hashing and connections, which the driver sees to.
 
+mod answer;
 mod carry;
 mod close;
 mod event;
 mod inbox;
 mod large;
+mod opening;
 mod publish;
 mod replay;
+mod sealing;
 mod sessions;
 mod smalls;
 pub mod state;

@@ -1,6 +1,6 @@
 //! From `saved` to visible: small files through staging in batches, and the renames.
 
-use crate::consumer::large::slot_record;
+use crate::consumer::answer::slot_record;
 use crate::consumer::state::{Body, Entry, SlotState};
 use crate::consumer::{Consumer, Effect, PublishOrder, StageOrder, Then};
 use crate::ids::{NodeName, SlotId, Start};

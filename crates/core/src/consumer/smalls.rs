@@ -1,7 +1,7 @@
 //! Small files: their bytes go into the log as they arrive, and a commit behind them, under one
 //! sync, saves all of them.
 
-use crate::consumer::large::{key_of, slot_of, slot_record};
+use crate::consumer::answer::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, SmallArrival, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
@@ -186,7 +186,7 @@ impl Consumer {
             };
             match entry.state {
                 SlotState::Received { .. } if self.is_lost(&entry.spec) => {
-                    let leg = crate::consumer::large::leg_of(&id, entry);
+                    let leg = crate::consumer::answer::leg_of(&id, entry);
                     if let Err((code, why)) = self.must_be_here(&entry.spec) {
                         self.refuse(from, leg, code, why);
                     }
@@ -232,7 +232,7 @@ impl Consumer {
             let SlotState::Checking { digest } = entry.state else {
                 continue;
             };
-            let leg = crate::consumer::large::leg_of(&slot, entry);
+            let leg = crate::consumer::answer::leg_of(&slot, entry);
             if self.decide_path(&slot, free, false).is_some() {
                 self.save_smalls(
                     &slot.producer,

@@ -11,6 +11,7 @@ pub(crate) mod handle;
 pub(crate) mod inboxes;
 pub(crate) mod log_care;
 pub(crate) mod log_writer;
+mod looking;
 mod orders;
 mod producing;
 pub(crate) mod refusal;
@@ -61,7 +62,7 @@ pub(crate) enum Worked {
     Producer(producer::Event),
     Consumer(consumer::Event),
     /// Files of a submission were looked at.
-    Prepared(Box<submissions::Prepared>),
+    Prepared(Box<looking::Prepared>),
     /// Files were taken into the spool.
     Taken(Vec<producer::Event>),
     /// The original of a copied file is gone, or remembered; who waits for that.

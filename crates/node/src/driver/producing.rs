@@ -15,7 +15,7 @@ use crate::config::{Config, ProduceConfig};
 use crate::outbox::{self, Content, Origin, TakeRequest};
 
 use super::log_writer::{Order, Payloads, Role};
-use super::submissions::READ_PER_JOB_BYTES;
+use super::looking::READ_PER_JOB_BYTES;
 use super::{Driver, Worked, now};
 
 /// Jobs that take files at the same time: the others of the worker threads stay free.

@@ -1,38 +1,29 @@
 //! Files that are handed over: from a request to the producer's state machine, and the answer back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use consign_core::ids::{Digest, FeedName, NodeName, Sequence, Start, TransferId, TransferKey};
+use consign_core::ids::{Digest, FeedName, Sequence, Start, TransferId, TransferKey};
 use consign_core::journal::Ticket;
-use consign_core::limits;
-use consign_core::name::{FileName, TemplateValues};
 use consign_core::producer::{Event, Token};
 use consign_core::record::Record;
 use consign_core::spec::{After, FileSpec, Source, Stamp};
 use tokio::sync::oneshot;
 
-use crate::config::ProduceConfig;
-use crate::outbox::{
-    Content, Origin, Outbox, OwedRemoval, TakeError, TakeRequest, owes_removal, stamp_of,
-};
+use crate::outbox::{OwedRemoval, owes_removal};
 use crate::timestamp::Timestamp;
 
 use super::handle::{Accepted, SubmitBytes, SubmitRequest};
+use super::looking::{For, Item, Prepared, Rules, Unseen, describe, look_at};
 use super::refusal::Refusal;
-use super::{Driver, Worked, now};
+use super::{Driver, Worked};
 
 /// Files that may be on their way into the log at once. More wait with whoever hands them over.
 const FILES_UNDER_WAY_MAX: usize = 16 << 10;
 
 /// Files that one worker looks at in one go.
 const FILES_PER_JOB: usize = 128;
-
-/// Bytes of small files that one worker reads in one go, unless a single one is larger. Together
-/// with the jobs at one time it bounds what is in memory on its way to the log.
-pub(super) const READ_PER_JOB_BYTES: u64 = 2 << 20;
 
 /// Jobs that look at files at the same time: the others of the worker threads stay free.
 const LOOK_JOBS_MAX: usize = 4;
@@ -128,45 +119,6 @@ impl Submissions {
             }
         }
     }
-}
-
-/// A file, looked at.
-#[derive(Debug)]
-pub(crate) struct Item {
-    spec: FileSpec,
-    source: Source,
-    /// Of a small file that stays where it is; the others are claimed first.
-    small: Option<(Digest, Bytes)>,
-}
-
-/// What came of a job.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    items: Vec<(For, Result<Item, Refusal>)>,
-    /// What it had no room for.
-    unseen: Vec<Unseen>,
-}
-
-/// A file that was handed over by its path and not looked at yet.
-#[derive(Debug)]
-struct Unseen {
-    whom: For,
-    rules: Arc<Rules>,
-    request: SubmitRequest,
-}
-
-/// Whom a looked-at file is for.
-#[derive(Debug)]
-enum For {
-    Batch { batch: u64, at: usize },
-    Watcher(Found),
-}
-
-/// What is needed of a feed to look at its files.
-#[derive(Debug)]
-struct Rules {
-    me: NodeName,
-    feed: ProduceConfig,
 }
 
 impl Driver {
@@ -507,195 +459,5 @@ impl Driver {
             }
             Err(error) => Worked::Fatal(error.to_string()),
         });
-    }
-}
-
-/// Looks at files until what was read reaches its bound.
-fn look_at(outbox: &Outbox, job: Vec<Unseen>) -> Prepared {
-    let (mut items, mut read_bytes) = (Vec::with_capacity(job.len()), 0);
-    let mut job = job.into_iter();
-    while read_bytes < READ_PER_JOB_BYTES
-        && let Some(Unseen {
-            whom,
-            rules,
-            request,
-        }) = job.next()
-    {
-        let mut item = prepare(outbox, &rules, request);
-        if let Ok(item) = &mut item {
-            let read = item.small.as_ref();
-            read_bytes += read.map_or(0, |(_, bytes)| bytes.len() as u64);
-            if let For::Watcher(found) = &whom {
-                item.source.watched = true;
-                // A file that changed since it was found ready is left until it rests again.
-                item.source.stamp = Some(found.stamp);
-            }
-        }
-        items.push((whom, item));
-    }
-    Prepared {
-        items,
-        unseen: job.collect(),
-    }
-}
-
-/// Looks at a file that was handed over by its path, and reads it if it is small and stays.
-fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Item, Refusal> {
-    let path = request.path;
-    let stat = rustix::fs::lstat(&path).map_err(|errno| match errno {
-        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
-            Refusal::FileMissing { path: path.clone() }
-        }
-        errno => refused(&path, errno.to_string(), "let the agent's user read it"),
-    })?;
-    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-    if kind != rustix::fs::FileType::RegularFile {
-        let what = match kind {
-            rustix::fs::FileType::Directory => "it is a directory",
-            rustix::fs::FileType::Symlink => "it is a symbolic link",
-            _ => "it is not a regular file",
-        };
-        return Err(refused(&path, what.to_owned(), "hand over regular files"));
-    }
-    let name = match request.name {
-        Some(name) => name,
-        None => base_name(&path)?,
-    };
-    let stamp = stamp_of(&stat);
-    let mut spec = describe(rules, &name, request.key, request.meta, stamp.size)?;
-    let after = rules.feed.after;
-    let mut source = Source {
-        origin: path.to_string_lossy().into_owned(),
-        after: after.into(),
-        ..Source::default()
-    };
-    if after != After::Keep || stamp.size > limits::SMALL_FILE_BYTES_MAX {
-        return Ok(Item {
-            spec,
-            source,
-            small: None,
-        });
-    }
-    let taken = take_small(outbox, &path)?;
-    let Content::Small { bytes, digest } = taken.content else {
-        return Err(refused(
-            &path,
-            "it is growing".to_owned(),
-            "send it when it is complete",
-        ));
-    };
-    spec.size = taken.size;
-    spec.mtime_ns = rules.feed.preserve.mtime.then_some(taken.mtime_ns);
-    spec.mode = rules.feed.preserve.mode.then_some(taken.mode);
-    source.stamp = taken.source.stamp;
-    Ok(Item {
-        spec,
-        source,
-        small: Some((digest, bytes)),
-    })
-}
-
-fn take_small(outbox: &Outbox, path: &Path) -> Result<crate::outbox::Taken, Refusal> {
-    let request = TakeRequest {
-        origin: Origin {
-            path: path.to_owned(),
-            beneath: None,
-        },
-        // A small file that stays never gets there; nothing else has this name.
-        spool: "unclaimed".to_owned(),
-        after: After::Keep,
-        watched: false,
-        expect: None,
-    };
-    let outcome = outbox.take_batch(std::slice::from_ref(&request));
-    let taken = outcome.map_err(|error| Refusal::NotReady {
-        why: error.to_string(),
-    })?;
-    let taken = taken
-        .into_iter()
-        .next()
-        .expect("one outcome for each request");
-    taken.map_err(|error| match error {
-        TakeError::Vanished { path } => Refusal::FileMissing { path },
-        error => refused(path, error.to_string(), "correct that and send it again"),
-    })
-}
-
-fn describe(
-    rules: &Rules,
-    name: &str,
-    key: Option<String>,
-    meta: BTreeMap<String, String>,
-    size: u64,
-) -> Result<FileSpec, Refusal> {
-    let invalid = |what: String| {
-        let (what, hint) = match what.split_once("; hint: ") {
-            Some((what, hint)) => (what.to_owned(), hint.to_owned()),
-            None => (what, "correct it and send the file again".to_owned()),
-        };
-        Refusal::Invalid { what, hint }
-    };
-    let file_name = FileName::new(name).map_err(|bad| invalid(bad.to_string()))?;
-    let meta_bytes: usize = meta
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
-    if meta.len() > limits::META_ENTRIES_MAX || meta_bytes > limits::META_BYTES_MAX {
-        return Err(invalid(format!(
-            "{} entries with {meta_bytes} bytes are too much metadata; hint: use at most {} entries and {} bytes",
-            meta.len(),
-            limits::META_ENTRIES_MAX,
-            limits::META_BYTES_MAX
-        )));
-    }
-    let values = TemplateValues {
-        name: &file_name,
-        feed: &rules.feed.policy.feed,
-        producer: &rules.me,
-        transfer: None,
-        meta: &meta,
-    };
-    let key = key.unwrap_or_else(|| rules.feed.key.render(&values));
-    if key.len() > limits::KEY_BYTES_MAX {
-        return Err(invalid(format!(
-            "the key has {} bytes; hint: use at most {}",
-            key.len(),
-            limits::KEY_BYTES_MAX
-        )));
-    }
-    Ok(FileSpec {
-        feed: rules.feed.policy.feed.to_string(),
-        name: name.to_owned(),
-        key,
-        size,
-        mtime_ns: None,
-        mode: None,
-        meta,
-        submitted_at: now().0,
-        priority: rules.feed.policy.priority,
-    })
-}
-
-fn base_name(path: &Path) -> Result<String, Refusal> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| {
-        refused(
-            path,
-            "its name is not UTF-8".to_owned(),
-            "give it another name with --name",
-        )
-    })?;
-    Ok(name.to_owned())
-}
-
-fn refused(path: &Path, why: String, hint: &str) -> Refusal {
-    let (why, hint) = match why.split_once("; hint: ") {
-        Some((why, hint)) => (why.to_owned(), hint.to_owned()),
-        None => (why, hint.to_owned()),
-    };
-    Refusal::FileRefused {
-        path: path.to_owned(),
-        why,
-        hint,
     }
 }

@@ -1,0 +1,74 @@
+//! Records of a node itself: its lives, its peers, the members.
+
+/// A member of the cluster as the log and the wire know it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberRecord {
+    /// Node name.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// `host:port`, resolved at each connection.
+    #[prost(string, tag = "2")]
+    pub addr: String,
+    /// Zone, empty for none.
+    #[prost(string, tag = "3")]
+    pub zone: String,
+    /// Relative share of the keys; 0 takes no new placements.
+    #[prost(uint32, tag = "4")]
+    pub weight: u32,
+    /// Feeds that it consumes.
+    #[prost(string, repeated, tag = "5")]
+    pub feeds: Vec<String>,
+    /// 0 active, 1 draining, 2 left.
+    #[prost(uint32, tag = "6")]
+    pub state: u32,
+}
+
+/// The agent started.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Boot {
+    /// This node's name.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// The new incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// The new start.
+    #[prost(fixed64, tag = "3")]
+    pub start: u64,
+    /// When, in ms since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
+}
+
+/// A peer spoke under an incarnation; older ones of it are fenced from here on.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PeerSeen {
+    /// The peer.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Its incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+
+/// The members, whenever they change: `all` counts whom it ever saw.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ViewSeen {
+    /// Epoch of the view.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Its members, sorted by name.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<MemberRecord>,
+}
+
+/// An operator declared a node gone for good.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Forgotten {
+    /// The node.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// When.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}
