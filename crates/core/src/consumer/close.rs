@@ -2,9 +2,10 @@
 
 use crate::consumer::answer::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
-use crate::consumer::{Consumer, Effect, Wanted};
+use crate::consumer::{Consumer, Effect, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
 use crate::log::{Payload, Position};
+use crate::producer::Token;
 use crate::record::{Record, SlotAbandoned, SlotsClosed};
 use crate::spec::FileSpec;
 use crate::wire::{Abandoned, Closed, Leg, Message, OpenStarts};
@@ -231,7 +232,15 @@ impl Consumer {
     /// slots' numbers are remembered, in a few ranges, once all that was saved is published. Should
     /// it be alive after all, what it offers again is not published twice; its next
     /// [`OpenStarts`] ends that memory.
-    pub(super) fn on_forget(&mut self, node: &NodeName) {
+    pub(super) fn on_forget(&mut self, token: Token, node: &NodeName) {
+        let known = self.peers.contains_key(node);
+        if known {
+            self.close_peer(node);
+        }
+        self.journal.when_synced(Then::Forgotten { token, known });
+    }
+
+    fn close_peer(&mut self, node: &NodeName) {
         let Some(peer) = self.peers.get_mut(node) else {
             return;
         };

@@ -6,7 +6,7 @@ use crate::disk::Attributes;
 use crate::ids::{Attempt, Digest, FeedName, Incarnation, NodeName, Slot, SlotId, Start};
 use crate::journal::Ticket;
 use crate::log::{Payload, Position};
-use crate::producer::Session;
+use crate::producer::{Session, Token};
 use crate::record::Record;
 use crate::spec::{ConsumePolicy, FileSpec};
 use crate::wire::{Leg, Message};
@@ -161,8 +161,13 @@ pub enum Event {
     Policies(Vec<ConsumePolicy>),
     /// The log has room for new work, or not.
     LogRoom(bool),
-    /// A person declares a producer gone for good.
-    Forget(NodeName),
+    /// A person declares a producer gone for good. Answered by [`Effect::Forgotten`].
+    Forget {
+        /// Handed back with the answer.
+        token: Token,
+        /// The producer.
+        node: NodeName,
+    },
     /// Carry what is live in the segments up to `through` forward, so that they can be dropped.
     Carry {
         /// The newest segment that is to be emptied.
@@ -335,6 +340,14 @@ pub enum Effect {
         feed: FeedName,
         /// Name in the staging directory.
         staging: String,
+    },
+    /// A forgotten producer stays forgotten: that is synced. Before that a crash may bring back what
+    /// was held for it, so a person has to be told only now.
+    Forgotten {
+        /// Of the event.
+        token: Token,
+        /// Whether anything was known of it here.
+        known: bool,
     },
     /// No live record of this consumer lies in a segment below this one.
     NeedsFrom {

@@ -39,7 +39,7 @@ use crate::ids::{FeedName, Fence, Incarnation, Millis, NodeName, Slot, SlotId, S
 use crate::journal::{Journal, Ticket};
 use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
-use crate::producer::{Identity, Session};
+use crate::producer::{Identity, Session, Token};
 use crate::ranges::RangeSet;
 use crate::record::Record;
 use crate::wire::Message;
@@ -55,6 +55,7 @@ enum Then {
     SmallsSaved(NodeName, Start, RangeSet),
     Publish(Vec<SlotId>),
     Send(NodeName, Session, Message),
+    Forgotten { token: Token, known: bool },
 }
 
 /// Which record a position is wanted of.
@@ -256,7 +257,7 @@ impl Consumer {
             Event::Space { feed, free } => self.on_space(&feed, free),
             Event::Policies(policies) => self.on_policies(policies),
             Event::LogRoom(room) => self.log_room = room,
-            Event::Forget(node) => self.on_forget(&node),
+            Event::Forget { token, node } => self.on_forget(token, &node),
             Event::Carry { through } => self.on_carry(through),
             Event::Tick => self.on_tick(),
         }
@@ -335,6 +336,9 @@ impl Consumer {
                 Then::Saved(slot) => self.large_saved(&slot),
                 Then::SmallsSaved(node, start, slots) => self.smalls_saved(&node, start, &slots),
                 Then::Publish(slots) => self.publish(slots),
+                Then::Forgotten { token, known } => {
+                    self.out.push(Effect::Forgotten { token, known });
+                }
                 Then::Send(to, session, message) => self.out.push(Effect::Send {
                     to,
                     session,

@@ -98,6 +98,7 @@ impl Driver {
                         Worked::Space(Vec::new())
                     });
                 }
+                Effect::Forgotten { token, known } => self.on_forgotten(token, known),
                 Effect::NeedsFrom { segment } => self.consumer_needs(segment),
             }
         }

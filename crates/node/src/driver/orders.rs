@@ -17,14 +17,19 @@ use super::submissions::Asker;
 /// An order under way.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Transfers {
-        group: u64,
-        id: Option<TransferId>,
-    },
-    Forget {
-        node: NodeName,
-        reply: oneshot::Sender<Result<(), Refusal>>,
-    },
+    Transfers { group: u64, id: Option<TransferId> },
+    Forget(Forgetting),
+}
+
+/// A node is being forgotten, by the producer and by the consumer.
+#[derive(Debug)]
+pub(crate) struct Forgetting {
+    node: NodeName,
+    /// Whether one of them knew it.
+    known: bool,
+    /// Which of them have not answered.
+    left: usize,
+    reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
 /// Transfers that were named in one order.
@@ -65,10 +70,15 @@ impl Driver {
                     let _ = reply.send(Err(refusal));
                     return;
                 }
-                self.consume(consumer::Event::Forget(node.clone()));
-                let token = self.order(Order::Forget {
+                let token = self.order(Order::Forget(Forgetting {
                     node: node.clone(),
+                    known: false,
+                    left: 2,
                     reply,
+                }));
+                self.consume(consumer::Event::Forget {
+                    token,
+                    node: node.clone(),
                 });
                 self.produce(Event::Forget { token, node });
             }
@@ -155,7 +165,8 @@ impl Driver {
         }
         let destinations = self.producer.destinations();
         let connected = |d: &DestinationStatus| d.node == *node && d.incarnation.is_some();
-        if destinations.iter().any(connected) {
+        let producers = self.consumer.producers();
+        if destinations.iter().any(connected) || producers.iter().any(|(name, _)| name == node) {
             return refused(
                 format!("{node} is connected, so it is not gone"),
                 "stop its agent for good first, then forget it",
@@ -169,15 +180,12 @@ impl Driver {
             return;
         };
         match (asker, answer) {
-            (Asker::Order(Order::Forget { node, reply }), answer) => {
-                let result = match answer {
-                    Answer::Refused(_) => Err(Refusal::UnknownNode { node }),
-                    _ => {
-                        self.remember_forgotten(&node);
-                        Ok(())
-                    }
-                };
-                let _ = reply.send(result);
+            (Asker::Order(Order::Forget(forgetting)), answer) => {
+                let known = !matches!(answer, Answer::Refused(_));
+                if known {
+                    self.remember_forgotten(&forgetting.node);
+                }
+                self.forgotten_by_one(token, forgetting, known);
             }
             (Asker::Order(Order::Transfers { group, id }), answer) => {
                 let result = match (answer, id) {
@@ -199,6 +207,33 @@ impl Driver {
                 unreachable!("a submission is not answered as an order")
             }
         }
+    }
+
+    /// The consumer has answered an order to forget a node.
+    pub(super) fn on_forgotten(&mut self, token: Token, known: bool) {
+        if let Some(Asker::Order(Order::Forget(forgetting))) =
+            self.submissions.askers.remove(&token)
+        {
+            self.forgotten_by_one(token, forgetting, known);
+        }
+    }
+
+    /// A person is answered when both have it synced, so that no crash takes it back.
+    fn forgotten_by_one(&mut self, token: Token, mut forgetting: Forgetting, known: bool) {
+        forgetting.known |= known;
+        forgetting.left -= 1;
+        if forgetting.left > 0 {
+            let asker = Asker::Order(Order::Forget(forgetting));
+            self.submissions.askers.insert(token, asker);
+            return;
+        }
+        let Forgetting { node, reply, .. } = forgetting;
+        let result = if forgetting.known {
+            Ok(())
+        } else {
+            Err(Refusal::UnknownNode { node })
+        };
+        let _ = reply.send(result);
     }
 
     /// The producer's refusal in the words of the API.

@@ -249,3 +249,21 @@ fn who_is_alive_is_not_forgotten_by_mistake() {
         gone["state"] == "forgotten"
     });
 }
+
+#[test]
+fn a_consumer_forgets_a_producer_that_is_gone_and_none_that_is_connected() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    send(&cluster, &["a"], 1_000);
+    cluster.wait_until_done("prod-1", 1, SOON);
+    let alive = cluster.ask("cons-1", &["forget", "prod-1"]);
+    alive.bad(2, &["is connected", "hint:"]);
+    cluster.stop("prod-1");
+    until("who is gone may be forgotten", SOON, || {
+        cluster.ask("cons-1", &["forget", "prod-1"]).code == 0
+    });
+    let unknown = cluster.ask("cons-1", &["forget", "prod-7"]);
+    unknown.bad(1, &["prod-7", "hint:"]);
+}

@@ -82,6 +82,7 @@ impl World {
                 feed,
                 staging,
             } => self.discard(node, &slot, &feed, &staging),
+            Effect::Forgotten { token, .. } => drop(self.forgotten(node, token)),
             Effect::NeedsFrom { segment } => self.life(node).needs[1] = segment,
         }
     }

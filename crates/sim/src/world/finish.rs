@@ -48,9 +48,7 @@ impl World {
         handed
             && (0..self.nodes.len()).all(|node| match &self.nodes[node].life {
                 Some(life) => {
-                    let claims_done = self.plan.nodes[node].consumes.is_empty()
-                        || self.nodes[node].to_forget.is_empty();
-                    claims_done
+                    self.nodes[node].to_forget.is_empty()
                         && life.producer.unfinished() == 0
                         && life.consumer.entries().next().is_none()
                         && life.appends.is_empty()

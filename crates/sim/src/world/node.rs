@@ -60,7 +60,11 @@ pub(super) enum Ask {
     Claim(usize, String),
     Cancel(usize),
     Retry,
-    Forget(usize),
+    /// Asked of both machines; `left` have not answered.
+    Forget {
+        node: usize,
+        left: usize,
+    },
 }
 
 /// One life of a process.

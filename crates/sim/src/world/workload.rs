@@ -195,6 +195,9 @@ impl World {
 
     /// What a producer answers.
     pub(super) fn answered(&mut self, node: usize, token: Token, answer: Answer) {
+        if self.forgotten(node, token) {
+            return;
+        }
         let Some(ask) = self.life(node).asks.remove(&token) else {
             return;
         };
@@ -223,11 +226,23 @@ impl World {
                 self.ledger.stats.cancelled += 1;
             }
             (Ask::Cancel(_) | Ask::Retry, _) => {}
-            (Ask::Forget(other), _) => {
-                self.nodes[node].to_forget.remove(&other);
-            }
             (ask, answer) => panic!("{ask:?} was answered by {answer:?}"),
         }
+    }
+
+    /// One of a node's two machines has answered an order to forget another node, if this is one.
+    /// The operator asks again until both have.
+    pub(super) fn forgotten(&mut self, node: usize, token: Token) -> bool {
+        let Some(Ask::Forget { node: other, left }) = self.life(node).asks.get_mut(&token) else {
+            return false;
+        };
+        *left -= 1;
+        if *left == 0 {
+            let other = *other;
+            self.life(node).asks.remove(&token);
+            self.nodes[node].to_forget.remove(&other);
+        }
+        true
     }
 
     /// What the operator of a node does from time to time.
@@ -237,15 +252,28 @@ impl World {
         }
         let forgotten: Vec<usize> = self.nodes[node].to_forget.iter().copied().collect();
         for other in forgotten {
-            let name = self.name(other);
-            if self.plan.nodes[node].produces {
-                let token = self.ask(node, Ask::Forget(other));
-                let name = name.clone();
-                self.produce(node, producer::Event::Forget { token, node: name });
-            } else {
-                self.nodes[node].to_forget.remove(&other);
+            let mut asks = self.life(node).asks.values();
+            if asks.any(|ask| matches!(ask, Ask::Forget { node, .. } if *node == other)) {
+                continue;
             }
-            self.consume(node, consumer::Event::Forget(name));
+            let name = self.name(other);
+            let token = self.ask(
+                node,
+                Ask::Forget {
+                    node: other,
+                    left: 2,
+                },
+            );
+            self.consume(
+                node,
+                consumer::Event::Forget {
+                    token,
+                    node: name.clone(),
+                },
+            );
+            if self.lives(node) {
+                self.produce(node, producer::Event::Forget { token, node: name });
+            }
         }
         if self.healed {
             self.retry(node);

@@ -1,6 +1,7 @@
 //! A producer that a person declared gone, and that is not.
 
 use super::*;
+use crate::producer::Token;
 
 fn published(node: &mut Node, at: u64) {
     node.small(at);
@@ -16,6 +17,13 @@ fn published(node: &mut Node, at: u64) {
     });
 }
 
+fn forget() -> Event {
+    Event::Forget {
+        token: Token(7),
+        node: cam(),
+    }
+}
+
 fn come_back(node: &mut Node) {
     node.apply(Event::PeerUp {
         node: cam(),
@@ -29,7 +37,7 @@ fn what_a_forgotten_producer_offers_again_is_not_published_twice() {
     let mut node = Node::new();
     published(&mut node, 1);
     node.small(2);
-    node.apply(Event::Forget(cam()));
+    node.apply(forget());
     assert_eq!(node.consumer.entries().count(), 0, "nothing is held for it");
     for restarted in [false, true] {
         if restarted {
@@ -57,7 +65,7 @@ fn what_a_forgotten_producer_offers_again_is_not_published_twice() {
 fn a_forgotten_producers_slots_are_forgotten_when_it_says_that_they_are_over() {
     let mut node = Node::new();
     published(&mut node, 1);
-    node.apply(Event::Forget(cam()));
+    node.apply(forget());
     come_back(&mut node);
     node.hear(Message::OpenStarts(crate::wire::OpenStarts {
         starts: Vec::new(),
