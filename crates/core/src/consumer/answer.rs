@@ -42,6 +42,14 @@ pub(super) fn key_of(leg: &Leg) -> TransferKey {
     }
 }
 
+/// Why a slot that is closed is refused.
+pub(super) fn closed_before(slot: &SlotId) -> String {
+    format!(
+        "slot {slot} was closed before; hint: was {} forgotten here, or its disk restored from an old copy? Cancel the transfer, and send the file again as a new one",
+        slot.producer
+    )
+}
+
 impl Consumer {
     pub(super) fn refuse(&mut self, to: &NodeName, leg: Leg, code: RefusalCode, reason: String) {
         let retry_after_ms = match code {

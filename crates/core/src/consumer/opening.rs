@@ -1,6 +1,6 @@
 //! Large files: opened, and opened again under a higher fence.
 
-use crate::consumer::answer::{key_of, leg_of, slot_of, slot_record};
+use crate::consumer::answer::{closed_before, key_of, leg_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, InflowOrder, Then, Wanted};
 use crate::ids::{Attempt, FeedName, Fence, NodeName, SlotId};
@@ -18,9 +18,7 @@ impl Consumer {
             attempt: Attempt(open.leg.attempt),
         };
         if self.table(from, slot.start).is_closed(slot.slot) {
-            let why = format!(
-                "slot {slot} was closed before; hint: was the disk of {from} restored from an old image?"
-            );
+            let why = closed_before(&slot);
             return self.refuse(from, open.leg, RefusalCode::NotAllowed, why);
         }
         if self.entry(&slot).is_some() {

@@ -1,7 +1,7 @@
 //! Small files: their bytes go into the log as they arrive, and a commit behind them, under one
 //! sync, saves all of them.
 
-use crate::consumer::answer::{key_of, slot_of, slot_record};
+use crate::consumer::answer::{closed_before, key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, SmallArrival, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
@@ -10,7 +10,8 @@ use crate::log::Payload;
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{self, Record, Slots};
 use crate::wire::{
-    self, Message, RefusalCode, SmallCommit, SmallLinkLost, SmallMissing, SmallQuery,
+    self, Abandoned, Leg, Message, RefusalCode, SmallCommit, SmallLinkLost, SmallMissing,
+    SmallQuery,
 };
 
 impl Consumer {
@@ -33,6 +34,8 @@ impl Consumer {
                 continue;
             }
             if self.table(producer, slot.start).is_closed(slot.slot) {
+                let why = closed_before(&slot);
+                self.refuse(producer, file.leg, RefusalCode::NotAllowed, why);
                 continue;
             }
             let fence = Fence {
@@ -40,7 +43,7 @@ impl Consumer {
                 attempt: Attempt(file.leg.attempt),
             };
             if self.entry(&slot).is_some() {
-                self.small_again(&slot, fence, &mut received);
+                self.small_again(&slot, fence, file.leg, &mut received);
                 continue;
             }
             if file.bytes.len() as u64 != file.spec.size
@@ -61,7 +64,7 @@ impl Consumer {
         });
     }
 
-    fn small_again(&mut self, slot: &SlotId, fence: Fence, received: &mut Tally) {
+    fn small_again(&mut self, slot: &SlotId, fence: Fence, leg: Leg, received: &mut Tally) {
         let entry = self.entry_mut(slot).expect("its caller looked it up");
         if fence < entry.fence {
             return;
@@ -76,11 +79,12 @@ impl Consumer {
             | SlotState::Published { at, .. } => {
                 self.tell_saved(&slot.producer, slot.start, &[slot.slot], at);
             }
-            // `saved` is about to be told; an abandoned one stays so.
-            SlotState::Saving { .. }
-            | SlotState::Abandoned
-            | SlotState::Receiving
-            | SlotState::Sealing { .. } => {}
+            // It stays so; whoever sends it did not hear of it, or a crash undid the decision.
+            SlotState::Abandoned => {
+                self.send_when_synced(&slot.producer, Message::Abandoned(Abandoned { leg }));
+            }
+            // `saved` is about to be told.
+            SlotState::Saving { .. } | SlotState::Receiving | SlotState::Sealing { .. } => {}
         }
     }
 

@@ -83,3 +83,29 @@ fn a_small_file_that_comes_after_the_end_of_its_start_is_not_taken_for_a_new_one
     node.small(1);
     assert_eq!(node.consumer.entries().count(), 0);
 }
+
+#[test]
+fn a_small_file_of_a_closed_slot_is_refused_and_of_an_abandoned_one_answered() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    node.apply(forget());
+    come_back(&mut node);
+    let refused = |effect: &Effect| match effect {
+        Effect::Send {
+            message: Message::Refused(refused),
+            ..
+        } => refused.reason.contains("closed before") && refused.reason.contains("hint:"),
+        _ => false,
+    };
+    assert!(node.small(1).iter().any(refused));
+    let leg = leg(5, 1);
+    node.hear(Message::Abandon(crate::wire::Abandon { leg }));
+    let abandoned = |effect: &Effect| {
+        let message = match effect {
+            Effect::Send { message, .. } => message,
+            _ => return false,
+        };
+        matches!(message, Message::Abandoned(abandoned) if abandoned.leg.slot == 5)
+    };
+    assert!(node.small(5).iter().any(abandoned));
+}
