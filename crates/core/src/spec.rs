@@ -101,6 +101,27 @@ pub enum Replicas {
     All,
 }
 
+impl Replicas {
+    /// As the log has it: `u32::MAX` for all.
+    #[must_use]
+    pub fn to_record(self) -> u32 {
+        match self {
+            Self::Count(count) => u32::try_from(count).unwrap_or(u32::MAX - 1),
+            Self::All => u32::MAX,
+        }
+    }
+
+    /// As the log has it; `None` for 0, which says nothing.
+    #[must_use]
+    pub fn from_record(record: u32) -> Option<Self> {
+        match record {
+            0 => None,
+            u32::MAX => Some(Self::All),
+            count => Some(Self::Count(count as usize)),
+        }
+    }
+}
+
 /// What a producer does with the files of one feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducePolicy {

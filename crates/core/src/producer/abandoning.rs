@@ -58,16 +58,22 @@ impl Producer {
         }
     }
 
-    /// A placement is synced, and with it the decision to abandon what it does not name any more.
+    /// A transfer's newest placement is synced, and with it the decision to abandon what it does not
+    /// name any more. Who hears of that for the first time is told, if it can be reached.
     pub(super) fn note_decided(&mut self, key: TransferKey, position: Position) {
+        let mut news = Vec::new();
         for (node, slot) in self.abandoning.get(&key).into_iter().flatten() {
             let destination = self.destinations.get_mut(node);
             let abandonment = destination.and_then(|d| d.abandons.get_mut(slot));
             let abandonment = abandonment.expect("it is forgotten with the slot");
-            if let Some(old) = abandonment.decided.replace(position) {
-                self.live.remove(old, 0);
+            match abandonment.decided.replace(position) {
+                Some(old) => self.live.remove(old, 0),
+                None => news.push((node.clone(), *slot)),
             }
             self.live.add(position, 0);
+        }
+        for (node, slot) in news {
+            self.send_abandon(&node, slot);
         }
     }
 
@@ -76,13 +82,6 @@ impl Producer {
         self.destinations
             .get(&leg.node)
             .is_some_and(|d| d.abandons.contains_key(&(leg.start, leg.slot)))
-    }
-
-    /// A placement is synced: who was dropped is told, if it can be reached.
-    pub(super) fn tell_abandoned(&mut self, key: TransferKey) {
-        for (node, slot) in self.abandoning.get(&key).cloned().unwrap_or_default() {
-            self.send_abandon(&node, slot);
-        }
     }
 
     /// Tells a consumer of everything that was placed elsewhere.

@@ -8,7 +8,7 @@ use crate::ids::{Attempt, Digest, NodeName, TransferKey};
 use crate::limits;
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Effect, Producer, StreamFault, StreamOrder, StreamTarget, Then};
-use crate::record::{AttemptStarted, ChainMember, DigestKnown, Hashed, Record};
+use crate::record::{AttemptStarted, ChainMember, DigestKnown, Record};
 use crate::wire::{
     self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
 };
@@ -46,6 +46,13 @@ impl Producer {
                 destination.blocked.push_back(key);
                 return;
             }
+        }
+        // Nobody hears of a slot before the placement that it was drawn for is synced: a crash would
+        // forget it, and whoever had saved the file under it would be given it under another.
+        let transfer = self.active.get_mut(&key).expect("looked up above");
+        if transfer.placings > 0 {
+            transfer.become_(Stage::Placing);
+            return self.journal.when_synced(Then::Begin(key));
         }
         if small {
             self.send_small(key, &legs);
@@ -304,9 +311,19 @@ impl Producer {
                 .iter()
                 .filter(|leg| leg.state.in_flight())
                 .all(|leg| leg.state == LegState::Received);
-        let (true, true, Some(digest)) = (received, transfer.digest_synced, transfer.digest) else {
+        if !received {
+            return;
+        }
+        let Some(digest) = transfer.digest else {
+            // Who was reading the source may have ended with the link that it fed.
+            if !transfer.streaming && transfer.any_in_flight() {
+                self.stream(key, None);
+            }
             return;
         };
+        if !transfer.digest_synced {
+            return;
+        }
         if !transfer.any_in_flight() {
             return self.conclude(key);
         }
@@ -353,12 +370,7 @@ impl Producer {
             transfer.hashes.extend_from_slice(&hashes);
         }
         // A hint for a restart; nothing waits for it.
-        self.append(Record::Hashed(Hashed {
-            start: key.start.0,
-            seq: key.seq.0,
-            first_chunk,
-            hashes,
-        }));
+        self.append_hashes(key, first_chunk, &hashes);
     }
 
     pub(super) fn on_digest(&mut self, key: TransferKey, digest: Digest) {

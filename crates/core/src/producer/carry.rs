@@ -12,6 +12,7 @@ use crate::producer::state::Stage;
 use crate::producer::{Effect, Producer, Then, Wanted};
 use crate::ranges::RangeSet;
 use crate::record::{Claiming, Hashed, Placed, Record, Submitted, Transfers};
+use crate::spec::Replicas;
 use crate::tree::CHUNK_HASH_BYTES;
 
 /// Transfers that are read back at the same time in order to be carried.
@@ -109,25 +110,26 @@ impl Producer {
             spec,
             source,
             digest,
+            replicas: transfer.replicas.map_or(0, Replicas::to_record),
         };
         let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
         let (stage, hashes) = (transfer.stage.clone(), transfer.hashes.clone());
         self.carry_records(key, submitted, placed, position);
-        self.carry_hashes(key, &hashes);
+        self.append_hashes(key, 0, &hashes);
         self.carry_fate(key, &stage);
     }
 
-    fn carry_hashes(&mut self, key: TransferKey, hashes: &[u8]) {
-        for (at, hashes) in hashes
-            .chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES)
-            .enumerate()
-        {
+    /// Writes chunk hashes down, in as many records as they need.
+    pub(super) fn append_hashes(&mut self, key: TransferKey, first_chunk: u64, hashes: &[u8]) {
+        let mut first_chunk = first_chunk;
+        for hashes in hashes.chunks(HASHES_PER_RECORD * CHUNK_HASH_BYTES) {
             self.append(Record::Hashed(Hashed {
                 start: key.start.0,
                 seq: key.seq.0,
-                first_chunk: (at * HASHES_PER_RECORD) as u64,
+                first_chunk,
                 hashes: hashes.to_vec(),
             }));
+            first_chunk += HASHES_PER_RECORD as u64;
         }
     }
 
@@ -160,7 +162,7 @@ impl Producer {
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
         let hashes = self.replayed.get(&key).map(|entry| entry.hashes.clone());
-        self.carry_hashes(key, &hashes.unwrap_or_default());
+        self.append_hashes(key, 0, &hashes.unwrap_or_default());
         if let Some(finished) = self.finished.get(&key) {
             self.carry_fate(key, &finished.stage());
         }

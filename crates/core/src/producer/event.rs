@@ -131,7 +131,7 @@ pub enum Event {
         /// Which.
         key: TransferKey,
         /// Its submission.
-        submitted: Submitted,
+        submitted: Box<Submitted>,
         /// Its placement, if there was one.
         placed: Option<Placed>,
     },

@@ -11,7 +11,7 @@ use crate::producer::replay::payload_bytes;
 use crate::producer::state::{Stage, Transfer};
 use crate::producer::{Answer, Effect, Producer, Refusal, Taken, Then, Token, Wanted};
 use crate::record::{Claiming, Record, Submitted, Unclaimed};
-use crate::spec::{FileSpec, Source};
+use crate::spec::{FileSpec, Replicas, Source};
 
 impl Producer {
     pub(super) fn on_submit(
@@ -135,12 +135,18 @@ impl Producer {
                 (Vec::new(), Payload::None)
             }
         };
+        let rules = self
+            .queue
+            .feed(&transfer.feed)
+            .and_then(|feed| feed.rules.as_ref());
+        transfer.replicas = rules.map(|rules| rules.policy.replicas);
         let record = Record::Submitted(Submitted {
             start: key.start.0,
             seq: key.seq.0,
             spec: transfer.spec.clone(),
             source: transfer.source.clone(),
             digest,
+            replicas: transfer.replicas.map_or(0, Replicas::to_record),
         });
         let (feed, bytes, small) = (
             transfer.feed.clone(),

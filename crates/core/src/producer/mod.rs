@@ -73,7 +73,6 @@ enum Then {
     DigestSynced(TransferKey),
     Release(Vec<TransferKey>),
     Close(NodeName, Start, RangeSet),
-    Abandon(TransferKey),
     Carried(TransferKey),
 }
 
@@ -228,7 +227,7 @@ impl Producer {
                 key,
                 submitted,
                 placed,
-            } => self.on_fetched(key, submitted, placed),
+            } => self.on_fetched(key, *submitted, placed),
             Event::SourcesReleased { keys, failed } => self.on_released(keys, failed),
             Event::View(view) => self.on_view(view),
             Event::Policies(rules) => self.on_policies(rules),
@@ -317,7 +316,6 @@ impl Producer {
                 Then::DigestSynced(key) => self.digest_synced(key),
                 Then::Release(keys) => self.release(&keys),
                 Then::Close(node, start, slots) => self.close_slots(&node, start, &slots),
-                Then::Abandon(key) => self.tell_abandoned(key),
                 Then::Carried(key) => self.carried(key),
             }
         }

@@ -156,7 +156,6 @@ impl Producer {
             at: now.0,
             reason: String::new(),
         }));
-        self.journal.when_synced(Then::Abandon(key));
         self.journal.when_synced(Then::Release(vec![key]));
         self.journal
             .when_synced(Then::Answer(token, Answer::Cancelled));

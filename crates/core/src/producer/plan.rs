@@ -60,10 +60,10 @@ impl Producer {
         let lost: Vec<NodeName> = transfer
             .kept()
             .filter(unsettled)
-            .filter(|leg| self.is_gone_for_good(&leg.node))
+            .filter(|leg| self.will_never_take(&leg.node, &transfer.feed))
             .map(|leg| leg.node.clone())
             .collect();
-        let replicas = rules.map(|r| r.policy.replicas);
+        let replicas = rules.map(|r| r.policy.replicas).or(transfer.replicas);
         // `all` means everybody, reachable or not: nobody stands in for another.
         let replaceable = replicas != Some(Replicas::All);
         let overdue: Vec<NodeName> = transfer
@@ -171,6 +171,13 @@ impl Producer {
                 .is_none_or(|member| member.state == MemberState::Left)
     }
 
+    /// Whether what is owed to a member is to be placed elsewhere at once: it is gone for good, or
+    /// does not consume the feed any more.
+    fn will_never_take(&self, node: &NodeName, feed: &FeedName) -> bool {
+        let member = self.view.member(node);
+        self.is_gone_for_good(node) || member.is_some_and(|member| !member.feeds.contains(feed))
+    }
+
     fn is_overdue(&self, node: &NodeName, patience: Option<u64>) -> bool {
         self.destinations
             .get(node)
@@ -224,9 +231,6 @@ impl Producer {
         let record = self.placed_record(key, &plan.reason, false);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         self.close_untold(close_at_once);
-        if !plan.drop.is_empty() {
-            self.journal.when_synced(Then::Abandon(key));
-        }
         self.journal.when_synced(Then::Begin(key));
     }
 
@@ -262,8 +266,8 @@ impl Producer {
 
     /// A placement's place in the log is known.
     pub(super) fn note_placed(&mut self, key: TransferKey, position: Position) {
-        self.note_decided(key, position);
         let Some(transfer) = self.active.get_mut(&key) else {
+            self.note_decided(key, position);
             return self.note_carried_placement(key, position);
         };
         if let Some(old) = transfer.placed.replace(position) {
@@ -275,7 +279,10 @@ impl Producer {
         if transfer.placings > 0 {
             return;
         }
-        match transfer.stage {
+        let stage = transfer.stage.clone();
+        self.note_decided(key, position);
+        let transfer = &self.active[&key];
+        match stage {
             // A consumer answered while this was being written: whoever read it back would ask that
             // one about a slot that is closed by then, and wait for an answer that nobody can place.
             Stage::Parking if transfer.dirty => self.conclude(key),

@@ -15,6 +15,7 @@ use crate::producer::window::Load;
 use crate::producer::{Effect, Producer};
 use crate::ranges::SlotRange;
 use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
+use crate::spec::Replicas;
 
 /// What the records said of a transfer so far.
 #[derive(Debug)]
@@ -434,6 +435,7 @@ impl Producer {
         let mut transfer = Transfer::new(key, feed, submitted.spec, submitted.source);
         transfer.submitted = Some(dormant.submitted);
         transfer.placed = dormant.placed;
+        transfer.replicas = Replicas::from_record(submitted.replicas);
         transfer.digest = Digest::from_slice(&submitted.digest);
         if let Some(placed) = &placed {
             transfer.short = placed.short;

@@ -202,18 +202,23 @@ impl Producer {
         let Some(transfer) = self.active.get(&key) else {
             return;
         };
-        if transfer.is_delivered() {
-            return self.finish(key);
-        }
-        if transfer.any_in_flight() {
-            if transfer.stage == Stage::Streaming {
-                self.commit_if_received(key);
-            }
-        } else if matches!(
-            transfer.stage,
+        match transfer.stage {
+            // A person is to look at it, or nobody wants it any more: the answer is written down,
+            // and a retry finds that nothing is left to do.
+            Stage::Failed { .. } | Stage::Cancelled | Stage::Done | Stage::Claiming => {}
+            _ if transfer.is_delivered() => self.finish(key),
+            Stage::Streaming if transfer.any_in_flight() => self.commit_if_received(key),
             Stage::Opening { .. } | Stage::Streaming | Stage::Committing { .. }
-        ) {
-            self.conclude(key);
+                if !transfer.any_in_flight() =>
+            {
+                self.conclude(key);
+            }
+            Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking => {}
         }
     }
 
@@ -225,7 +230,12 @@ impl Producer {
             .is_some_and(|d| d.abandons.contains_key(&(start, slot)));
         if known {
             let slots = RangeSet::from_iter([slot.0]);
-            self.write_settled(from, start, slots, LegRung::Abandoned, None, "");
+            return self.write_settled(from, start, slots, LegRung::Abandoned, None, "");
+        }
+        if let Some((key, at)) = self.leg_of_slot(from, start, slot)
+            && self.active[&key].legs[at].state.in_flight()
+        {
+            self.renew_slot(key, at);
         }
     }
 
@@ -438,6 +448,17 @@ impl Producer {
         let Some(transfer) = self.active.get_mut(&key) else {
             return;
         };
+        match transfer.stage {
+            // What came of it is decided, and this word is late.
+            Stage::Failed { .. } | Stage::Cancelled | Stage::Done => return,
+            Stage::Claiming
+            | Stage::Queued
+            | Stage::Placing
+            | Stage::Opening { .. }
+            | Stage::Streaming
+            | Stage::Committing { .. }
+            | Stage::Parking => {}
+        }
         let (small, bytes, feed) = (
             transfer.is_small(),
             transfer.spec.size,

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::log::Position;
 use crate::producer::Token;
 use crate::record::{LegRecord, LegRung};
-use crate::spec::{FileSpec, Source};
+use crate::spec::{FileSpec, Replicas, Source};
 use crate::wire;
 
 /// Where a transfer stands.
@@ -300,6 +300,8 @@ pub struct Transfer {
     pub spec: FileSpec,
     /// Its place.
     pub source: Source,
+    /// How many consumers its feed wanted for it when it was submitted.
+    pub(crate) replicas: Option<Replicas>,
     /// Its digest, once known.
     pub digest: Option<Digest>,
     /// Whether the digest is synced: no commit before.
@@ -341,6 +343,7 @@ impl Transfer {
             feed,
             spec,
             source,
+            replicas: None,
             digest: None,
             digest_synced: false,
             attempt: Attempt(0),

@@ -51,6 +51,10 @@ pub struct Submitted {
     /// BLAKE3 of the whole file, 32 bytes, for a small file; empty for a large one.
     #[prost(bytes = "vec", tag = "5")]
     pub digest: Vec<u8>,
+    /// How many consumers its feed wanted for it, `u32::MAX` for all: what holds when the
+    /// configuration does not have the feed any more.
+    #[prost(uint32, tag = "6")]
+    pub replicas: u32,
 }
 
 /// Rung of one consumer of one transfer, as a number in the log.

@@ -84,6 +84,8 @@ pub(crate) struct Desk {
     pub(crate) small_sends: Vec<(NodeName, TransferKey)>,
     /// Chunk hashes that the last stream was started with.
     pub(crate) streamed_with: Vec<u8>,
+    /// How many streams were started.
+    pub(crate) streams: usize,
     /// Records that are in dropped segments.
     dropped: usize,
     fetches: VecDeque<(TransferKey, Position, Option<Position>)>,
@@ -110,6 +112,7 @@ impl Desk {
             answers: Vec::new(),
             small_sends: Vec::new(),
             streamed_with: Vec::new(),
+            streams: 0,
             dropped: 0,
             fetches: VecDeque::new(),
             unsynced: Vec::new(),
@@ -253,7 +256,10 @@ impl Desk {
                     let sent = files.iter().map(|file| (first.clone(), file.key));
                     self.small_sends.extend(sent);
                 }
-                Effect::Stream(order) => self.streamed_with = order.hashes,
+                Effect::Stream(order) => {
+                    self.streamed_with = order.hashes;
+                    self.streams += 1;
+                }
                 Effect::StopStream { .. } | Effect::Take { .. } => {}
             }
         }
@@ -358,7 +364,7 @@ impl Desk {
         });
         Event::Fetched {
             key,
-            submitted,
+            submitted: Box::new(submitted),
             placed,
         }
     }
@@ -493,7 +499,7 @@ fn ranges_in(record: &Record) -> usize {
     }
 }
 
-fn one(slot: u64) -> Vec<SlotRange> {
+pub(crate) fn one(slot: u64) -> Vec<SlotRange> {
     vec![SlotRange {
         from: slot,
         to: slot + 1,

@@ -2,6 +2,7 @@
 
 mod carrying;
 mod desk;
+mod late_words;
 mod orders;
 mod placing;
 mod windows;

@@ -292,7 +292,7 @@ mod tests {
             seq: 7,
             spec: FileSpec::default(),
             source: source.clone(),
-            digest: Vec::new(),
+            ..Submitted::default()
         });
         follow_sources(&mut sources, &submitted);
         if cancelled {

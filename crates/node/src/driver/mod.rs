@@ -315,7 +315,12 @@ impl Driver {
     pub(crate) fn set_targets(&mut self) {
         let owed = self.producer.destinations();
         let owes = |node: &NodeName| owed.iter().any(|d| d.node == *node && d.owed > 0);
-        let produces = |feed: &FeedName| self.config.produce.iter().any(|p| p.policy.feed == *feed);
+        // A feed that the configuration does not have any more is seen through to its end.
+        let feeds = self.producer.feeds();
+        let queued = |feed: &FeedName| feeds.iter().any(|f| f.name == *feed && f.queued_files > 0);
+        let produces = |feed: &FeedName| {
+            queued(feed) || self.config.produce.iter().any(|p| p.policy.feed == *feed)
+        };
         let targets = self
             .view
             .members()

@@ -347,7 +347,7 @@ fn read_back(payloads: &Payloads, fetch: Fetch) -> Result<Event, LogError> {
 fn fetched(key: TransferKey, submitted: Submitted, placed: Option<Placed>) -> Event {
     Event::Fetched {
         key,
-        submitted,
+        submitted: Box::new(submitted),
         placed,
     }
 }

@@ -185,7 +185,10 @@ impl Driver {
             .config
             .produce
             .iter()
-            .find(|config| config.policy.feed == feed.name)?;
+            .find(|config| config.policy.feed == feed.name);
+        if config.is_none() && feed.queued_files == 0 {
+            return None;
+        }
         let active = self
             .producer
             .transfers()
@@ -200,16 +203,19 @@ impl Driver {
             (_, true, false) => Some(
                 "none of its consumers can be reached; hint: `consign nodes` says why".to_owned(),
             ),
+            (_, true, true) if config.is_none() => Some(
+                "it is not in the configuration any more, and what was submitted is still delivered; hint: nothing to do, or add [[produce]] for it again".to_owned(),
+            ),
             (_, true, true) => None,
         };
+        let unknown = || "as submitted".to_owned();
         Some(ProducedFeed {
             feed: feed.name.to_string(),
-            replicas: replicas_text(config.policy.replicas),
-            priority: config.policy.priority,
-            after: name_of(config.after).to_owned(),
+            replicas: config.map_or_else(unknown, |c| replicas_text(c.policy.replicas)),
+            priority: config.map_or(0, |config| config.policy.priority),
+            after: config.map_or_else(unknown, |config| name_of(config.after).to_owned()),
             watch: config
-                .watch
-                .as_ref()
+                .and_then(|config| config.watch.as_ref())
                 .map(|watch| watch.dir.display().to_string()),
             queued_files: feed.queued_files,
             queued_bytes: feed.queued_bytes,

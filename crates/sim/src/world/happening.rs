@@ -104,7 +104,6 @@ pub(super) enum Work {
 
 /// What can happen.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is boxed wherever it waits")]
 pub(super) enum Happening {
     Start(usize),
     Work(usize, u32, Work),

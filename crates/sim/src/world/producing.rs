@@ -121,7 +121,7 @@ impl World {
                 };
                 producer::Event::Fetched {
                     key,
-                    submitted,
+                    submitted: Box::new(submitted),
                     placed,
                 }
             }

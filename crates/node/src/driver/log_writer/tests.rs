@@ -6,7 +6,6 @@ use std::path::Path;
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::LogSettings;
 use consign_core::record::Submitted;
-use consign_core::spec::{FileSpec, Source};
 
 use super::*;
 use crate::os_disk::OsDisk;
@@ -28,9 +27,7 @@ fn submitted(seq: u64) -> Record {
     Record::Submitted(Submitted {
         start: 1,
         seq,
-        spec: FileSpec::default(),
-        source: Source::default(),
-        digest: Vec::new(),
+        ..Submitted::default()
     })
 }
 
