@@ -23,6 +23,7 @@ mod batch;
 mod builder;
 mod error;
 mod format;
+mod inspect;
 mod reader;
 mod recovery;
 mod replay;
@@ -37,6 +38,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use error::LogError;
+pub use inspect::{Damage, Inspect, InspectedPayload, Inspection, inspect};
 pub use reader::LogReader;
 pub use recovery::Recovery;
 pub use shortening::{LogLength, Shortening};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::batch::{BATCH_HEADER_BYTES, BatchHeader, PayloadAt, RawRecord, decode_heads};
 use super::error::{LogError, Unsound};
 use super::format::{
-    BadHeader, FORMAT, HEADER_BYTES, IndexEntry, SegmentHeader, TRAILER_BYTES, decode_seal,
-    seal_bytes, trailer_batches,
+    BadHeader, FORMAT, HEADER_BYTES, IndexEntry, Previous, Salt, SegmentHeader, TRAILER_BYTES,
+    decode_seal, seal_bytes, trailer_batches,
 };
 use crate::disk::{Disk, File, OpenMode};
 
@@ -83,6 +83,34 @@ impl Segment {
             header,
             path,
             len,
+            file,
+        })
+    }
+
+    /// Opens a segment whose own header is damaged, with the salt that its successor names. Of what
+    /// the header said only that is known.
+    pub(super) fn open_as(
+        disk: &dyn Disk,
+        dir: &Path,
+        id: u32,
+        salt: Salt,
+    ) -> Result<Self, LogError> {
+        let path = path_of(dir, id);
+        let io = |source| LogError::io("open", &path, source);
+        let file = disk.open(&path, OpenMode::Read).map_err(io)?;
+        let size = file.len().map_err(io)?.min(u32::MAX.into()) as u32;
+        let header = SegmentHeader {
+            id,
+            oldest: id,
+            salt,
+            size,
+            born_end: HEADER_BYTES,
+            previous: Previous::None,
+        };
+        Ok(Self {
+            header,
+            path,
+            len: size,
             file,
         })
     }

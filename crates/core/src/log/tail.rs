@@ -98,7 +98,8 @@ fn count_sound(segment: &Segment, batches: &[BatchHeader]) -> Result<usize, LogE
     Ok(batches.len())
 }
 
-fn verify(segment: &Segment, batch: &BatchHeader) -> Result<(), Unsound> {
+/// Whether all of a batch is there, its payloads too.
+pub(super) fn verify(segment: &Segment, batch: &BatchHeader) -> Result<(), Unsound> {
     let heads = segment.heads(batch)?;
     for record in segment.records(batch, &heads)? {
         if let Some(payload) = record.payload {

@@ -7,11 +7,11 @@ use consign_sim::disk::SimDisk;
 
 use crate::world::{Model, Opened, Step, new_disk, open, record, segment, segment_files};
 
-const SEGMENT: u64 = LogSettings::SEGMENT_BYTES_LEAST + 512;
+pub(crate) const SEGMENT: u64 = LogSettings::SEGMENT_BYTES_LEAST + 512;
 
 /// A log in use: a sealed segment, one that a recovery cut, and one that is appended to, all
 /// committed and proven.
-fn proven_log() -> (SimDisk, Vec<u64>) {
+pub(crate) fn proven_log() -> (SimDisk, Vec<u64>) {
     proven_log_after(0)
 }
 
@@ -102,7 +102,7 @@ fn tampered(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> S
 }
 
 /// Every bit, but only one of each byte amid zeroes.
-fn telling_bits(bytes: &[u8]) -> Vec<usize> {
+pub(crate) fn telling_bits(bytes: &[u8]) -> Vec<usize> {
     let amid_zeroes = |at: usize| {
         bytes[at.saturating_sub(64)..]
             .iter()

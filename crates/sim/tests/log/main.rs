@@ -4,6 +4,7 @@ mod crashes;
 mod damage;
 mod faults;
 mod fixture;
+mod inspect;
 mod reading;
 mod space;
 mod world;

@@ -58,7 +58,7 @@ pub(crate) fn record(seq: u64) -> (Record, Option<Bytes>) {
     )
 }
 
-fn seq_of(record: &Record) -> u64 {
+pub(crate) fn seq_of(record: &Record) -> u64 {
     match record {
         Record::Unclaimed(Unclaimed { seq, .. }) | Record::Hashed(Hashed { seq, .. }) => *seq,
         other => panic!("nobody wrote a {}", other.name()),
