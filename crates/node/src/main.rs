@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod daemon;
 mod demo;
+mod doctor;
 mod driver;
 mod filesystem;
 mod net;

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consumer::Consumer;
-use crate::consumer::state::Entry;
-use crate::ids::{FeedName, Incarnation, NodeName, SlotId};
+use crate::consumer::state::{Body, Entry};
+use crate::ids::{Digest, FeedName, Incarnation, NodeName, SlotId, TransferId};
+use crate::log::Position;
+use crate::spec::FileSpec;
+use crate::tree::ChunkHashes;
 
 /// How an inbox stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,49 @@ pub struct Problem {
     pub slot: SlotId,
     /// What.
     pub what: String,
+}
+
+/// A file that is, or may be, in a staging directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// Which.
+    pub slot: SlotId,
+    /// Its name in the staging directory.
+    pub staging: String,
+    /// What it is there for.
+    pub state: StagedState,
+    /// Length of the whole file in bytes.
+    pub size: u64,
+    /// Chunk size in bytes; 0 for a small file.
+    pub chunk_bytes: u64,
+    /// Everything below is synced.
+    pub synced: u64,
+    /// Of the chunks below.
+    pub hashes: ChunkHashes,
+}
+
+/// What a staging file is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagedState {
+    /// To be completed.
+    Receiving,
+    /// To be renamed into the inbox; it may have been.
+    Publishing,
+}
+
+/// A small file that is saved, and whose bytes are in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedSmall {
+    /// Its transfer.
+    pub id: TransferId,
+    /// The file.
+    pub spec: FileSpec,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// The record that has them as its payload.
+    pub bytes_at: Position,
+    /// Its name in staging: unique.
+    pub staging: String,
 }
 
 impl Consumer {
@@ -105,6 +151,75 @@ impl Consumer {
             })
             .map(|(_, entry)| entry.staging.clone())
             .collect()
+    }
+
+    /// Files of `feed` that may be in its staging directory: for an examination from outside.
+    #[must_use]
+    pub fn staged(&self, feed: &FeedName) -> Vec<Staged> {
+        use crate::consumer::state::SlotState;
+        let entries = self.entries();
+        let of_feed = entries.filter(|(_, entry)| entry.spec.feed == feed.as_str());
+        let staged = of_feed.filter_map(|(slot, entry)| {
+            let state = match entry.state {
+                SlotState::Publishing { .. } => StagedState::Publishing,
+                SlotState::Published { .. } | SlotState::Abandoned => return None,
+                SlotState::Receiving
+                | SlotState::Received { .. }
+                | SlotState::Checking { .. }
+                | SlotState::Sealing { .. }
+                | SlotState::Saving { .. }
+                | SlotState::Saved { .. }
+                | SlotState::Staging { .. }
+                | SlotState::Staged { .. } => StagedState::Receiving,
+            };
+            let (chunk_bytes, synced, hashes) = match &entry.body {
+                Body::Large {
+                    chunk_bytes,
+                    synced,
+                    hashes,
+                    ..
+                } => (*chunk_bytes, *synced, hashes.clone()),
+                // Until it is published its bytes are in the log, and its staging file may go.
+                Body::Small { .. } if state == StagedState::Receiving => return None,
+                Body::Small { .. } | Body::None => (0, 0, Vec::new()),
+            };
+            let mut known = ChunkHashes::new();
+            known.extend_from_bytes(&hashes).ok()?;
+            Some(Staged {
+                slot,
+                staging: entry.staging.clone(),
+                state,
+                size: entry.spec.size,
+                chunk_bytes,
+                synced,
+                hashes: known,
+            })
+        });
+        staged.collect()
+    }
+
+    /// Small files that are saved, of which nobody has written down that they are in their inbox.
+    #[must_use]
+    pub fn saved_smalls(&self) -> Vec<SavedSmall> {
+        use crate::consumer::state::SlotState;
+        let entries = self.entries();
+        let saved = entries.filter_map(|(slot, entry)| {
+            let Body::Small {
+                bytes_at: Some(bytes_at),
+            } = entry.body
+            else {
+                return None;
+            };
+            let (digest, _) = entry.state.saved()?;
+            (!matches!(entry.state, SlotState::Published { .. })).then(|| SavedSmall {
+                id: entry.id(&slot.producer),
+                spec: entry.spec.clone(),
+                digest,
+                bytes_at,
+                staging: entry.staging.clone(),
+            })
+        });
+        saved.collect()
     }
 
     /// Feeds of which something is being published: whether it was is told by its staging file.

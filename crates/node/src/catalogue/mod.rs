@@ -62,6 +62,24 @@ pub(crate) struct LogSpan {
     pub(crate) end: u64,
 }
 
+/// The catalogue's name in the data directory.
+pub(crate) const FILE: &str = "catalogue.db";
+
+/// Whether a catalogue that nobody has open is whole; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub(crate) fn is_sound(path: &Path) -> rusqlite::Result<Option<bool>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(Some(answer == "ok"))
+}
+
 /// An open catalogue.
 pub(crate) struct Catalogue {
     /// Where the driver puts the log's records, in the log's order.
@@ -87,7 +105,7 @@ pub(crate) fn open(
     log: LogSpan,
     history_ms: Option<u64>,
 ) -> Catalogue {
-    let path = data_dir.join("catalogue.db");
+    let path = data_dir.join(FILE);
     let health = Arc::new(Health::default());
     let connection = schema::open_or_rebuild(&path, log, &health);
     let (feed, batches) = mpsc::channel(BATCHES_WAITING_MAX);

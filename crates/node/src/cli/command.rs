@@ -78,9 +78,8 @@ pub(super) enum Command {
     /// Compare the producer's ledger with every consumer's [not in this version]
     #[command(hide = true)]
     Audit(Later),
-    /// Check a data directory while its agent is stopped [not in this version]
-    #[command(hide = true)]
-    Doctor(Later),
+    /// Examine a node that is not running: log, spool, staging, inboxes
+    Doctor(DoctorArgs),
     /// A live view in the terminal [not in this version]
     #[command(hide = true)]
     Top(Later),
@@ -220,6 +219,18 @@ pub(super) struct CancelArgs {
 pub(super) struct ForgetArgs {
     /// The node that will not come back
     pub(super) node: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Read and hash every byte in spool and staging, too
+    #[arg(long)]
+    pub(super) read: bool,
+    /// Copy what can still be read into an empty directory
+    #[arg(long, value_name = "DIR")]
+    pub(super) salvage: Option<PathBuf>,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -7,6 +7,7 @@ mod act;
 pub(crate) mod address;
 pub(crate) mod client;
 pub(crate) mod command;
+mod doctor;
 pub(crate) mod exit;
 mod explain;
 mod feeds;
@@ -57,6 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => match args.command {
             ConfigCommand::Check => check_config(target),
         },
+        Command::Doctor(args) => doctor::run(&config_path(target), args),
         Command::Completions(args) => complete(args.shell),
         Command::Send(args) => ask(&target, async |session| send::run(session, args).await),
         Command::Status(output) => ask(&target, async |session| status::run(session, output).await),
@@ -75,7 +77,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(_) => missing("resume"),
         Command::Drain(_) => missing("drain"),
         Command::Audit(_) => missing("audit"),
-        Command::Doctor(_) => missing("doctor"),
         Command::Top(_) => missing("top"),
         Command::Keys(_) => missing("keys"),
         Command::Join(_) => missing("join"),

@@ -119,6 +119,46 @@ impl DataDir {
     }
 }
 
+/// A data directory that is only looked at, and on which no agent is started meanwhile.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    _lock: Option<File>,
+}
+
+impl DataDir {
+    /// Locks a directory that is there, to look at it. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub(crate) fn look(path: &Path, me: &NodeName) -> Result<Looked, DataDirError> {
+        let io = |source| DataDirError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::read_dir(path).map_err(io)?;
+        let lock = match File::open(path.join("lock")) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io(error)),
+        };
+        if let Some(lock) = &lock {
+            rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+                DataDirError::Busy {
+                    path: path.to_owned(),
+                }
+            })?;
+        }
+        let identity = path.join(IDENTITY);
+        match std::fs::read_to_string(&identity) {
+            Ok(text) => check(path, &identity, &text, me)?,
+            // Whose it is, only its owner can say.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+        Ok(Looked { _lock: lock })
+    }
+}
+
 /// Checks whose directory it is; a fresh one becomes ours.
 fn claim(path: &Path, me: &NodeName) -> Result<(), DataDirError> {
     let io = |source| DataDirError::Io {

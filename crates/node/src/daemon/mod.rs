@@ -32,7 +32,8 @@ use crate::net::{Identity, Net, NetConfig};
 use crate::outbox::Outbox;
 use crate::timestamp::Timestamp;
 
-use data_dir::DataDir;
+pub(crate) use data_dir::DataDir;
+pub(crate) use recover::LOG_DIR;
 use recover::{Recovered, Recovery};
 
 /// Blocking work that may run at once: file operations of the outbox and the inboxes.

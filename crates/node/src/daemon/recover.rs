@@ -22,7 +22,7 @@ use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 
 /// The log's directory in the data directory.
-const LOG_DIR: &str = "log";
+pub(crate) const LOG_DIR: &str = "log";
 
 /// Records that go to the catalogue in one batch while the log is replayed.
 const BATCH: usize = 2048;

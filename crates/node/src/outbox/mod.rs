@@ -65,6 +65,11 @@ const ARCHIVE_DIR: &str = "archive";
 /// What `keep` already took, under the data directory.
 const KEPT_FILE: &str = "kept.db";
 
+/// The spool of a data directory.
+pub(crate) fn spool_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join(SPOOL_DIR)
+}
+
 /// The spool of one data directory, and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Outbox {

@@ -6,6 +6,7 @@ mod crashes;
 mod delivery;
 mod demo;
 mod disks;
+mod doctor;
 mod members;
 mod refusals;
 mod sources;

@@ -30,7 +30,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
         "resume images",
         "drain store-1",
         "audit",
-        "doctor /var/lib/consign",
         "top",
         "keys init",
         "join TOKEN",
