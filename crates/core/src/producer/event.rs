@@ -139,8 +139,8 @@ pub enum Event {
     SourcesReleased {
         /// Which were.
         keys: Vec<TransferKey>,
-        /// Which could not be, and why: tried again later.
-        failed: Vec<(TransferKey, String)>,
+        /// Which could not be: tried again later.
+        failed: Vec<TransferKey>,
     },
     /// The members changed.
     View(View),

@@ -373,15 +373,10 @@ impl Producer {
         self.release_later(&later);
     }
 
-    pub(super) fn on_released(
-        &mut self,
-        keys: Vec<TransferKey>,
-        failed: Vec<(TransferKey, String)>,
-    ) {
+    pub(super) fn on_released(&mut self, keys: Vec<TransferKey>, failed: Vec<TransferKey>) {
         self.forget_released(&keys);
         // A tick tries again. Whatever the disk lacks is lacking for the others, too.
         self.release_paused |= !failed.is_empty();
-        let failed: Vec<TransferKey> = failed.into_iter().map(|(key, _)| key).collect();
         self.release_later(&failed);
     }
 

@@ -298,10 +298,7 @@ impl Desk {
         let event = match self.release_fails {
             true => Event::SourcesReleased {
                 keys: Vec::new(),
-                failed: keys
-                    .into_iter()
-                    .map(|key| (key, "full".to_owned()))
-                    .collect(),
+                failed: keys,
             },
             false => {
                 self.released.extend(releases);

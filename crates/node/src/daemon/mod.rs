@@ -219,6 +219,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         problems,
         tickets: driver::Tickets::default(),
         submissions: driver::submissions::Submissions::default(),
+        unreleased: driver::releasing::Unreleased::default(),
         round: driver::Round::default(),
         fatal: None,
     };

@@ -15,6 +15,7 @@ mod looking;
 mod orders;
 mod producing;
 pub(crate) mod refusal;
+pub(crate) mod releasing;
 mod reload;
 pub(crate) mod snapshot;
 pub(crate) mod standing;
@@ -65,6 +66,8 @@ pub(crate) enum Worked {
     Prepared(Box<looking::Prepared>),
     /// Files were taken into the spool.
     Taken(Vec<producer::Event>),
+    /// Sources were let go or given back.
+    Released(releasing::Released),
     /// The original of a copied file is gone, or remembered; who waits for that.
     OriginSettled(Option<Box<submissions::Waiting>>),
     /// Free space was measured.
@@ -101,6 +104,7 @@ pub(crate) struct Driver {
     pub(crate) problems: Problems,
     pub(crate) tickets: Tickets,
     pub(crate) submissions: Submissions,
+    pub(crate) unreleased: releasing::Unreleased,
     pub(crate) round: Round,
     pub(crate) fatal: Option<String>,
 }
@@ -228,6 +232,7 @@ impl Driver {
             Worked::Consumer(event) => self.consume(event),
             Worked::Prepared(prepared) => self.on_prepared(*prepared),
             Worked::Taken(events) => self.on_taken(events),
+            Worked::Released(released) => self.on_released(released),
             Worked::OriginSettled(Some(waiting)) => self.answer_submitted(*waiting),
             Worked::OriginSettled(None) => {}
             Worked::Space(space) => {

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use consign_core::ids::{TransferId, TransferKey};
+use consign_core::ids::TransferKey;
 use consign_core::limits::SMALL_FILE_BYTES_MAX;
 use consign_core::log::{LogError, Position};
-use consign_core::producer::{Effect, Event, FeedRules, Release};
+use consign_core::producer::{Effect, Event, FeedRules};
 use consign_core::record::{Placed, Record, Submitted};
 use consign_core::spec::{After, Source};
 
@@ -142,7 +142,7 @@ impl Driver {
         }
     }
 
-    fn feed_config(&self, feed: &str) -> Option<&ProduceConfig> {
+    pub(super) fn feed_config(&self, feed: &str) -> Option<&ProduceConfig> {
         self.config
             .produce
             .iter()
@@ -244,71 +244,6 @@ impl Driver {
                 }
             }
             Worked::Space(Vec::new())
-        });
-    }
-
-    fn release(&mut self, releases: Vec<Release>) {
-        for release in &releases {
-            self.net.forget_stream(release.key);
-        }
-        let me = self.config.node.name.clone();
-        let jobs: Vec<_> = releases
-            .into_iter()
-            .map(|release| {
-                let beneath = self.watched_root(release.feed.as_str(), &release.source);
-                let archive = self
-                    .feed_config(release.feed.as_str())
-                    .and_then(|feed| feed.archive_dir.clone());
-                (release, beneath, archive)
-            })
-            .collect();
-        let outbox = Arc::clone(&self.outbox);
-        self.work(move || {
-            let (back, go): (Vec<_>, Vec<_>) = jobs
-                .into_iter()
-                .partition(|(release, _, _)| release.give_back);
-            let (mut keys, mut failed) = (Vec::new(), Vec::new());
-            for (release, beneath, _) in back {
-                match outbox.restore(
-                    &release.source,
-                    release.feed.as_str(),
-                    &release.name,
-                    beneath.as_deref(),
-                ) {
-                    Ok(_) => keys.push(release.key),
-                    Err(error) => failed.push((release.key, error.to_string())),
-                }
-            }
-            let requests: Vec<_> = go
-                .iter()
-                .map(|(release, beneath, archive)| outbox::Release {
-                    source: release.source.clone(),
-                    feed: release.feed.to_string(),
-                    name: release.name.clone(),
-                    id: TransferId {
-                        producer: me.clone(),
-                        key: release.key,
-                    }
-                    .to_string(),
-                    beneath: beneath.clone(),
-                    archive: archive.clone(),
-                })
-                .collect();
-            match outbox.release_batch(&requests) {
-                Ok(outcomes) => {
-                    for ((release, _, _), outcome) in go.iter().zip(outcomes) {
-                        match outcome {
-                            Ok(_) => keys.push(release.key),
-                            Err(error) => {
-                                tracing::warn!(transfer = %release.key, "{error}");
-                                failed.push((release.key, error.to_string()));
-                            }
-                        }
-                    }
-                    Worked::Producer(Event::SourcesReleased { keys, failed })
-                }
-                Err(error) => Worked::Fatal(error.to_string()),
-            }
         });
     }
 }

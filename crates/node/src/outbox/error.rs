@@ -181,7 +181,7 @@ pub(crate) struct OutboxSyncFailed {
 /// Why a file could not be put back. It is still in the spool; trying again is safe.
 #[derive(Debug, Error)]
 #[error(
-    "{origin:?} could not be put back: {source}; hint: it is safe in the spool as {spool:?}, free space or fix permissions and retry"
+    "{origin:?} could not be put back: {source}; hint: free space or fix permissions, it is tried again; until then it is safe in the spool as {spool:?}"
 )]
 pub(crate) struct RestoreError {
     /// Where it came from.

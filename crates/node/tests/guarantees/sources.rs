@@ -180,6 +180,31 @@ fn source_changed_while_waiting_fails_loudly_and_can_be_retried() {
 }
 
 #[test]
+fn a_source_that_cannot_be_archived_is_named_once_and_until_it_can() {
+    let cluster = watching(&WATCHED.replace("delete", "archive"));
+    let watched = cluster.node("prod-1").watched();
+    fs::create_dir_all(watched.join(".consign")).unwrap();
+    let in_the_way = watched.join(".consign/archive");
+    fs::write(&in_the_way, "a file where the archive belongs").unwrap();
+    let held = |files: usize| {
+        let problems = cluster.status("prod-1")["problems"].to_string();
+        problems.matches("is still held").count() == files
+    };
+    for (at, name) in ["first", "second"].into_iter().enumerate() {
+        fs::write(watched.join(name), name).unwrap();
+        cluster.wait_until_done("prod-1", at as u64 + 1, SOON);
+        until("status names it", SOON, || held(at + 1));
+    }
+    fs::remove_file(&in_the_way).unwrap();
+    until("both are archived", SOON, || {
+        files_in(&in_the_way).len() == 2
+    });
+    until("nothing is wrong any more", SOON, || held(0));
+    let log = cluster.node("prod-1").log();
+    assert_eq!(log.matches("could not be released").count(), 2, "{log}");
+}
+
+#[test]
 fn source_deleted_after_it_was_sent_arrives_all_the_same() {
     let mut cluster = Cluster::new();
     cluster.producer("prod-1", "");
