@@ -3,6 +3,7 @@
 //! Calls block. They run on the node's worker threads, one for each batch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,6 +75,17 @@ pub(crate) enum InboxError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Its marker was cut or overwritten: whether its files were staged here cannot be told.
+    #[error(
+        "the marker of inbox {path:?} is not {} bytes; hint: restore {}/marker in it from a backup; if nothing is in {} yet, delete it",
+        publish::MARKER_BYTES,
+        publish::STAGING_DIR,
+        publish::STAGING_DIR
+    )]
+    Marker {
+        /// The inbox.
+        path: PathBuf,
+    },
     /// Files cannot be given to their `owner`.
     #[error(
         "files in inbox {path:?} cannot be given to its `owner`: {source}; hint: run the agent as root or with CAP_CHOWN, or leave `owner` out"
@@ -103,7 +115,7 @@ fn may_give(disk: &dyn Disk, owner: Option<(u32, u32)>) -> std::io::Result<()> {
     // It may not even be there.
     let _ = disk.remove(&Path::new(publish::STAGING_DIR).join(OWNER_PROBE));
     match given {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
         // A full disk, say, tells nothing of rights, and must not keep the agent from starting.
         Ok(()) | Err(_) => Ok(()),
     }
@@ -128,7 +140,11 @@ impl Inboxes {
                 path: path.clone(),
                 source,
             };
-            if remembered.is_lost(name, &path, marker_at(&path).map_err(staging)?) {
+            let found = marker_at(&path).map_err(|source| match source.kind() {
+                ErrorKind::InvalidData => InboxError::Marker { path: path.clone() },
+                _ => staging(source),
+            })?;
+            if remembered.is_lost(name, &path, found) {
                 inboxes.lost.insert(name.clone(), path);
                 continue;
             }
@@ -318,10 +334,11 @@ impl Inboxes {
 }
 
 /// The marker in an inbox's staging directory; `None` when it, or the inbox, is not there.
+/// `InvalidData` when it is no marker.
 fn marker_at(inbox: &Path) -> std::io::Result<Option<Marker>> {
     match OsDisk::beneath(inbox) {
         Ok(disk) => publish::marker(&disk),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -89,6 +89,19 @@ fn a_data_directory_of_a_newer_version_is_refused() {
 }
 
 #[test]
+fn an_inbox_whose_marker_is_damaged_is_not_guessed_at() {
+    let mut cluster = Cluster::new();
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster.stop("cons-1");
+    let inbox = cluster.node("cons-1").inbox();
+    fs::write(inbox.join(".consign/marker"), "short").unwrap();
+    cluster
+        .start_in_vain("cons-1")
+        .bad(1, &["marker", "16 bytes", "backup"]);
+}
+
+#[test]
 fn a_log_that_is_damaged_in_the_middle_is_not_guessed_at() {
     let mut cluster = Cluster::new();
     cluster.producer("prod-1", "");
