@@ -1,6 +1,7 @@
 //! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
 //! what the last life left between two steps.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,6 +105,16 @@ impl Recovery<'_> {
         let kept =
             kept.filter_map(|one| Some((one.feed.as_str(), one.name.as_str(), one.source.stamp?)));
         self.outbox.kept().insert_batch(kept)?;
+        self.clear_spool(producer).with_context(|| {
+            format!(
+                "cannot look after what the last run left in the spool under {}; hint: check that disk, and let this user write there",
+                self.config.node.data_dir.display()
+            )
+        })
+    }
+
+    /// Removes parts of copies, and sets aside what may be the only copy of somebody's file.
+    fn clear_spool(&self, producer: &Producer) -> io::Result<()> {
         for orphan in self.outbox.orphans(|name| producer.holds_spool(name))? {
             if orphan.kind == OrphanKind::Partial {
                 self.outbox.discard_partial(&orphan.name)?;
@@ -122,7 +133,13 @@ fn replay(
     data_dir: &Path,
     catalogue: &mpsc::Sender<Vec<Applied>>,
 ) -> anyhow::Result<(Recovered, Vec<Unfinished>)> {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::private(data_dir)?);
+    let disk = OsDisk::private(data_dir).with_context(|| {
+        format!(
+            "cannot open the data directory {}; hint: let this user read and write it",
+            data_dir.display()
+        )
+    })?;
+    let disk: Arc<dyn Disk> = Arc::new(disk);
     let mut producer = Producer::new(me.clone(), view);
     let mut consumer = Consumer::new(me);
     let mut own = Own::default();

@@ -8,6 +8,7 @@ use consign_core::spec::Stamp;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::KeptError;
 use crate::os_disk::{fault, kind_of};
 
 /// Why one file could not be taken. It is where it was, unless the variant says otherwise, and
@@ -176,6 +177,24 @@ pub(crate) struct OutboxSyncFailed {
     pub(crate) what: PathBuf,
     /// What the system said.
     pub(crate) source: io::Error,
+}
+
+/// Why the outbox cannot be opened. Nothing but empty directories was made.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    /// Its directories cannot be made or opened.
+    #[error(
+        "the spool under {data_dir:?} cannot be used: {source}; hint: check that disk, and let this user write there"
+    )]
+    Spool {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// See [`KeptError`].
+    #[error(transparent)]
+    Kept(#[from] KeptError),
 }
 
 /// Why a file could not be put back. It is still in the spool; trying again is safe.

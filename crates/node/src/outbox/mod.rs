@@ -40,7 +40,7 @@ use consign_core::disk::Disk;
 use crate::os_disk::OsDisk;
 
 pub(crate) use content::Content;
-pub(crate) use error::{OutboxSyncFailed, RestoreError, TakeError};
+pub(crate) use error::{OpenError, OutboxSyncFailed, RestoreError, TakeError};
 pub(crate) use kept::{Kept, KeptError, RootId};
 pub(crate) use origin::Origin;
 pub(crate) use release::Release;
@@ -84,19 +84,17 @@ impl Outbox {
     /// on return.
     ///
     /// # Errors
-    /// Whatever the filesystem or the database says, with the path.
-    pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
-        let data = OsDisk::private(data_dir)?;
-        for dir in [SPOOL_DIR, FAILED_DIR] {
-            data.create_dir(Path::new(dir))?;
-        }
-        let kept = Kept::open(&data_dir.join(KEPT_FILE)).map_err(io::Error::other)?;
-        // A crash before this loses empty directories.
-        data.sync_dir(Path::new(""))?;
+    /// [`OpenError`].
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let kept = Kept::open(&data_dir.join(KEPT_FILE))?;
+        let (spool, failed) = open_dirs(data_dir).map_err(|source| OpenError::Spool {
+            data_dir: data_dir.to_owned(),
+            source,
+        })?;
         Ok(Self {
             data_dir: data_dir.to_owned(),
-            spool: OsDisk::private(&data_dir.join(SPOOL_DIR))?,
-            failed: OsDisk::private(&data_dir.join(FAILED_DIR))?,
+            spool,
+            failed,
             kept: Arc::new(kept),
         })
     }
@@ -110,4 +108,16 @@ impl Outbox {
     pub(crate) fn archive_of(&self, feed: &str) -> PathBuf {
         self.data_dir.join(ARCHIVE_DIR).join(feed)
     }
+}
+
+/// Makes the spool and the directory of what could not be put back, and opens both.
+fn open_dirs(data_dir: &Path) -> io::Result<(OsDisk, OsDisk)> {
+    let data = OsDisk::private(data_dir)?;
+    for dir in [SPOOL_DIR, FAILED_DIR] {
+        data.create_dir(Path::new(dir))?;
+    }
+    // A crash before this loses empty directories, and an empty kept set beside them.
+    data.sync_dir(Path::new(""))?;
+    let open = |dir| OsDisk::private(&data_dir.join(dir));
+    Ok((open(SPOOL_DIR)?, open(FAILED_DIR)?))
 }
