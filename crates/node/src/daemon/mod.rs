@@ -16,6 +16,7 @@ use consign_core::ids::{Millis, Start};
 use consign_core::log::Payload;
 use consign_core::record::{Boot, InboxMarked, Record};
 use consign_core::view::View;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::api;
@@ -74,6 +75,7 @@ fn start_logging() {
 }
 
 async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let problems = Problems::default();
     let data_dir = DataDir::open(&config.node.data_dir, &config.node.name)?;
     problems_of(&problems, data_dir.degraded());
@@ -102,7 +104,11 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         reader: catalogue.reader.clone(),
     };
     let served = api::serve(api, &listen, stop.clone()).await?;
-    tokio::spawn(stop_on_signal(stop_sender));
+    tokio::spawn(stop_on_signal(
+        signals.terminate,
+        signals.interrupt,
+        stop_sender,
+    ));
 
     let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
     let feed = catalogue.feed.clone();
@@ -164,7 +170,8 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let synced = log.commit()?;
     let standing = LogStanding::of(&log);
     let (log_done, log_ears) = mpsc::unbounded_channel();
-    let log = LogWriter::start(log, log_done, catalogue.feed.clone())?;
+    let log = LogWriter::start(log, log_done, catalogue.feed.clone())
+        .context("cannot start threads; hint: raise the limit of processes")?;
     drop(catalogue.feed);
 
     let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
@@ -198,7 +205,11 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let watchers = watchers::start(&config, &outbox, &problems);
     let (worked, worked_ears) = mpsc::unbounded_channel();
     let (reload, reload_ears) = mpsc::channel(1);
-    tokio::spawn(reload_on_signal(config_path.to_owned(), reload));
+    tokio::spawn(reload_on_signal(
+        signals.hang_up,
+        config_path.to_owned(),
+        reload,
+    ));
     let own_from = own_from.unwrap_or(synced.segment).min(synced.segment);
     let care = LogCare::new(standing, own_records, own_from);
     let DriverEnd { commands, snapshot } = end;
@@ -302,17 +313,35 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return;
-    };
+/// What the agent is told from outside. From here on a signal that comes early waits until it is
+/// heard.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// When the system takes no handler: then nothing could stop the agent cleanly.
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind, name: &str| {
+            signal(kind).with_context(|| {
+                format!("cannot listen for {name}; hint: raise the limit of open files")
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
+            hang_up: listen(SignalKind::hangup(), "SIGHUP")?,
+        })
+    }
+}
+
+async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: watch::Sender<bool>) {
     tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
     stop.send_replace(true);
@@ -320,12 +349,12 @@ async fn stop_on_signal(stop: watch::Sender<bool>) {
     std::future::pending::<()>().await;
 }
 
-async fn reload_on_signal(path: std::path::PathBuf, reload: mpsc::Sender<Result<Config, String>>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return;
-    };
-    while hangup.recv().await.is_some() {
+async fn reload_on_signal(
+    mut hang_up: Signal,
+    path: std::path::PathBuf,
+    reload: mpsc::Sender<Result<Config, String>>,
+) {
+    while hang_up.recv().await.is_some() {
         let read = Config::load(&path).map_err(|error| error.to_string());
         let _ = reload.send(read).await;
     }
