@@ -8,6 +8,7 @@ mod data_dir;
 mod recover;
 mod watchers;
 
+use std::env::VarError;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use consign_core::record::{Boot, InboxMarked, Record};
 use consign_core::view::View;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::api;
 use crate::catalogue;
@@ -43,6 +46,9 @@ const BLOCKING_THREADS: usize = 16;
 /// Events of the network that may wait for the driver.
 const NET_EVENTS_WAITING_MAX: usize = 4096;
 
+/// What is logged unless `CONSIGN_LOG` says otherwise.
+const LOG_LEVEL: &str = "info";
+
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
@@ -64,14 +70,45 @@ pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
 }
 
 fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CONSIGN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = log_filter().unwrap_or_else(|why| {
+        // It is the log that is not there yet.
+        eprintln!("consign: {why}");
+        eprintln!("hint: use a level such as debug, or rules such as info,consign::net=trace");
+        EnvFilter::new(LOG_LEVEL)
+    });
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
         .try_init();
+}
+
+/// What is logged, from `CONSIGN_LOG`.
+fn log_filter() -> Result<EnvFilter, String> {
+    let wanted = match std::env::var("CONSIGN_LOG") {
+        Ok(wanted) if !wanted.trim().is_empty() => wanted,
+        Ok(_) | Err(VarError::NotPresent) => return Ok(EnvFilter::new(LOG_LEVEL)),
+        Err(VarError::NotUnicode(wanted)) => {
+            return Err(format!(
+                "CONSIGN_LOG is not UTF-8: {wanted:?}; {LOG_LEVEL} is used"
+            ));
+        }
+    };
+    let refused = |why: &str| {
+        Err(format!(
+            "CONSIGN_LOG = {wanted:?} is not understood, {LOG_LEVEL} is used: {why}"
+        ))
+    };
+    // To the filter a word alone is the name of a module, of which everything is to be logged and
+    // of all others nothing: a level with a typing error would end all talk.
+    let bare = wanted
+        .split(',')
+        .find(|rule| !rule.contains(['=', '[']) && rule.trim().parse::<LevelFilter>().is_err());
+    if let Some(rule) = bare {
+        return refused(&format!("{rule:?} is no level"));
+    }
+    EnvFilter::try_new(&wanted).or_else(|error| refused(&error.to_string()))
 }
 
 async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::cluster::{Cluster, consign};
+use crate::cluster::{Cluster, consign, consign_with};
 
 fn alone(lines: &str) -> Cluster {
     let mut cluster = Cluster::new();
@@ -42,6 +42,20 @@ fn a_good_config_is_printed_with_its_defaults() {
     let said = check(&alone("replicas = 2")).good();
     assert!(said.out.contains("replicas = 2"), "{said:#?}");
     assert!(said.out.contains("priority = 0"), "{said:#?}");
+}
+
+#[test]
+fn a_log_level_that_is_not_understood_is_said() {
+    let cluster = alone("");
+    let (config, data_dir) = (
+        cluster.node("prod-1").config(),
+        cluster.node("prod-1").data_dir(),
+    );
+    // A file in the place of the data directory ends the agent before it begins.
+    fs::write(data_dir, "").unwrap();
+    let args = ["agent", "--config", config.to_str().unwrap()];
+    let said = consign_with(&args, &[("CONSIGN_LOG", "loud")]);
+    said.bad(1, &["CONSIGN_LOG", "loud", "info", "data directory"]);
 }
 
 #[test]

@@ -82,8 +82,14 @@ impl Said {
 
 /// Runs the program without any agent in mind.
 pub(crate) fn consign<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Said {
+    consign_with(args, &[])
+}
+
+/// Runs the program in an environment that says this too.
+pub(crate) fn consign_with<S: AsRef<std::ffi::OsStr>>(args: &[S], env: &[(&str, &str)]) -> Said {
     let child = Command::new(env!("CARGO_BIN_EXE_consign"))
         .args(args)
+        .envs(env.iter().copied())
         .env_remove("CONSIGN_AGENT")
         .env_remove("CONSIGN_CONFIG")
         .stdin(Stdio::null())
