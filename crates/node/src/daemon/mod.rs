@@ -322,12 +322,15 @@ fn http_address(config: &Config) -> anyhow::Result<Option<std::net::SocketAddr>>
     let Some(http) = &config.listen.http else {
         return Ok(None);
     };
-    let mut found = http.to_string().to_socket_addrs().with_context(|| {
+    let refused = || {
         format!(
-            "listen.http {http:?} cannot be resolved; hint: use an address such as 127.0.0.1:7421"
+            "listen.http \"{http}\" cannot be resolved; hint: use an address such as 127.0.0.1:7421"
         )
-    })?;
-    Ok(found.next())
+    };
+    let mut found = http.to_string().to_socket_addrs().with_context(refused)?;
+    // A name may have no address at all, which is no error of the resolver.
+    let first = found.next().with_context(refused)?;
+    Ok(Some(first))
 }
 
 /// What the API shows until the log is recovered.
