@@ -95,7 +95,7 @@ impl Driver {
                     let inboxes = Arc::clone(&self.inboxes);
                     self.work(move || {
                         inboxes.discard(&feed, &staging);
-                        Worked::Space(Vec::new())
+                        Worked::Nothing
                     });
                 }
                 Effect::Forgotten { token, known } => self.on_forgotten(token, known),

@@ -72,6 +72,8 @@ pub(crate) enum Worked {
     OriginSettled(Option<Box<submissions::Waiting>>),
     /// Free space was measured.
     Space(Vec<(FeedName, u64)>),
+    /// Nothing that anybody waits for.
+    Nothing,
     /// Something failed that this node must not survive.
     Fatal(String),
 }
@@ -234,7 +236,7 @@ impl Driver {
             Worked::Taken(events) => self.on_taken(events),
             Worked::Released(released) => self.on_released(released),
             Worked::OriginSettled(Some(waiting)) => self.answer_submitted(*waiting),
-            Worked::OriginSettled(None) => {}
+            Worked::OriginSettled(None) | Worked::Nothing => {}
             Worked::Space(space) => {
                 for (feed, free) in space {
                     self.consume(consumer::Event::Space { feed, free });

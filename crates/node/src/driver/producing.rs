@@ -243,7 +243,7 @@ impl Driver {
                     Err(error) => return Worked::Fatal(error.to_string()),
                 }
             }
-            Worked::Space(Vec::new())
+            Worked::Nothing
         });
     }
 }

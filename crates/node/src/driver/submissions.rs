@@ -407,7 +407,7 @@ impl Driver {
             match inserted {
                 Ok(()) => {
                     let _ = reply.send(Ok(()));
-                    Worked::Space(Vec::new())
+                    Worked::Nothing
                 }
                 Err(error) => Worked::Fatal(error.to_string()),
             }
