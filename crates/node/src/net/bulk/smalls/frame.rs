@@ -6,7 +6,7 @@ use bytes::Bytes;
 use consign_core::consumer::SmallArrival;
 use consign_core::ids::{Digest, NodeName, Slot, Start};
 use consign_core::limits::{
-    REPLICAS_MAX, SMALL_FILE_BYTES_MAX, SMALL_FRAME_BYTES_AIM, SMALL_FRAME_FILES_MAX,
+    ADDR_BYTES_MAX, REPLICAS_MAX, SMALL_FILE_BYTES_MAX, SMALL_FRAME_BYTES_AIM, SMALL_FRAME_FILES_MAX,
 };
 use consign_core::producer::SmallSend;
 use consign_core::wire::{Hop, Leg, SmallFile, SmallFrame};
@@ -15,9 +15,6 @@ use prost::Message as _;
 /// Header bytes of a frame past which no file is added: far below what a frame may have, and
 /// reached only by files with much metadata.
 const HEADER_BYTES_AIM: usize = 1 << 20;
-
-/// Longest `host:port`, in bytes: a DNS name and a port.
-const ADDR_BYTES_MAX: usize = 260;
 
 /// Cuts files, in order, into frames.
 pub(super) fn frames_of(files: &[SmallSend]) -> Vec<Range<usize>> {
