@@ -154,6 +154,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         view: &view,
         start,
         outbox: &outbox,
+        problems: &problems,
         catalogue: feed,
     };
     let Recovered {
@@ -207,8 +208,13 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let synced = log.commit()?;
     let standing = LogStanding::of(&log);
     let (log_done, log_ears) = mpsc::unbounded_channel();
-    let log = LogWriter::start(log, log_done, catalogue.feed.clone())
-        .context("cannot start threads; hint: raise the limit of processes")?;
+    let log = LogWriter::start(
+        config.node.name.clone(),
+        log,
+        log_done,
+        catalogue.feed.clone(),
+    )
+    .context("cannot start threads; hint: raise the limit of processes")?;
     drop(catalogue.feed);
 
     let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);

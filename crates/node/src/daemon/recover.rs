@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use consign_core::consumer::Consumer;
 use consign_core::disk::Disk;
-use consign_core::ids::{Incarnation, Start};
+use consign_core::ids::{Incarnation, Sequence, Start, TransferId, TransferKey};
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::producer::{Identity, Producer};
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::{Applied, LogSpan};
 use crate::config::Config;
+use crate::driver::standing::Problems;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 
@@ -34,6 +35,7 @@ pub(super) struct Recovery<'a> {
     pub(super) view: &'a View,
     pub(super) start: Start,
     pub(super) outbox: &'a Arc<Outbox>,
+    pub(super) problems: &'a Problems,
     pub(super) catalogue: mpsc::Sender<Vec<Applied>>,
 }
 
@@ -51,6 +53,7 @@ pub(super) struct Recovered {
 
 /// A source whose release may have been cut short.
 struct Unfinished {
+    key: TransferKey,
     feed: String,
     name: String,
     source: Source,
@@ -90,6 +93,10 @@ impl Recovery<'_> {
             .iter()
             .filter(|one| owes_removal(&one.source))
             .map(|one| OwedRemoval {
+                transfer: TransferId {
+                    producer: self.config.node.name.clone(),
+                    key: one.key,
+                },
                 feed: one.feed.clone(),
                 name: one.name.clone(),
                 source: one.source.clone(),
@@ -97,7 +104,7 @@ impl Recovery<'_> {
             })
             .collect();
         for stays in self.outbox.remove_or_remember(&owed)? {
-            tracing::warn!("{stays}");
+            self.problems.add_staying(&stays);
         }
         let kept = unfinished
             .iter()
@@ -232,7 +239,12 @@ fn follow_sources(
         Record::Submitted(submitted) => {
             let source = &submitted.source;
             if owes_removal(source) || (source.watched && source.after() == After::Keep) {
+                let key = TransferKey {
+                    start: Start(submitted.start),
+                    seq: Sequence(submitted.seq),
+                };
                 let unfinished = Unfinished {
+                    key,
                     feed: submitted.spec.feed.clone(),
                     name: submitted.spec.name.clone(),
                     source: source.clone(),

@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use consign_core::limits::{SEGMENT_BYTES, SMALL_FILE_BYTES_MAX};
 use consign_core::log::{Log, LogError, LogReader, Payload, Position};
-use consign_core::record::Record;
+use consign_core::record::{Record, SlotCarried};
 use tokio::sync::mpsc;
 
 use crate::catalogue::Applied;
@@ -114,6 +115,7 @@ impl LogWriter {
     /// # Errors
     /// When the system refuses a thread.
     pub(crate) fn start(
+        me: NodeName,
         log: Log,
         done: mpsc::UnboundedSender<Done>,
         catalogue: mpsc::Sender<Vec<Applied>>,
@@ -121,6 +123,7 @@ impl LogWriter {
         let payloads = Arc::new(Payloads::new(log.reader()));
         let (orders, inbox) = channel();
         let writer = Writer {
+            me,
             log,
             inbox,
             done,
@@ -130,6 +133,7 @@ impl LogWriter {
             applied: Vec::new(),
             group_bytes: 0,
             drop_below: None,
+            out_of_space: false,
         };
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
@@ -182,6 +186,7 @@ impl Drop for LogWriter {
 }
 
 struct Writer {
+    me: NodeName,
     log: Log,
     inbox: Receiver<Order>,
     done: mpsc::UnboundedSender<Done>,
@@ -192,6 +197,8 @@ struct Writer {
     /// What the payloads of the group are counted as.
     group_bytes: u64,
     drop_below: Option<u32>,
+    /// Whether it waits for space, and has said so.
+    out_of_space: bool,
 }
 
 impl Writer {
@@ -288,7 +295,7 @@ impl Writer {
             return Err(error);
         };
         tracing::error!(
-            record = record.name(),
+            transfer = transfer_of(record, &self.me),
             "a file's bytes in the intent log are lost, its transfer cannot go on: {lost}"
         );
         self.append(record, Payload::None)
@@ -300,15 +307,22 @@ impl Writer {
         loop {
             match self.log.append(record, payload.clone()) {
                 Err(LogError::Full { path, .. }) => {
-                    tracing::error!(
-                        path = %path.display(),
-                        "the intent log has no space left, nothing goes on; hint: free some disk space there"
-                    );
+                    if !std::mem::replace(&mut self.out_of_space, true) {
+                        tracing::error!(
+                            path = %path.display(),
+                            "the intent log has no space left, nothing goes on; hint: free some disk space there"
+                        );
+                    }
                     self.log.commit()?;
                     std::thread::sleep(FULL_PAUSE);
                     self.log.ensure_reserve()?;
                 }
-                other => return other,
+                other => {
+                    if std::mem::take(&mut self.out_of_space) {
+                        tracing::info!("the intent log has space again, everything goes on");
+                    }
+                    return other;
+                }
             }
         }
     }
@@ -340,6 +354,23 @@ impl Writer {
             standing: LogStanding::of(&self.log),
         });
     }
+}
+
+/// The transfer whose bytes a record carries forward.
+fn transfer_of(record: &Record, me: &NodeName) -> String {
+    let (producer, start, seq) = match record {
+        Record::Submitted(submitted) => (me.as_str(), submitted.start, submitted.seq),
+        Record::SlotCarried(SlotCarried {
+            small: Some(small), ..
+        }) => (small.slot.producer.as_str(), small.start, small.seq),
+        // No other carries bytes; the log's thread does not end over a line in the log.
+        other => return format!("of a {}", other.name()),
+    };
+    let key = TransferKey {
+        start: Start(start),
+        seq: Sequence(seq),
+    };
+    format!("{producer}.{key}")
 }
 
 /// Whether nobody waits for a record to be synced.

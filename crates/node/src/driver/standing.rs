@@ -8,6 +8,7 @@ use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
 
+use crate::outbox::Stays;
 use crate::timestamp::Timestamp;
 
 use super::orders::replicas_text;
@@ -43,6 +44,12 @@ impl Problems {
             .split_once("; hint: ")
             .unwrap_or((text, "look at the agent's log"));
         self.add(what.to_owned(), hint.to_owned());
+    }
+
+    /// Adds, and logs, that a file stays where it was taken from.
+    pub(crate) fn add_staying(&self, stays: &Stays) {
+        tracing::warn!(transfer = %stays.transfer, "{}", stays.why);
+        self.add_text(&stays.why);
     }
 
     /// Those that begin like this are over.

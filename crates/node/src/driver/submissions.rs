@@ -428,6 +428,7 @@ impl Driver {
             seq: Sequence(submitted.seq),
         };
         let owed = OwedRemoval {
+            transfer: self.id_of(key),
             feed: submitted.spec.feed.clone(),
             name: submitted.spec.name.clone(),
             source: source.clone(),
@@ -451,9 +452,8 @@ impl Driver {
         let (outbox, problems) = (Arc::clone(&self.outbox), self.problems.clone());
         self.work(move || match outbox.remove_or_remember(&[owed]) {
             Ok(stay) => {
-                for why in stay {
-                    tracing::warn!("{why}");
-                    problems.add_text(&why);
+                for one in stay {
+                    problems.add_staying(&one);
                 }
                 Worked::OriginSettled(waiting.map(Box::new))
             }

@@ -31,11 +31,12 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>, bulk: Arc
                 let (shared_too, bulk) = (Arc::clone(&shared), Arc::clone(&bulk));
                 shared.tasks.spawn(async move {
                     let served = serve(&shared_too, &bulk, stream, remote, place);
-                    let why = match contained(served).await {
-                        Ok(why) => why.to_string(),
-                        Err(panicked) => panicked.to_string(),
-                    };
-                    tracing::debug!(%remote, "connection ended: {why}");
+                    match contained(served).await {
+                        // What happens every day; this needs a person.
+                        Ok(why @ Broken::Damaged { .. }) => tracing::error!(%remote, "{why}"),
+                        Ok(why) => tracing::debug!(%remote, "connection ended: {why}"),
+                        Err(panicked) => tracing::debug!(%remote, "connection ended: {panicked}"),
+                    }
                 });
             }
             Err(error) => {

@@ -48,7 +48,7 @@ pub(crate) use release::Release;
 pub(crate) use release::Released;
 #[cfg(test)]
 pub(crate) use remove::OriginRemoval;
-pub(crate) use remove::{OwedRemoval, owes_removal};
+pub(crate) use remove::{OwedRemoval, Stays, owes_removal};
 pub(crate) use restore::Restored;
 #[cfg(test)]
 pub(crate) use spool::Orphan;

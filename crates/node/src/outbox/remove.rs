@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use consign_core::ids::TransferId;
 use consign_core::publish::STAGING_DIR;
 use consign_core::spec::{After, Source, Stamp};
 use rustix::fs::{AtFlags, RenameFlags};
@@ -36,6 +37,8 @@ pub(crate) fn owes_removal(source: &Source) -> bool {
 /// The origin of a submitted file that was copied, which is to go.
 #[derive(Debug)]
 pub(crate) struct OwedRemoval {
+    /// Its transfer.
+    pub(crate) transfer: TransferId,
     /// Its feed.
     pub(crate) feed: String,
     /// Its name in the feed.
@@ -44,6 +47,15 @@ pub(crate) struct OwedRemoval {
     pub(crate) source: Source,
     /// The watched directory, if there is one.
     pub(crate) beneath: Option<PathBuf>,
+}
+
+/// An origin that stays, although its transfer is submitted.
+#[derive(Debug)]
+pub(crate) struct Stays {
+    /// The transfer.
+    pub(crate) transfer: TransferId,
+    /// Why, for a person.
+    pub(crate) why: String,
 }
 
 /// Why removing origins came to nothing. It is final.
@@ -59,14 +71,14 @@ pub(crate) enum RemovalError {
 
 impl Outbox {
     /// Removes origins, as [`Outbox::remove_origins`], and remembers a watched one that stays as
-    /// taken, so that it is not found and sent again. Why some stay, for a person.
+    /// taken, so that it is not found and sent again. Those that stay.
     ///
     /// # Errors
     /// [`RemovalError`].
     pub(crate) fn remove_or_remember(
         &self,
         owed: &[OwedRemoval],
-    ) -> Result<Vec<String>, RemovalError> {
+    ) -> Result<Vec<Stays>, RemovalError> {
         let sources: Vec<_> = owed
             .iter()
             .map(|owed| (&owed.source, owed.beneath.as_deref()))
@@ -78,10 +90,12 @@ impl Outbox {
             let Err(error) = outcome else {
                 continue;
             };
-            stay.push(format!(
-                "{} is in the queue and could not be removed: {error}; hint: let this user write there, and remove it by hand",
-                owed.source.origin
-            ));
+            let why = format!(
+                "{} is in the queue as transfer {} and could not be removed: {error}; hint: let this user write there, and remove it by hand",
+                owed.source.origin, owed.transfer
+            );
+            let transfer = owed.transfer.clone();
+            stay.push(Stays { transfer, why });
             if let Some(stamp) = owed.source.stamp.filter(|_| owed.source.watched) {
                 remember.push((owed.feed.as_str(), owed.name.as_str(), stamp));
             }

@@ -51,6 +51,21 @@ pub(in crate::net) enum Broken {
     /// The peer sent a message that contradicts itself or its predecessors.
     #[error("{0}")]
     Protocol(String),
+    /// A file's bytes are not those that were sent: the link, or a machine at either end of it,
+    /// damages data.
+    #[error(
+        "{name:?}, transfer {transfer}, arrived damaged at {at} from {from}; hint: check the memory and network of both machines"
+    )]
+    Damaged {
+        /// The file.
+        name: String,
+        /// Its transfer.
+        transfer: String,
+        /// Where.
+        at: NodeName,
+        /// From whom.
+        from: NodeName,
+    },
     /// Nothing was heard for too long.
     #[error("nothing was heard for {} s; hint: check the network and whether the peer runs", .0.as_secs())]
     Silent(Duration),

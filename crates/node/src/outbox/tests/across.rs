@@ -154,6 +154,7 @@ fn an_origin_that_cannot_be_removed_is_remembered_and_named() {
     std::os::unix::fs::symlink(place.watch.path().join("d"), &link).unwrap();
     source.origin = link.join("a").to_string_lossy().into_owned();
     let owed = OwedRemoval {
+        transfer: "cam.0000000000000001.1".parse().unwrap(),
         feed: "f".to_owned(),
         name: "link/a".to_owned(),
         source: source.clone(),
@@ -161,7 +162,7 @@ fn an_origin_that_cannot_be_removed_is_remembered_and_named() {
     };
     let stay = place.outbox.remove_or_remember(&[owed]).unwrap();
     assert!(
-        stay[0].contains("link/a") && stay[0].contains("hint: "),
+        stay[0].why.contains("link/a") && stay[0].why.contains("hint: "),
         "{stay:?}"
     );
     let kept = place.outbox.kept();

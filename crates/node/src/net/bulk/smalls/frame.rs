@@ -6,7 +6,8 @@ use bytes::Bytes;
 use consign_core::consumer::SmallArrival;
 use consign_core::ids::{Digest, NodeName, Slot, Start};
 use consign_core::limits::{
-    ADDR_BYTES_MAX, REPLICAS_MAX, SMALL_FILE_BYTES_MAX, SMALL_FRAME_BYTES_AIM, SMALL_FRAME_FILES_MAX,
+    ADDR_BYTES_MAX, REPLICAS_MAX, SMALL_FILE_BYTES_MAX, SMALL_FRAME_BYTES_AIM,
+    SMALL_FRAME_FILES_MAX,
 };
 use consign_core::producer::SmallSend;
 use consign_core::wire::{Hop, Leg, SmallFile, SmallFrame};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consign_core::consumer::Event;
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName, Sequence, Start, TransferKey};
 use consign_core::wire::{Message, Ping, SmallFrame};
 use tokio::sync::mpsc;
 
@@ -142,13 +142,16 @@ impl Receive<'_> {
     }
 
     fn damaged(&self, frame: &SmallFrame, index: usize) -> Broken {
-        let name = frame.files.get(index).map_or("", |file| &file.spec.name);
-        let reason = format!(
-            "{name:?} of {} arrived damaged at {} from {}; hint: check the memory and network of \
-             both machines",
-            frame.producer, self.engine.shared.me.node, self.entry.node
-        );
-        tracing::error!("{reason}");
-        Broken::Protocol(reason)
+        let file = &frame.files[index];
+        let key = TransferKey {
+            start: Start(file.start),
+            seq: Sequence(file.seq),
+        };
+        Broken::Damaged {
+            name: file.spec.name.clone(),
+            transfer: format!("{}.{key}", frame.producer),
+            at: self.engine.shared.me.node.clone(),
+            from: self.entry.node.clone(),
+        }
     }
 }
