@@ -31,13 +31,17 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// Records that are synced together at most, so that the first does not wait for the last.
 const GROUP_MAX: usize = 4096;
 
-/// Payload bytes that the log may hold unsynced before nothing more is let in: half a segment. When
-/// the disk fills up, what is under way still fits into the reserve, with room to end it; and so
-/// much memory it may take.
+/// Bytes that the log may hold unsynced, as they are counted, before nothing more is let in: half a
+/// segment. When the disk fills up, what is under way still fits into the reserve, with room to end
+/// it; and so much memory it may take.
 const UNSYNCED_BYTES_MAX: u64 = SEGMENT_BYTES / 2;
 
-/// Payload bytes that are synced although nobody waits for them, so that more is let in.
+/// Bytes that are synced although nobody waits for them, so that more is let in.
 const GROUP_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX / 2;
+
+/// What a record counts as beside its payload, in bytes: about what its names and places take.
+/// Without it, records that have no payload would be let in without end.
+const RECORD_BYTES: u64 = 512;
 
 /// Payloads that are kept in memory to be sent without reading them back, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
@@ -72,8 +76,8 @@ pub(crate) enum Done {
     Synced {
         /// In the order in which they were handed over.
         records: Vec<(Role, Position)>,
-        /// What their payloads were counted as.
-        payload_bytes: u64,
+        /// What they were counted as.
+        counted_bytes: u64,
         standing: LogStanding,
     },
     /// It cannot go on. Nothing that was not synced has been acknowledged.
@@ -103,6 +107,7 @@ impl LogStanding {
 /// The driver's end of the log.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
+    /// What it holds is bounded by [`LogWriter::has_credit`], but for what one event brings.
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     pub(crate) payloads: Arc<Payloads>,
@@ -156,24 +161,25 @@ impl LogWriter {
         }
     }
 
-    /// Whether it may be handed more payloads. When not, whatever leads to some must wait.
+    /// Whether it may be handed more. When not, whatever leads to records must wait.
     pub(crate) fn has_credit(&self) -> bool {
         self.unsynced_bytes < UNSYNCED_BYTES_MAX
     }
 
-    /// Hears of payloads that are synced.
-    pub(crate) fn synced(&mut self, payload_bytes: u64) {
-        self.unsynced_bytes -= payload_bytes;
+    /// Hears of records that are synced.
+    pub(crate) fn synced(&mut self, counted_bytes: u64) {
+        self.unsynced_bytes -= counted_bytes;
     }
 }
 
-/// What a payload counts as, in bytes; one that is still to be copied, as the largest there is.
+/// What a record counts as, in bytes; a payload that is still to be copied, as the largest there is.
 fn counted_bytes(payload: &Payload) -> u64 {
-    match payload {
-        Payload::None => 0,
-        Payload::Bytes(bytes) => bytes.len() as u64,
-        Payload::CopyOf(_) => SMALL_FILE_BYTES_MAX,
-    }
+    RECORD_BYTES
+        + match payload {
+            Payload::None => 0,
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::CopyOf(_) => SMALL_FILE_BYTES_MAX,
+        }
 }
 
 impl Drop for LogWriter {
@@ -194,7 +200,7 @@ struct Writer {
     payloads: Arc<Payloads>,
     group: Vec<(Role, Position)>,
     applied: Vec<Applied>,
-    /// What the payloads of the group are counted as.
+    /// What the records of the group are counted as.
     group_bytes: u64,
     drop_below: Option<u32>,
     /// Whether it waits for space, and has said so.
@@ -350,7 +356,7 @@ impl Writer {
     fn tell(&mut self) {
         let _ = self.done.send(Done::Synced {
             records: std::mem::take(&mut self.group),
-            payload_bytes: std::mem::take(&mut self.group_bytes),
+            counted_bytes: std::mem::take(&mut self.group_bytes),
             standing: LogStanding::of(&self.log),
         });
     }

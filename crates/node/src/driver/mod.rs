@@ -80,8 +80,11 @@ pub(crate) enum Worked {
 
 /// What the driver hears.
 pub(crate) struct Ears {
+    /// One for each sync of the log, and so never more than there are records under way.
     pub(crate) log: mpsc::UnboundedReceiver<Done>,
     pub(crate) net: mpsc::Receiver<NetEvent>,
+    /// At most one for each file under way: each answers an effect, and the machines' windows, the
+    /// requests that are let in and the numbers of jobs bound those.
     pub(crate) worked: mpsc::UnboundedReceiver<Worked>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) found: mpsc::Receiver<Found>,
@@ -197,10 +200,10 @@ impl Driver {
             Done::Failed(error) => self.die(error.to_string()),
             Done::Synced {
                 records,
-                payload_bytes,
+                counted_bytes,
                 standing,
             } => {
-                self.log.synced(payload_bytes);
+                self.log.synced(counted_bytes);
                 let of = |wanted: Role| -> Vec<Position> {
                     let of_role = records.iter().filter(|(role, _)| *role == wanted);
                     of_role.map(|(_, position)| *position).collect()
