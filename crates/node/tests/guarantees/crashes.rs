@@ -77,7 +77,9 @@ fn killed_producer_resumes_from_the_consumers_watermark() {
 fn broken_link_resumes_from_what_the_consumer_holds() {
     let (cluster, link) = with_large_file_under_way();
     link.cut();
-    std::thread::sleep(Duration::from_millis(500));
+    until("the producer has noticed", SOON, || {
+        cluster.member("prod-1", "cons-1")["connected"] == false
+    });
     link.mend();
     arrives_with_little_sent_again(&cluster, &link);
 }
@@ -204,9 +206,15 @@ fn what_the_application_took_away_never_comes_back() {
     // Once more, when nothing is under way.
     cluster.kill("cons-1");
     cluster.start_one("cons-1");
-    std::thread::sleep(Duration::from_secs(1));
+    // By the time that this one is there, everything that would come back has.
+    fs::remove_dir_all(&own).unwrap();
+    cluster.write("last", b"last");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    cluster.wait_until_done("prod-1", sent + 1, SOON);
+    until("it is there", SOON, || inbox.join("last").exists());
     take(&mut taken);
-    assert_eq!(taken.len() as u64, sent);
+    assert_eq!(taken.len() as u64, sent + 1);
 }
 
 #[test]

@@ -81,7 +81,10 @@ fn small_files_for_a_consumer_without_room_arrive_once_there_is_some() {
     let own = cluster.dir().join("own");
     let args = ["send", own.to_str().unwrap(), "--feed", "files"];
     cluster.ask("prod-1", &args).good();
-    std::thread::sleep(Duration::from_secs(2));
+    until("somebody says that there is no room", SOON, || {
+        let said = format!("{} {}", cluster.status("prod-1"), cluster.status("cons-1"));
+        said.contains("space") || said.contains("room")
+    });
     assert_eq!(cluster.count("prod-1", "failed"), 0);
     fs::remove_file(&ballast).unwrap();
     cluster.wait_until_done("prod-1", 100, Duration::from_secs(30));
@@ -118,9 +121,9 @@ fn an_inbox_whose_disk_is_not_mounted_takes_nothing_until_it_is() {
         send(&cluster, &name("small"), b"small");
         send(&cluster, &name("large"), &random_bytes(7, 1 << 20));
         until("the producer says why they wait", SOON, || {
-            let said = cluster.ask("prod-1", &["nodes", "--json"]).good();
+            let problems = cluster.status("prod-1")["problems"].to_string();
             let waits = cluster.transfers("prod-1", &["--state", "placed"]);
-            waits.len() == 2 && said.code == 0
+            waits.len() == 2 && problems.contains("mount the right disk")
         });
         let status = cluster.status("cons-1").to_string();
         assert!(status.contains("mount the right disk"), "{status}");
@@ -179,9 +182,7 @@ fn a_rotten_byte_in_one_queued_file_fails_that_file_and_no_other() {
     assert_eq!(cluster.status("prod-1")["ready"], true);
     // Retrying is possible, and says the same.
     cluster.ask("prod-1", &["retry", "--failed"]).good();
-    until("it has failed again", SOON, || {
-        cluster.count("prod-1", "failed") == 1
-    });
+    cluster.wait_until_failed_again("prod-1", failed[0]["id"].as_str().unwrap());
 }
 
 #[test]

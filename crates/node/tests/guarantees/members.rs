@@ -1,9 +1,8 @@
 //! Machines come and go: what is owed to whom, and what happens to it.
 
 use std::fs;
-use std::time::Duration;
 
-use crate::cluster::{Cluster, SOON, files_in, random_bytes, until};
+use crate::cluster::{Cluster, SOON, files_in, left_in_staging, random_bytes, until};
 
 fn send(cluster: &Cluster, names: &[&str], size: usize) {
     for (seed, name) in (0..).zip(names) {
@@ -54,12 +53,19 @@ fn consumer_that_stays_away_is_replaced_after() {
     for name in ["cons-1", "cons-2", "cons-3"] {
         cluster.consumer(name, "");
     }
+    let link = cluster.proxy("cons-1");
+    // So slow that nothing is whole before it dies.
+    link.slow_down(20_000);
     cluster.membership("replace_after = \"1s\"");
     cluster.start();
-    cluster.kill("cons-1");
     let names: Vec<_> = (0..30).map(|at| format!("file-{at}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     send(&cluster, &names, 300_000);
+    let inbox = cluster.node("cons-1").inbox();
+    until("it has begun to receive", SOON, || {
+        !left_in_staging(&inbox).is_empty()
+    });
+    cluster.kill("cons-1");
     cluster.wait_until_done("prod-1", 30, SOON);
     for name in ["cons-2", "cons-3"] {
         until("who is left has everything", SOON, || {
@@ -67,8 +73,16 @@ fn consumer_that_stays_away_is_replaced_after() {
         });
     }
     // Whoever was replaced and returns is told, and keeps nothing in staging.
+    assert!(!left_in_staging(&inbox).is_empty());
+    link.slow_down(0);
     cluster.start_one("cons-1");
-    std::thread::sleep(Duration::from_secs(1));
+    until("it is connected and owed nothing", SOON, || {
+        let node = cluster.member("prod-1", "cons-1");
+        node["connected"] == true && node["owed_files"] == 0
+    });
+    until("staging is empty", SOON, || {
+        left_in_staging(&inbox).is_empty()
+    });
     assert_eq!(names_at(&cluster, "cons-1"), [""; 0]);
     assert_eq!(cluster.count("prod-1", "done"), 30);
 }

@@ -106,10 +106,14 @@ fn temporary_names_are_left_alone_until_they_are_renamed() {
     }
     fs::write(watched.join("whole"), "whole").unwrap();
     cluster.wait_until_done("prod-1", 1, SOON);
-    std::thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(files_in(&watched).len(), 4);
-    fs::rename(watched.join("a.part"), watched.join("a")).unwrap();
+    // Whoever finds this one has looked at the others when they were at rest.
+    fs::write(watched.join("later"), "later").unwrap();
     cluster.wait_until_done("prod-1", 2, SOON);
+    until("only those are left", SOON, || {
+        files_in(&watched).len() == 4
+    });
+    fs::rename(watched.join("a.part"), watched.join("a")).unwrap();
+    cluster.wait_until_done("prod-1", 3, SOON);
     let inbox = cluster.node("cons-1").inbox();
     until("it is there", SOON, || inbox.join("a").exists());
 }
@@ -121,6 +125,7 @@ fn a_file_that_is_still_written_is_not_taken() {
     let mut file = File::create(&path).unwrap();
     for _ in 0..10 {
         file.write_all(&random_bytes(1, 1_000)).unwrap();
+        // The pace of who writes: slow, and never still for as long as `settle`.
         std::thread::sleep(Duration::from_millis(200));
         assert!(path.exists(), "it was taken while it grew");
     }
@@ -173,10 +178,7 @@ fn source_changed_while_waiting_fails_loudly_and_can_be_retried() {
     cluster
         .ask("prod-1", &["retry", failed["id"].as_str().unwrap()])
         .good();
-    until("it was tried again", SOON, || {
-        let now = cluster.transfers("prod-1", &[]).remove(0);
-        now["state"] == "done" || (now["state"] == "failed" && now["error"].is_string())
-    });
+    cluster.wait_until_failed_again("prod-1", failed["id"].as_str().unwrap());
 }
 
 #[test]

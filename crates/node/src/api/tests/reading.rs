@@ -112,6 +112,8 @@ async fn a_transfer_that_was_just_submitted_is_waited_for() {
     let bench = Bench::new();
     let path = format!("/api/v1/transfers/{}", id(1));
     let late = async {
+        // So late that it has been looked for in vain: that cannot be seen from here, and sooner this
+        // would pass without any wait.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         let record = consign_core::record::Record::Submitted(consign_core::record::Submitted {
             start: super::bench::START,

@@ -447,6 +447,25 @@ impl Cluster {
         self.ask(name, &args).good().objects()
     }
 
+    /// A member as a node sees it.
+    #[track_caller]
+    pub(crate) fn member(&self, name: &str, member: &str) -> Value {
+        let nodes = self.ask(name, &["nodes", "--json"]).good().objects();
+        let found = nodes.into_iter().find(|node| node["name"] == member);
+        found.expect(member)
+    }
+
+    /// Waits until a transfer that had failed was tried again, and has failed once more.
+    #[track_caller]
+    pub(crate) fn wait_until_failed_again(&self, name: &str, id: &str) {
+        until(&format!("{id} has failed again"), SOON, || {
+            let shown = self.ask(name, &["show", id, "--json"]).good().objects();
+            let events = shown[0]["events"].as_array().unwrap();
+            let count = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
+            count("retried") == 1 && count("failed") == 2
+        });
+    }
+
     /// How many of the node's transfers are in a state.
     #[track_caller]
     pub(crate) fn count(&self, name: &str, state: &str) -> u64 {
