@@ -92,17 +92,7 @@ impl Consumer {
         key: crate::ids::TransferKey,
         spec: &FileSpec,
     ) -> Result<FileName, No> {
-        let feed = FeedName::new(&spec.feed)
-            .ok()
-            .and_then(|name| self.inboxes.get(&name))
-            .ok_or_else(|| {
-                let why = format!(
-                    "{} does not consume feed {:?}; hint: add [[consume]] feed = {:?} there",
-                    self.me.node, spec.feed, spec.feed
-                );
-                (RefusalCode::NotConsumed, why)
-            })?;
-        self.must_be_here(spec)?;
+        let feed = self.inbox_of(spec)?;
         if !feed.admits(producer) {
             let why = format!(
                 "{} does not take feed {} from {producer}; hint: extend `from` of that feed there",
@@ -129,17 +119,50 @@ impl Consumer {
         Ok(path)
     }
 
-    /// Refuses what belongs into an inbox that is not there: it would be published into whatever
-    /// directory is in its place, and be missing from the right one.
-    pub(super) fn must_be_here(&self, spec: &FileSpec) -> Result<(), No> {
-        if !self.is_lost(spec) {
-            return Ok(());
+    /// The inbox that a file belongs into. What belongs into one that is not there is refused: it
+    /// would be published into whatever directory is in its place, and be missing from the right
+    /// one.
+    pub(super) fn inbox_of(&self, spec: &FileSpec) -> Result<&Inbox, No> {
+        let feed = FeedName::new(&spec.feed).ok();
+        let Some(inbox) = feed.and_then(|feed| self.inboxes.get(&feed)) else {
+            let why = format!(
+                "{} does not consume feed {:?}; hint: add [[consume]] feed = {:?} there",
+                self.me.node, spec.feed, spec.feed
+            );
+            return Err((RefusalCode::NotConsumed, why));
+        };
+        if self.is_lost(spec) {
+            let why = format!(
+                "the inbox of feed {} at {} is not the directory that its files were staged in; hint: mount the right disk there and restart that agent",
+                spec.feed, self.me.node
+            );
+            return Err((RefusalCode::Disk, why));
         }
-        let why = format!(
-            "the inbox of feed {} at {} is not the directory that its files were staged in; hint: mount the right disk there and restart that agent",
-            spec.feed, self.me.node
-        );
-        Err((RefusalCode::Disk, why))
+        Ok(inbox)
+    }
+
+    /// Where a file of a slot that is held should get, or why nowhere.
+    pub(super) fn place_of(&self, slot: &SlotId) -> Result<(FeedName, String), No> {
+        let entry = self.entry(slot).expect("its caller looked it up");
+        let inbox = self.inbox_of(&entry.spec)?;
+        let path = inbox
+            .path(&entry.id(&slot.producer), &entry.spec)
+            .map_err(|why| (RefusalCode::BadName, why))?;
+        Ok((inbox.policy.feed.clone(), path.as_str().to_owned()))
+    }
+
+    /// Why a file that is saved cannot be published in this life, for a person.
+    pub(super) fn homeless(&self, spec: &FileSpec) -> Option<String> {
+        if self.is_lost(spec) {
+            return Some("it is saved, and the directory in the place of its inbox is not the one that it was staged in; hint: mount the right disk and start the agent again".to_owned());
+        }
+        let gone = self.inbox_of(spec).is_err();
+        gone.then(|| {
+            format!(
+                "it is saved, and feed {} is not consumed here any more; hint: add [[consume]] for it again and restart the agent",
+                spec.feed
+            )
+        })
     }
 
     pub(super) fn is_lost(&self, spec: &FileSpec) -> bool {

@@ -91,7 +91,7 @@ impl Consumer {
                 );
             }
             SlotState::Receiving | SlotState::Received { .. } => {
-                if let Err((code, why)) = self.must_be_here(&open.spec) {
+                if let Err((code, why)) = self.inbox_of(&open.spec) {
                     return self.refuse(&slot.producer, open.leg, code, why);
                 }
                 let entry = self.entry_mut(slot).expect("looked up above");

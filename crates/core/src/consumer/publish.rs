@@ -33,12 +33,7 @@ impl Consumer {
                 let Some(slot) = self.to_stage.pop_front() else {
                     break;
                 };
-                match self.stage_order(&slot) {
-                    Some(order) => orders.push(order),
-                    None => {
-                        self.restage.insert(slot);
-                    }
-                }
+                orders.extend(self.stage_order(slot));
             }
             if orders.is_empty() {
                 return;
@@ -48,30 +43,44 @@ impl Consumer {
         }
     }
 
-    fn stage_order(&mut self, slot: &SlotId) -> Option<StageOrder> {
-        let path = self.wished_path(slot)?;
-        let entry = self.entry(slot)?;
-        let (feed, spec, staging) = (entry.feed()?, entry.spec.clone(), entry.staging.clone());
-        let Body::Small {
-            bytes_at: Some(bytes_at),
-        } = entry.body
+    /// `None` for what cannot be published in this life.
+    fn stage_order(&mut self, slot: SlotId) -> Option<StageOrder> {
+        let entry = self.entry(&slot)?;
+        let (SlotState::Saved { digest, at }, Body::Small { bytes_at }) =
+            (&entry.state, &entry.body)
         else {
             return None;
         };
-        let SlotState::Saved { digest, at } = entry.state else {
-            return None;
+        let (digest, at) = (*digest, *at);
+        let bytes_at = bytes_at.expect("what is saved is synced");
+        let (spec, staging) = (entry.spec.clone(), entry.staging.clone());
+        let (feed, path) = match self.place_of(&slot) {
+            Ok(place) => place,
+            Err((_, no)) => {
+                let why = self.homeless(&spec);
+                let why = why.unwrap_or_else(|| format!("it is saved, and {no}"));
+                self.park(&slot, spec.size, why);
+                return None;
+            }
         };
         let attributes = self.attributes(&spec);
-        self.entry_mut(slot)?
-            .become_(SlotState::Staging { digest, at });
+        let entry = self.entry_mut(&slot).expect("looked up above");
+        entry.become_(SlotState::Staging { digest, at });
         Some(StageOrder {
-            slot: slot.clone(),
+            slot,
             bytes_at,
             feed,
             staging,
             path,
             attributes,
         })
+    }
+
+    /// What cannot be published in this life is not on its way, and holds back nobody.
+    fn park(&mut self, slot: &SlotId, bytes: u64, why: String) {
+        self.name_problem(slot, why);
+        self.unpublished = self.unpublished.saturating_sub(1);
+        self.unpublished_bytes = self.unpublished_bytes.saturating_sub(bytes);
     }
 
     pub(super) fn on_staged(&mut self, files: Vec<(SlotId, bool)>, failed: Vec<(SlotId, String)>) {
@@ -95,6 +104,9 @@ impl Consumer {
             };
             // It is saved already: what conflicts now is renamed, whatever the policy says.
             let Some(path) = self.decide_path(&slot, free, true) else {
+                // Its feed is gone since: staging it again finds out.
+                let entry = self.entry_mut(&slot).expect("looked up above");
+                entry.become_(SlotState::Saved { digest, at });
                 self.restage.insert(slot);
                 continue;
             };

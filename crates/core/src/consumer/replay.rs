@@ -361,13 +361,11 @@ impl Consumer {
         for slot in self.all_slots() {
             let entry = self.entry(&slot).expect("just listed");
             let (small, size, feed) = (!entry.is_large(), entry.spec.size, entry.feed());
-            let lost = self.is_lost(&entry.spec);
+            let homeless = self.homeless(&entry.spec);
             match entry.state.clone() {
                 SlotState::Receiving => {
                     self.receiving.insert(slot);
                 }
-                // What is parked is not on its way, and holds back nobody.
-                SlotState::Saved { .. } if lost => self.park(&slot),
                 SlotState::Saved { .. } => {
                     self.unpublished += 1;
                     self.unpublished_bytes += size;
@@ -377,8 +375,8 @@ impl Consumer {
                     if let Some(feed) = feed {
                         self.promised.insert((feed, path), slot.clone());
                     }
-                    if lost {
-                        self.park(&slot);
+                    if let Some(why) = homeless {
+                        self.name_problem(&slot, why);
                         continue;
                     }
                     if small {
@@ -402,11 +400,6 @@ impl Consumer {
         self.stage_next();
         self.tell_needed();
         std::mem::take(&mut self.out)
-    }
-
-    fn park(&mut self, slot: &SlotId) {
-        let why = "it is saved, and the directory in the place of its inbox is not the one that it was staged in; hint: mount the right disk and start the agent again";
-        self.name_problem(slot, why.to_owned());
     }
 
     pub(super) fn all_slots(&self) -> Vec<SlotId> {

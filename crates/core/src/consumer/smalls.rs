@@ -191,7 +191,7 @@ impl Consumer {
             match entry.state {
                 SlotState::Received { .. } if self.is_lost(&entry.spec) => {
                     let leg = crate::consumer::answer::leg_of(&id, entry);
-                    if let Err((code, why)) = self.must_be_here(&entry.spec) {
+                    if let Err((code, why)) = self.inbox_of(&entry.spec) {
                         self.refuse(from, leg, code, why);
                     }
                 }

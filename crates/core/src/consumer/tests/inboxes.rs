@@ -1,4 +1,4 @@
-//! An inbox whose disk is not there.
+//! An inbox whose disk is not there, or that is not in the configuration any more.
 
 use super::*;
 
@@ -58,4 +58,45 @@ fn a_lost_inbox_takes_nothing_and_asks_to_be_tried_again() {
     }
     assert!(node.consumer.entries().all(|(at, _)| at != slot(9)));
     assert_eq!(node.commit_small(2).len(), 1, "what was saved stays so");
+}
+
+#[test]
+fn a_saved_file_of_a_feed_that_is_gone_is_named_and_holds_nobody_up() {
+    let (mut node, _) = lost();
+    let policies = std::mem::take(&mut node.policies);
+    let begun = node.restart(&[]);
+    let ticked = node.consumer.apply(Millis(60_000), Event::Tick);
+    let touched = begun.iter().chain(&ticked).any(is_of_the_disk);
+    assert!(!touched, "{begun:?} {ticked:?}");
+    let problems = node.consumer.problems();
+    let named: Vec<_> = problems.iter().map(|problem| &problem.slot).collect();
+    assert_eq!(named, [&slot(2), &slot(3)]);
+    for problem in &problems {
+        let hint = "hint: add [[consume]] for it again and restart the agent";
+        assert!(problem.what.ends_with(hint), "{}", problem.what);
+    }
+    assert_eq!(node.consumer.unpublished, 0, "commits are not held back");
+    assert_eq!(node.consumer.unpublished_bytes, 0, "nor is room reserved");
+
+    node.policies = policies;
+    let begun = node.restart(&[]);
+    assert_eq!(begun.iter().filter(|e| is_of_the_disk(e)).count(), 2);
+}
+
+#[test]
+fn a_half_received_file_of_a_feed_that_is_gone_is_refused_with_the_reason() {
+    let mut node = Node::new();
+    node.open(1);
+    let policies = std::mem::take(&mut node.policies);
+    node.restart(&[]);
+    let said = node.open(2);
+    assert!(!said.iter().any(is_of_the_disk), "{said:?}");
+    let [(code, why)] = refusals(&said)[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(code, RefusalCode::NotConsumed);
+    assert!(why.contains("hint: add [[consume]]"), "{why}");
+    node.policies = policies;
+    node.restart(&[]);
+    assert!(node.open(3).iter().any(is_of_the_disk), "and goes on later");
 }

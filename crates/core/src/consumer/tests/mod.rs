@@ -31,6 +31,8 @@ struct Node {
     /// Tickets of this life begin behind these records.
     before: usize,
     segment: u32,
+    /// What its configuration says.
+    policies: Vec<ConsumePolicy>,
 }
 
 impl Node {
@@ -41,8 +43,9 @@ impl Node {
             synced: 0,
             before: 0,
             segment: 1,
+            policies: vec![policy(OnConflict::Rename)],
         };
-        node.begin(OnConflict::Rename, &[]);
+        node.begin(&[]);
         node
     }
 
@@ -55,11 +58,11 @@ impl Node {
         }
         self.before = self.log.len();
         self.synced = self.before;
-        self.begin(OnConflict::Rename, lost)
+        self.begin(lost)
     }
 
-    fn begin(&mut self, on_conflict: OnConflict, lost: &[&str]) -> Vec<Effect> {
-        self.apply(Event::Policies(vec![policy(on_conflict)]));
+    fn begin(&mut self, lost: &[&str]) -> Vec<Effect> {
+        self.apply(Event::Policies(self.policies.clone()));
         let lost: BTreeSet<FeedName> = lost.iter().map(|feed| feed.parse().unwrap()).collect();
         let effects = self.consumer.begin(Millis(1), lost);
         let begun = self.keep(effects);
