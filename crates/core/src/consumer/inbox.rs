@@ -165,7 +165,7 @@ impl Consumer {
         })
     }
 
-    pub(super) fn is_lost(&self, spec: &FileSpec) -> bool {
+    fn is_lost(&self, spec: &FileSpec) -> bool {
         self.lost.iter().any(|feed| feed.as_str() == spec.feed)
     }
 
@@ -257,11 +257,9 @@ impl Consumer {
         Some(path.as_str().to_owned())
     }
 
-    pub(super) fn rejects_conflicts(&self, spec: &FileSpec) -> bool {
-        FeedName::new(&spec.feed)
-            .ok()
-            .and_then(|feed| self.inboxes.get(&feed))
-            .is_some_and(|inbox| inbox.policy.on_conflict == OnConflict::Reject)
+    pub(super) fn rejects_conflicts(&self, feed: &FeedName) -> bool {
+        let inbox = self.inboxes.get(feed);
+        inbox.is_some_and(|inbox| inbox.policy.on_conflict == OnConflict::Reject)
     }
 }
 

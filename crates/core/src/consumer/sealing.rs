@@ -5,7 +5,7 @@ use crate::consumer::state::SlotState;
 use crate::consumer::{Consumer, Effect, InflowFault, Then};
 use crate::ids::{Attempt, Digest, NodeName, SlotId};
 use crate::record::{Publishing, PublishingFile, Record};
-use crate::wire::{Commit, RefusalCode};
+use crate::wire::{Commit, Leg, RefusalCode};
 
 impl Consumer {
     pub(super) fn on_commit(&mut self, from: &NodeName, commit: &Commit) {
@@ -31,11 +31,13 @@ impl Consumer {
             self.start_over(&slot);
             return self.refuse(from, leg, RefusalCode::Mismatch, reason);
         }
-        entry.become_(SlotState::Sealing { digest });
-        let (spec, staging, feed) = (entry.spec.clone(), entry.staging.clone(), entry.feed());
-        let Some((feed, path)) = feed.zip(self.wished_path(&slot)) else {
-            return;
+        let (spec, staging) = (entry.spec.clone(), entry.staging.clone());
+        let (feed, path) = match self.place_of(&slot) {
+            Ok(place) => place,
+            Err((code, why)) => return self.turn_down(&slot, commit.leg, code, why),
         };
+        let entry = self.entry_mut(&slot).expect("looked up above");
+        entry.become_(SlotState::Sealing { digest });
         let attributes = self.attributes(&spec);
         self.out.push(Effect::Seal {
             slot,
@@ -58,18 +60,12 @@ impl Consumer {
             Ok(free) => match self.decide_path(slot, free, false) {
                 Some(path) => self.save_large(slot, digest, path),
                 None => {
-                    // What is synced of it stays, for when a person has cleared the path; but nobody
-                    // knows when that will be, and until then no file is held open for it.
-                    let entry = self.entry_mut(slot).expect("looked up above");
-                    entry.become_(SlotState::Receiving);
-                    entry.let_go();
-                    self.out.push(Effect::CloseInflow(slot.clone()));
                     let path = self.wished_path(slot).unwrap_or_default();
                     let why = format!(
                         "{path} is taken in the inbox at {}; hint: move what is there away, then `consign retry`",
                         self.me.node
                     );
-                    self.refuse(&slot.producer, leg, RefusalCode::Conflict, why);
+                    self.turn_down(slot, leg, RefusalCode::Conflict, why);
                 }
             },
             Err(fault) => {
@@ -79,6 +75,17 @@ impl Consumer {
                 self.on_inflow_failed(slot, attempt, fault);
             }
         }
+    }
+
+    /// Refuses to publish what was received. What is synced of it stays, for when a person has
+    /// removed the obstacle; but nobody knows when that will be, and until then no file is held
+    /// open for it.
+    fn turn_down(&mut self, slot: &SlotId, leg: Leg, code: RefusalCode, why: String) {
+        let entry = self.entry_mut(slot).expect("its caller looked it up");
+        entry.become_(SlotState::Receiving);
+        entry.let_go();
+        self.out.push(Effect::CloseInflow(slot.clone()));
+        self.refuse(&slot.producer, leg, code, why);
     }
 
     fn save_large(&mut self, slot: &SlotId, digest: Digest, path: String) {

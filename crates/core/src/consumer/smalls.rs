@@ -1,7 +1,7 @@
 //! Small files: their bytes go into the log as they arrive, and a commit behind them, under one
 //! sync, saves all of them.
 
-use crate::consumer::answer::{closed_before, key_of, slot_of, slot_record};
+use crate::consumer::answer::{closed_before, key_of, leg_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, SmallArrival, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
@@ -189,23 +189,20 @@ impl Consumer {
                 continue;
             };
             match entry.state {
-                SlotState::Received { .. } if self.is_lost(&entry.spec) => {
-                    let leg = crate::consumer::answer::leg_of(&id, entry);
-                    if let Err((code, why)) = self.inbox_of(&entry.spec) {
+                SlotState::Received { digest } => match self.place_of(&id) {
+                    Err((code, why)) => {
+                        let leg = leg_of(&id, entry);
                         self.refuse(from, leg, code, why);
                     }
-                }
-                SlotState::Received { digest } if self.rejects_conflicts(&entry.spec) => {
-                    let feed = entry.feed();
-                    if let Some((feed, path)) = feed.zip(self.wished_path(&id)) {
+                    Ok((feed, path)) if self.rejects_conflicts(&feed) => {
                         let entry = self.entry_mut(&id).expect("looked up above");
                         entry.become_(SlotState::Checking { digest });
                         look.push((id, feed, path));
                     }
-                }
-                SlotState::Received { .. } => {
-                    save.insert(slot.0);
-                }
+                    Ok(_) => {
+                        save.insert(slot.0);
+                    }
+                },
                 SlotState::Checking { .. } | SlotState::Saving { .. } => {}
                 SlotState::Saved { at, .. }
                 | SlotState::Staging { at, .. }
@@ -236,7 +233,7 @@ impl Consumer {
             let SlotState::Checking { digest } = entry.state else {
                 continue;
             };
-            let leg = crate::consumer::answer::leg_of(&slot, entry);
+            let leg = leg_of(&slot, entry);
             if self.decide_path(&slot, free, false).is_some() {
                 self.save_smalls(
                     &slot.producer,

@@ -100,3 +100,49 @@ fn a_half_received_file_of_a_feed_that_is_gone_is_refused_with_the_reason() {
     node.restart(&[]);
     assert!(node.open(3).iter().any(is_of_the_disk), "and goes on later");
 }
+
+#[test]
+fn a_commit_of_a_feed_that_is_gone_is_answered() {
+    let mut node = Node::new();
+    node.open(1);
+    node.ready(1, 0);
+    node.apply(Event::InflowSynced {
+        slot: slot(0),
+        offset: CHUNK,
+        first_chunk: 0,
+        hashes: vec![1; 32],
+    });
+    node.small(1);
+    node.apply(Event::Policies(Vec::new()));
+    let mut said = node.complete_and_commit(1, DIGEST);
+    assert!(said.contains(&Effect::CloseInflow(slot(0))), "{said:?}");
+    said.extend(node.commit_small(1));
+    assert!(!said.iter().any(is_of_the_disk), "{said:?}");
+    let codes: Vec<_> = refusals(&said).iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [RefusalCode::NotConsumed; 2]);
+
+    node.apply(Event::Policies(node.policies.clone()));
+    node.open(2);
+    node.ready(2, CHUNK);
+    let said = node.complete_and_commit(2, DIGEST);
+    assert!(
+        said.iter()
+            .any(|effect| matches!(effect, Effect::Seal { .. }))
+    );
+    let said = node.commit_small(1);
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Stage(_))));
+}
+
+#[test]
+fn a_commit_of_a_file_whose_path_cannot_be_made_any_more_is_refused() {
+    let mut node = Node::new();
+    node.small(1);
+    for on_conflict in [OnConflict::Reject, OnConflict::Rename] {
+        node.apply(Event::Policies(vec![ConsumePolicy {
+            layout: "{meta.gone}/{name}".to_owned(),
+            ..policy(on_conflict)
+        }]));
+        let refused = node.commit_small(1);
+        assert_eq!(refusals(&refused)[0].0, RefusalCode::BadName, "{refused:?}");
+    }
+}
