@@ -102,6 +102,8 @@ pub const ZONE_BYTES_MAX: usize = 64;
 pub const ADDR_BYTES_MAX: usize = 253 + 6;
 /// Largest weight of a member: beyond a ratio of a million nobody means it.
 pub const WEIGHT_MAX: u32 = 1_000_000;
+/// How much is kept of a reason that a peer or a disk gives, in characters: it goes into the log.
+pub const REASON_CHARS_MAX: usize = 500;
 /// Consumers of one placement.
 pub const REPLICAS_MAX: usize = 1024;
 

@@ -57,12 +57,12 @@ impl Producer {
         if small {
             self.send_small(key, &legs);
         } else {
-            self.open(key, &legs, "");
+            self.open(key, &legs);
         }
     }
 
     /// Asks consumers what they hold, under the next attempt unless this one is untouched.
-    pub(super) fn open(&mut self, key: TransferKey, legs: &[usize], _why: &str) {
+    pub(super) fn open(&mut self, key: TransferKey, legs: &[usize]) {
         let (now, bytes) = (self.now, self.active[&key].spec.size);
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
         if transfer.legs.iter().any(|leg| leg.tried) {
@@ -71,8 +71,10 @@ impl Producer {
             transfer.dirty = true;
         }
         transfer.chain.clear();
+        let why = transfer.take_reason();
         transfer.become_(Stage::Opening {
             deadline: now.plus(limits::OPEN_DEADLINE_MS),
+            why,
         });
         let stream = std::mem::take(&mut transfer.streaming);
         let (attempt, spec) = (transfer.attempt, transfer.spec.clone());
@@ -190,6 +192,10 @@ impl Producer {
         }
         chain.sort_by_key(|&(at, bytes)| (std::cmp::Reverse(bytes), at));
         transfer.chain = chain.iter().map(|&(at, _)| at).collect();
+        let reason = match &mut transfer.stage {
+            Stage::Opening { why, .. } => std::mem::take(why),
+            other => unreachable!("a chain is formed from {other:?}"),
+        };
         transfer.become_(Stage::Streaming);
         let attempt = transfer.attempt;
         let members = chain
@@ -204,7 +210,7 @@ impl Producer {
             seq: key.seq.0,
             attempt: attempt.0,
             chain: members,
-            reason: String::new(),
+            reason,
             at: now.0,
         };
         let links: Vec<_> = chain
@@ -418,14 +424,14 @@ impl Producer {
         transfer.streaming = false;
         match fault {
             StreamFault::Source(why) => self.fail(key, why),
-            StreamFault::Link(_) => {
+            StreamFault::Link(why) => {
                 let first = transfer
                     .chain
                     .first()
                     .map(|&at| transfer.legs[at].node.clone());
                 if let Some(node) = first {
                     self.back_off(&node, 0);
-                    self.lose_leg(key, &node);
+                    self.lose_leg(key, &node, &why);
                 }
             }
         }
@@ -439,12 +445,12 @@ impl Producer {
             return;
         };
         self.back_off(&to, 0);
-        self.lose_leg(key, &to);
+        self.lose_leg(key, &to, &lost.reason);
     }
 
     /// Something went wrong between a transfer and one of its consumers: that one is owed, and the
-    /// others go on without it.
-    pub(super) fn lose_leg(&mut self, key: TransferKey, node: &NodeName) {
+    /// others go on without it. `why` is for people.
+    pub(super) fn lose_leg(&mut self, key: TransferKey, node: &NodeName, why: &str) {
         let Some(transfer) = self.active.get_mut(&key) else {
             return;
         };
@@ -456,6 +462,7 @@ impl Producer {
         }
         let (small, bytes) = (transfer.is_small(), transfer.spec.size);
         transfer.legs[at].become_(LegState::Owed);
+        transfer.note_setback(format_args!("{node}: {why}"));
         if let Some(destination) = self.destinations.get_mut(node) {
             destination.land(key, small, bytes);
         }
@@ -486,7 +493,7 @@ impl Producer {
                 {
                     self.commit_if_received(key);
                 } else {
-                    self.open(key, &legs, "a member of the chain was lost");
+                    self.open(key, &legs);
                 }
             }
             // Who was told to publish goes on; the lost one will be asked.
@@ -546,7 +553,7 @@ impl Producer {
         transfer.mismatches += 1;
         let often = transfer.mismatches >= MISMATCHES_MAX;
         self.back_off(node, 0);
-        self.lose_leg(key, node);
+        self.lose_leg(key, node, "it received other bytes than were sent");
         if often && self.active.contains_key(&key) {
             self.fail(key, format!("{node} received other bytes than were sent, {MISMATCHES_MAX} times; hint: check memory, disk and network of {node}, then `consign retry`"));
         }

@@ -112,7 +112,7 @@ impl Producer {
             digest,
             replicas: transfer.replicas.map_or(0, Replicas::to_record),
         };
-        let placed = (!transfer.legs.is_empty()).then(|| self.placed_record(key, "", true));
+        let placed = (!transfer.legs.is_empty()).then(|| self.carried_record(key));
         let (stage, hashes) = (transfer.stage.clone(), transfer.hashes.clone());
         self.carry_records(key, submitted, placed, position);
         self.append_hashes(key, 0, &hashes);
@@ -152,13 +152,16 @@ impl Producer {
             return false;
         }
         // What a replay found beyond its placement is written with it.
-        let placed = placed.map(|placed| match self.replayed_placement(key) {
-            Some(current) => current,
-            None => Placed {
-                carried: true,
+        let placed = placed.map(|placed| {
+            let current = self.replayed_placement(key).unwrap_or_else(|| Placed {
                 legs: self.leg_records(&self.legs_of(key, placed, dormant.placed)),
                 ..placed.clone()
-            },
+            });
+            Placed {
+                carried: true,
+                reason: self.setback_in(placed, dormant.placed).to_owned(),
+                ..current
+            }
         });
         self.carry_records(key, submitted.clone(), placed, dormant.submitted);
         let hashes = self.replayed.get(&key).map(|entry| entry.hashes.clone());

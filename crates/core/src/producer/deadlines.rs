@@ -10,21 +10,24 @@ use crate::producer::state::{LegState, Stage, Transfer};
 /// Transfers that one tick puts back in the queue because their consumer has been away for long.
 const REPLACED_PER_TICK: usize = 1024;
 
+/// A consumer that keeps a transfer waiting beyond its deadline.
+struct Late {
+    key: TransferKey,
+    node: NodeName,
+    /// What it is late with, for a person.
+    why: &'static str,
+}
+
 impl Producer {
     pub(super) fn on_tick(&mut self) {
-        let late: Vec<(TransferKey, Vec<NodeName>)> = self
+        let late: Vec<Late> = self
             .active
             .values()
-            .filter_map(|transfer| {
-                let late = self.late(transfer);
-                (!late.is_empty()).then_some((transfer.key, late))
-            })
+            .flat_map(|transfer| self.late(transfer))
             .collect();
-        for (key, nodes) in late {
-            for node in nodes {
-                self.back_off(&node, 0);
-                self.lose_leg(key, &node);
-            }
+        for Late { key, node, why } in late {
+            self.back_off(&node, 0);
+            self.lose_leg(key, &node, why);
         }
         if self.now.since(self.settled_at) >= limits::SETTLE_EVERY_MS {
             self.settled_at = self.now;
@@ -39,21 +42,29 @@ impl Producer {
     }
 
     /// Consumers that are keeping a transfer waiting beyond their deadline.
-    fn late(&self, transfer: &Transfer) -> Vec<NodeName> {
-        let in_state = |wanted: &LegState| {
-            transfer
-                .legs
-                .iter()
-                .filter(|leg| leg.state == *wanted)
-                .map(|leg| leg.node.clone())
-                .collect()
+    fn late(&self, transfer: &Transfer) -> Vec<Late> {
+        let key = transfer.key;
+        let in_state = |wanted: &LegState, why: &'static str| {
+            let legs = transfer.legs.iter().filter(|leg| leg.state == *wanted);
+            let late = legs.map(|leg| Late {
+                key,
+                node: leg.node.clone(),
+                why,
+            });
+            late.collect()
         };
         match &transfer.stage {
-            Stage::Opening { deadline } if *deadline <= self.now => in_state(&LegState::Opening),
-            Stage::Committing { deadline } if *deadline <= self.now => {
-                in_state(&LegState::Committing)
+            Stage::Opening { deadline, .. } if *deadline <= self.now => {
+                in_state(&LegState::Opening, "no answer in time")
             }
-            Stage::Streaming => self.straggler(transfer).into_iter().collect(),
+            Stage::Committing { deadline } if *deadline <= self.now => {
+                in_state(&LegState::Committing, "no answer to the commit in time")
+            }
+            Stage::Streaming => {
+                let why = "no progress for too long";
+                let straggler = self.straggler(transfer);
+                Vec::from_iter(straggler.map(|node| Late { key, node, why }))
+            }
             Stage::Opening { .. }
             | Stage::Committing { .. }
             | Stage::Claiming

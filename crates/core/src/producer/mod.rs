@@ -216,7 +216,9 @@ impl Producer {
                 attempt,
                 fault,
             } => self.on_stream_failed(key, attempt, fault),
-            Event::SmallsNotSent { to, slots, .. } => self.on_smalls_not_sent(&to, &slots),
+            Event::SmallsNotSent { to, slots, reason } => {
+                self.on_smalls_not_sent(&to, &slots, &reason);
+            }
             Event::SmallUnread {
                 key,
                 attempt,

@@ -183,7 +183,7 @@ impl Producer {
             .map(|d| d.in_flight.iter().copied().collect())
             .unwrap_or_default();
         for key in in_flight {
-            self.lose_leg(key, &node);
+            self.lose_leg(key, &node, "it was forgotten");
         }
         self.place_anew(&node);
         self.journal

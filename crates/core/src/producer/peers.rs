@@ -18,7 +18,7 @@ impl Producer {
         if old.is_some_and(|(old, known)| session <= old || incarnation < known) {
             return;
         }
-        self.lose_all_legs(node);
+        self.lose_all_legs(node, "it connected anew");
         if self.was_given_up(node) {
             self.wake_short();
         }
@@ -47,18 +47,18 @@ impl Producer {
         destination.session = None;
         destination.down_since = Some(self.now);
         self.count_consumers();
-        self.lose_all_legs(node);
+        self.lose_all_legs(node, "the connection to it ended");
         self.unblock(node);
     }
 
     /// Whatever was under way with a consumer is owed to it again.
-    fn lose_all_legs(&mut self, node: &NodeName) {
+    fn lose_all_legs(&mut self, node: &NodeName, why: &str) {
         let Some(destination) = self.destinations.get(node) else {
             return;
         };
         let keys: Vec<TransferKey> = destination.in_flight.iter().copied().collect();
         for key in keys {
-            self.lose_leg(key, node);
+            self.lose_leg(key, node, why);
         }
     }
 

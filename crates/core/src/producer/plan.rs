@@ -188,6 +188,7 @@ impl Producer {
     fn place(&mut self, key: TransferKey, plan: Plan) {
         let now = self.now;
         let mut transfer = self.active.remove(&key).expect("its caller looked it up");
+        let first = transfer.legs.is_empty();
         let mut close_at_once = Vec::new();
         for node in &plan.drop {
             let at = transfer
@@ -224,6 +225,10 @@ impl Producer {
             });
         }
         transfer.short = plan.short;
+        transfer.setback.clear();
+        if !first {
+            transfer.note_setback(&plan.reason);
+        }
         transfer.attempt = Attempt(transfer.attempt.0 + 1);
         transfer.dirty = false;
         transfer.become_(Stage::Placing);
@@ -249,6 +254,12 @@ impl Producer {
             short: transfer.short,
             digest: transfer.digest.map(|d| d.0.to_vec()).unwrap_or_default(),
         }
+    }
+
+    /// The same, carried out of memory or forward: no decision, but why it is tried again goes with
+    /// it.
+    pub(super) fn carried_record(&self, key: TransferKey) -> Placed {
+        self.placed_record(key, &self.active[&key].setback, true)
     }
 
     /// Legs as the log has them.
@@ -310,7 +321,7 @@ impl Producer {
             return self.put_to_rest(key, Rest::Parked);
         }
         transfer.dirty = false;
-        let record = self.placed_record(key, "", true);
+        let record = self.carried_record(key);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
     }
 }

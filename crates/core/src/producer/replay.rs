@@ -442,6 +442,7 @@ impl Producer {
             transfer.attempt = Attempt(placed.attempt);
             transfer.digest = transfer.digest.or(Digest::from_slice(&placed.digest));
             transfer.legs = self.legs_of(key, placed, dormant.placed);
+            transfer.note_setback(self.setback_in(placed, dormant.placed));
         }
         transfer.dirty = self.extra_copies.remove(&key).is_some();
         if let Some(entry) = self.replayed.remove(&key) {
@@ -515,6 +516,18 @@ impl Producer {
             }
         }
         legs
+    }
+
+    /// Why a transfer is tried again whose placement was read from the log at a place.
+    pub(super) fn setback_in<'a>(&self, placed: &'a Placed, at: Option<Position>) -> &'a str {
+        if at <= self.replayed_to {
+            return "the producer was started anew";
+        }
+        // The reason of a decision is another: why it was placed so.
+        match placed.carried {
+            true => &placed.reason,
+            false => "",
+        }
     }
 
     /// A consumer that was dropped from a transfer outside memory had saved it all the same.

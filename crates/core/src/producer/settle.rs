@@ -50,9 +50,6 @@ impl Finished {
     }
 }
 
-/// How much is kept of a reason that a peer gives, in characters.
-const REASON_CHARS_MAX: usize = 500;
-
 impl Producer {
     pub(super) fn on_saved(&mut self, from: &NodeName, saved: Saved) {
         let slots: Vec<u64> = slots_of(&saved.slots).map(|slot| slot.0).collect();
@@ -258,13 +255,21 @@ impl Producer {
             let feed = self.queue.feed_index(&transfer.feed);
             let feed = code.concerns_feed().then_some(feed);
             if let Some(destination) = self.destinations.get_mut(from) {
-                let reason = refused.reason.chars().take(REASON_CHARS_MAX).collect();
+                let reason = refused
+                    .reason
+                    .chars()
+                    .take(limits::REASON_CHARS_MAX)
+                    .collect();
                 destination.complained(feed, self.now, reason);
             }
             self.back_off_of(from, feed, wait);
-            return self.lose_leg(key, from);
+            return self.lose_leg(key, from, &refused.reason);
         }
-        let reason: String = refused.reason.chars().take(REASON_CHARS_MAX).collect();
+        let reason: String = refused
+            .reason
+            .chars()
+            .take(limits::REASON_CHARS_MAX)
+            .collect();
         let transfer = self.active.get_mut(&key).expect("looked up above");
         transfer.legs[at].become_(LegState::Refused {
             reason: reason.clone(),
@@ -313,7 +318,7 @@ impl Producer {
             None,
             "",
         );
-        self.lose_leg(key, &node);
+        self.lose_leg(key, &node, "it had abandoned its slot");
     }
 
     /// Every consumer has it: `done` is written with what else this event brings.
@@ -470,6 +475,8 @@ impl Producer {
             self.out.push(Effect::StopStream { key });
         }
         let transfer = self.active.get_mut(&key).expect("looked up above");
+        transfer.setback.clear();
+        transfer.note_setback(&reason);
         transfer.become_(Stage::Failed {
             reason: reason.clone(),
         });
@@ -504,7 +511,7 @@ impl Producer {
         if ready {
             let transfer = self.active.get_mut(&key).expect("looked up above");
             transfer.dirty = false;
-            let record = self.placed_record(key, "", true);
+            let record = self.carried_record(key);
             self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         }
     }

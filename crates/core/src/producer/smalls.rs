@@ -44,12 +44,13 @@ impl Producer {
         }
         transfer.chain = legs.to_vec();
         if again {
+            let reason = transfer.take_reason();
             let record = AttemptStarted {
                 start: key.start.0,
                 seq: key.seq.0,
                 attempt: transfer.attempt.0,
                 chain: members,
-                reason: String::new(),
+                reason,
                 at: now.0,
             };
             self.append(Record::AttemptStarted(record));
@@ -116,7 +117,9 @@ impl Producer {
             match self.active[&key].legs[at].state {
                 LegState::Opening => self.push_small(key, &[at]),
                 // It lost what it had received: its connection is about to say so, too.
-                LegState::Received | LegState::Committing => self.lose_leg(key, from),
+                LegState::Received | LegState::Committing => {
+                    self.lose_leg(key, from, "it lost what it had received");
+                }
                 LegState::Owed
                 | LegState::Receiving { .. }
                 | LegState::Saved
@@ -151,7 +154,7 @@ impl Producer {
         }
     }
 
-    pub(super) fn on_smalls_not_sent(&mut self, to: &NodeName, slots: &[(Start, Slot)]) {
+    pub(super) fn on_smalls_not_sent(&mut self, to: &NodeName, slots: &[(Start, Slot)], why: &str) {
         let mut hit = false;
         for &(start, slot) in slots {
             if let Some((key, _)) = self.leg_of_slot(to, start, slot) {
@@ -159,7 +162,7 @@ impl Producer {
                     self.back_off(to, 0);
                     hit = true;
                 }
-                self.lose_leg(key, to);
+                self.lose_leg(key, to, why);
             }
         }
     }
@@ -177,7 +180,7 @@ impl Producer {
         });
         match why {
             _ if !under_way => {}
-            Unread::Moved => self.lose_leg(key, to),
+            Unread::Moved => self.lose_leg(key, to, "its bytes were moved within the log"),
             Unread::Lost(reason) => self.fail(key, reason),
         }
     }
@@ -189,7 +192,7 @@ impl Producer {
         let slots: Vec<_> = slots_of(&lost.slots)
             .map(|slot| (Start(lost.slot_start), slot))
             .collect();
-        self.on_smalls_not_sent(&to, &slots);
+        self.on_smalls_not_sent(&to, &slots, &lost.reason);
     }
 }
 

@@ -1,6 +1,8 @@
 //! One transfer as its producer holds it while it is in the active window, and the legal changes
 //! of its state.
 
+use std::fmt::Display;
+
 use crate::ids::{
     Attempt, Digest, FeedName, Fence, Incarnation, Millis, NodeName, Slot, Start, TransferKey,
 };
@@ -35,6 +37,8 @@ pub enum Stage {
     Opening {
         /// Who has not answered by then is left out.
         deadline: Millis,
+        /// Why this attempt is needed, for a person; empty for a first one.
+        why: String,
     },
     /// Bytes are on their way down the chain.
     Streaming,
@@ -330,6 +334,8 @@ pub struct Transfer {
     pub(crate) streaming: bool,
     /// The members of the current chain, in order; indices into `legs`.
     pub(crate) chain: Vec<usize>,
+    /// What went wrong since the current attempt began, for a person: why the next one is needed.
+    pub(crate) setback: String,
     /// How often a consumer found other bytes than this producer's digest says.
     pub(crate) mismatches: u32,
     /// Who waits to hear that it is submitted.
@@ -358,6 +364,7 @@ impl Transfer {
             hashes: Vec::new(),
             streaming: false,
             chain: Vec::new(),
+            setback: String::new(),
             mismatches: 0,
             asker: None,
         }
@@ -372,6 +379,23 @@ impl Transfer {
             self.stage
         );
         self.stage = next;
+    }
+
+    /// Notes what went wrong; of several things in one attempt the first, which mostly is the cause
+    /// of the others.
+    pub(crate) fn note_setback(&mut self, why: impl Display) {
+        if self.setback.is_empty() {
+            let why = why.to_string();
+            self.setback = why.chars().take(limits::REASON_CHARS_MAX).collect();
+        }
+    }
+
+    /// Why the attempt that begins now is needed; empty for a first one.
+    pub(crate) fn take_reason(&mut self) -> String {
+        if self.legs.iter().any(|leg| leg.tried) {
+            self.note_setback("what is owed is tried again");
+        }
+        std::mem::take(&mut self.setback)
     }
 
     /// Whether its bytes travel in the logs.

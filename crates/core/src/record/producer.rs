@@ -111,7 +111,8 @@ pub struct Placed {
     /// Epoch of the view that it was computed from.
     #[prost(uint64, tag = "4")]
     pub epoch: u64,
-    /// Why: "first placement", "store-1 was forgotten", …
+    /// Why: "first placement", "store-1 was forgotten", …; of one that is only carried, what went
+    /// wrong with the attempt before, if anything.
     #[prost(string, tag = "5")]
     pub reason: String,
     /// The consumers in chain order, and those to be told off.

@@ -1,5 +1,6 @@
 //! What the producer guarantees, event by event.
 
+mod attempts;
 mod carrying;
 mod desk;
 mod late_words;

@@ -157,10 +157,12 @@ fn placement_text(body: &Placed) -> String {
     } else {
         ""
     };
+    // Of one that is only carried, why it was decided so is not known any more.
+    let decided = or_null(&body.reason).filter(|_| !body.carried);
     format!(
         "on {}{more}: {} (view epoch {})",
         chain.join(" → "),
-        or_null(&body.reason).unwrap_or("placed"),
+        decided.unwrap_or("placed"),
         body.epoch
     )
 }

@@ -1,0 +1,118 @@
+//! The tries of one transfer, and what is told of them.
+
+use consign_core::ids::{Attempt, Slot, Start, TransferKey};
+use consign_core::limits;
+use consign_core::producer::{Event, StreamFault};
+use consign_core::record::Record;
+use consign_core::spec::Replicas;
+use consign_core::wire::{LinkLost, Message, SmallMissing};
+
+use crate::desk::{Desk, member, name, one, rules};
+
+fn desk(nodes: &[&str]) -> Desk {
+    let members = nodes.iter().map(|node| member(node, &["f"])).collect();
+    let mut desk = Desk::new(members, vec![rules("f", Replicas::Count(nodes.len()))]);
+    for node in nodes {
+        desk.up(node);
+    }
+    desk
+}
+
+impl Desk {
+    /// Why each attempt of a transfer was needed, as the log has it.
+    fn reasons(&self, key: TransferKey) -> Vec<&str> {
+        let records = self.log.iter().map(|(_, record)| record);
+        let started = records.filter_map(|record| match record {
+            Record::AttemptStarted(started) => Some(started),
+            _ => None,
+        });
+        started
+            .filter(|started| (started.start, started.seq) == (key.start.0, key.seq.0))
+            .map(|started| started.reason.as_str())
+            .collect()
+    }
+
+    fn attempt(&self, key: TransferKey) -> Attempt {
+        self.producer.transfer(key).expect("it is active").attempt
+    }
+
+    fn link_breaks(&mut self, key: TransferKey, why: &str) {
+        self.apply(Event::StreamFailed {
+            key,
+            attempt: self.attempt(key),
+            fault: StreamFault::Link(why.to_owned()),
+        });
+    }
+
+    /// Waits until the consumer is tried again, which then opens.
+    fn opens_again(&mut self, node: &str, key: TransferKey) {
+        self.tick_after(limits::RETRY_DELAY_MAX_MS);
+        self.opens(node, key);
+    }
+}
+
+#[test]
+fn each_attempt_of_a_large_file_says_why_it_was_needed() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    // It leaves memory meanwhile: nobody else is to have it.
+    desk.link_breaks(key, "connection reset");
+    assert!(desk.producer.transfer(key).is_none());
+    desk.segment = 2;
+    desk.apply(Event::Carry { through: 1 });
+    desk.opens_again("a", key);
+    desk.tick_after(limits::PROGRESS_DEADLINE_MS);
+    desk.opens_again("a", key);
+    desk.restart();
+    desk.up("a");
+    desk.opens("a", key);
+    desk.link_breaks(key, &"x".repeat(9_000));
+    desk.opens_again("a", key);
+    let reasons = desk.reasons(key);
+    assert_eq!(
+        reasons[..4],
+        [
+            "",
+            "a: connection reset",
+            "a: no progress for too long",
+            "the producer was started anew"
+        ]
+    );
+    assert_eq!(reasons[4].len(), limits::REASON_CHARS_MAX);
+}
+
+#[test]
+fn an_attempt_without_a_consumer_says_what_was_reported_of_it() {
+    let mut desk = desk(&["a", "b"]);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    desk.opens("b", key);
+    let lost = LinkLost {
+        leg: desk.wire_leg("a", key),
+        to: "b".to_owned(),
+        reason: "no route to host".to_owned(),
+    };
+    desk.hear("a", Message::LinkLost(lost));
+    desk.opens("a", key);
+    assert_eq!(desk.reasons(key), ["", "b: no route to host"]);
+}
+
+#[test]
+fn each_further_attempt_of_a_small_file_says_why_it_was_needed() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    desk.apply(Event::SmallsNotSent {
+        to: name("a"),
+        slots: vec![(Start(leg.start), Slot(leg.slot))],
+        reason: "connection refused".to_owned(),
+    });
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    let missing = SmallMissing {
+        slot_start: leg.start,
+        slots: one(leg.slot),
+    };
+    desk.hear("a", Message::SmallMissing(missing));
+    assert_eq!(desk.reasons(key), ["a: connection refused"]);
+}
