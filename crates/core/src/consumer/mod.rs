@@ -183,7 +183,8 @@ impl Consumer {
         }
     }
 
-    /// Applies one event and says what it wants done, in order.
+    /// Applies one event and says what it wants done, in order. `now` never goes back within a life:
+    /// delays are counted from it.
     pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
         self.now = now;
         match event {

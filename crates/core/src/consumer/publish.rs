@@ -291,13 +291,10 @@ impl Consumer {
     }
 
     pub(super) fn on_tick(&mut self) {
-        let far = self.now.plus(RETRY_MS);
-        // A clock that was set back must not put the retry off.
-        self.retry_at = self.retry_at.min(far);
         if self.retry_at > self.now {
             return;
         }
-        self.retry_at = far;
+        self.retry_at = self.now.plus(RETRY_MS);
         self.to_stage.extend(std::mem::take(&mut self.restage));
         let again: Vec<SlotId> = std::mem::take(&mut self.republish).into_iter().collect();
         self.publish(again);

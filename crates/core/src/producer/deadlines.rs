@@ -38,7 +38,6 @@ impl Producer {
             self.release_paused = false;
             self.replace_overdue();
         }
-        self.settled_at = self.settled_at.min(self.now);
     }
 
     /// Consumers that are keeping a transfer waiting beyond their deadline.

@@ -176,9 +176,9 @@ impl Producer {
         }
     }
 
-    /// Applies one event and says what it wants done, in order.
+    /// Applies one event and says what it wants done, in order. `now` never goes back within a life:
+    /// deadlines and delays are counted from it.
     pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
-        // A clock that is set back must not stop deadlines for as long as it was set back.
         self.now = now;
         match event {
             Event::Synced { through, positions } => self.on_synced(through, &positions),

@@ -560,7 +560,8 @@ macro_rules! messages {
             /// Decodes a message of type `kind`.
             ///
             /// # Errors
-            /// When the type is unknown (`Ok(None)`) or the body is not of it.
+            /// When the body is not of that type. A type that this version does not know is
+            /// `Ok(None)`.
             pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, prost::DecodeError> {
                 use prost::Message as _;
                 match kind {
@@ -569,7 +570,7 @@ macro_rules! messages {
                 }
             }
 
-            /// Decodes the body of every message type: for fuzzing and tests.
+            /// The type byte of every message: for fuzzing and tests.
             #[must_use]
             pub fn kinds() -> &'static [u8] {
                 &[$($kind,)*]
