@@ -31,7 +31,7 @@ mod status;
 mod tests;
 
 pub use event::*;
-pub use status::{InboxStatus, Problem, SavedSmall, Staged, StagedState};
+pub use status::{Arrival, InboxStatus, Problem, SavedSmall, Staged, StagedState};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -144,7 +144,10 @@ impl Consumer {
         };
         // A crash before this sync forgets the fence; the older attempt then cannot speak either,
         // since its connection is gone with this node.
-        let record = self.opened_record(slot, entry);
+        let record = record::Opened {
+            at: self.now.0,
+            ..self.opened_record(slot, entry)
+        };
         self.append_with(
             Record::Opened(record),
             Payload::None,
@@ -155,6 +158,7 @@ impl Consumer {
         self.out.push(Effect::OpenInflow(order));
     }
 
+    /// What the log says of an opening, but for its time.
     pub(super) fn opened_record(&self, slot: &SlotId, entry: &Entry) -> record::Opened {
         let chunk_bytes = match entry.body {
             Body::Large { chunk_bytes, .. } => chunk_bytes,
@@ -169,6 +173,7 @@ impl Consumer {
             spec: entry.spec.clone(),
             staging: entry.staging.clone(),
             chunk_bytes,
+            at: 0,
         }
     }
 

@@ -251,6 +251,27 @@ impl Entry {
         FeedName::new(&self.spec.feed).ok()
     }
 
+    /// Bytes of it that are here, verified.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        match (&self.state, &self.body) {
+            (SlotState::Abandoned, _) => 0,
+            (SlotState::Receiving, Body::Large { written, .. }) => *written,
+            (SlotState::Receiving, Body::Small { .. } | Body::None) => 0,
+            (
+                SlotState::Received { .. }
+                | SlotState::Checking { .. }
+                | SlotState::Sealing { .. }
+                | SlotState::Saving { .. }
+                | SlotState::Saved { .. }
+                | SlotState::Staging { .. }
+                | SlotState::Staged { .. }
+                | SlotState::Publishing { .. }
+                | SlotState::Published { .. },
+                _,
+            ) => self.spec.size,
+        }
+    }
+
     pub(crate) fn is_large(&self) -> bool {
         matches!(self.body, Body::Large { .. })
     }

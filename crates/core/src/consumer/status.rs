@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consumer::Consumer;
-use crate::consumer::state::{Body, Entry};
+use crate::consumer::state::{Body, Entry, SlotState};
 use crate::ids::{Digest, FeedName, Incarnation, NodeName, SlotId, TransferId};
 use crate::log::Position;
 use crate::spec::FileSpec;
@@ -26,6 +26,25 @@ pub struct InboxStatus {
     pub published_files: u64,
     /// Their bytes.
     pub published_bytes: u64,
+}
+
+/// A file that is on its way here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The transfer.
+    pub id: TransferId,
+    /// Its feed.
+    pub feed: String,
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its state's name.
+    pub state: &'static str,
+    /// Bytes of it that are here, verified.
+    pub bytes: u64,
+    /// What is the matter with it, when something is.
+    pub problem: Option<String>,
 }
 
 /// Something that a person should look at.
@@ -117,6 +136,26 @@ impl Consumer {
         })
     }
 
+    /// What arrives: large files that are not saved yet, and everything with which something is the
+    /// matter; at most `max` of them.
+    #[must_use]
+    pub fn arrivals(&self, max: usize) -> Vec<Arrival> {
+        let troubled = self.problems.keys();
+        let troubled = troubled.filter(|slot| !self.receiving.contains(*slot));
+        let slots = self.receiving.iter().chain(troubled);
+        let entries = slots.filter_map(|slot| Some((slot, self.entry(slot)?)));
+        let arrivals = entries.map(|(slot, entry)| Arrival {
+            id: entry.id(&slot.producer),
+            feed: entry.spec.feed.clone(),
+            name: entry.spec.name.clone(),
+            size: entry.spec.size,
+            state: entry.state.name(),
+            bytes: entry.held_bytes(),
+            problem: self.problems.get(slot).cloned(),
+        });
+        arrivals.take(max).collect()
+    }
+
     /// What a person should look at.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
@@ -133,7 +172,6 @@ impl Consumer {
     /// orphan.
     #[must_use]
     pub fn staging_names(&self, feed: &FeedName) -> Vec<String> {
-        use crate::consumer::state::SlotState;
         self.entries()
             .filter(|(_, entry)| entry.spec.feed == feed.as_str())
             .filter(|(_, entry)| match entry.state {
@@ -156,7 +194,6 @@ impl Consumer {
     /// Files of `feed` that may be in its staging directory: for an examination from outside.
     #[must_use]
     pub fn staged(&self, feed: &FeedName) -> Vec<Staged> {
-        use crate::consumer::state::SlotState;
         let entries = self.entries();
         let of_feed = entries.filter(|(_, entry)| entry.spec.feed == feed.as_str());
         let staged = of_feed.filter_map(|(slot, entry)| {
@@ -201,7 +238,6 @@ impl Consumer {
     /// Small files that are saved, of which nobody has written down that they are in their inbox.
     #[must_use]
     pub fn saved_smalls(&self) -> Vec<SavedSmall> {
-        use crate::consumer::state::SlotState;
         let entries = self.entries();
         let saved = entries.filter_map(|(slot, entry)| {
             let Body::Small {
@@ -225,7 +261,6 @@ impl Consumer {
     /// Feeds of which something is being published: whether it was is told by its staging file.
     #[must_use]
     pub fn feeds_staged(&self) -> BTreeSet<FeedName> {
-        use crate::consumer::state::SlotState;
         let entries = self.entries();
         entries
             .filter(|(_, entry)| matches!(entry.state, SlotState::Publishing { .. }))

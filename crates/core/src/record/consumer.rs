@@ -64,6 +64,9 @@ pub struct Opened {
     /// Chunk size in bytes.
     #[prost(uint64, tag = "8")]
     pub chunk_bytes: u64,
+    /// When, in ms since the Unix epoch; 0 in a carried record, which does not remember it.
+    #[prost(uint64, tag = "9")]
+    pub at: u64,
 }
 
 /// Consumer: staged bytes below `offset` are synced, and these are the hashes of the chunks since
