@@ -90,12 +90,19 @@ impl Sheet {
     fn members(&mut self, members: &[Member]) {
         let by_node = |value: fn(&Member) -> u64| {
             let labelled = |member: &Member| (label("node", &member.name), value(member));
-            members.iter().map(labelled).collect::<Vec<_>>()
+            let listed = members.iter().filter(|member| member.state != "not listed");
+            listed.map(labelled).collect::<Vec<_>>()
         };
         self.gauge(
             "consign_member_connected",
             "1 while there is a connection to the member",
             by_node(|member| u64::from(member.connected)),
+        );
+        let senders = members.iter().filter(|member| member.sends_here).count();
+        self.single(
+            "consign_producers_connected",
+            "Producers that have a connection to this node",
+            senders as u64,
         );
         self.gauge(
             "consign_member_owed_files",

@@ -34,13 +34,10 @@ fn table(members: &[Member], paint: Paint) -> String {
     let rows = members.iter().map(|member| {
         vec![
             member.name.clone(),
-            member.addr.clone(),
-            member.zone.clone().unwrap_or_else(|| "-".to_owned()),
+            or_dash(&member.addr),
+            or_dash(member.zone.as_deref().unwrap_or_default()),
             member.weight.to_string(),
-            match member.feeds.is_empty() {
-                true => "-".to_owned(),
-                false => member.feeds.join(", "),
-            },
+            or_dash(&member.feeds.join(", ")),
             member.state.clone(),
             link(member).to_owned(),
             human::count(member.owed_files),
@@ -50,10 +47,20 @@ fn table(members: &[Member], paint: Paint) -> String {
     Listing::new(paint, &header).block(rows.collect())
 }
 
+fn or_dash(text: &str) -> String {
+    match text {
+        "" => "-".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// Which of the two opened a connection to the other: files go the way of the connection.
 fn link(member: &Member) -> &'static str {
-    match (member.connected, member.incarnation) {
-        (true, _) => "connected",
-        (false, 0) => "-",
-        (false, _) => "away",
+    match (member.connected, member.sends_here, member.incarnation) {
+        (true, true, _) => "both ways",
+        (true, false, _) => "connected",
+        (false, true, _) => "sends here",
+        (false, false, 0) => "-",
+        (false, false, _) => "away",
     }
 }

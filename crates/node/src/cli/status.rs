@@ -55,18 +55,39 @@ fn heading(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
         paint.bold(&node.node),
         paint.state(&status.health)
     );
-    let others = node.members.iter().filter(|other| other.name != node.node);
-    let (connected, all) = others.fold((0, 0), |(connected, all), other| {
-        (connected + usize::from(other.connected), all + 1)
-    });
     let about = format!(
-        "consign {} · up {} · listens on {} · {connected} of {all} other members connected · log {}",
+        "consign {} · up {} · listens on {} · log {}\n{}",
         node.version,
         human::age(now.since(node.started_at)),
         node.listen,
         human::bytes(node.log.bytes),
+        links(node)
     );
     let _ = writeln!(out, "{}", paint.dim(about));
+}
+
+/// `sends to 2 of 3 consumers · 1 producer sends here`, as far as the node does either.
+fn links(node: &Snapshot) -> String {
+    let consumers = node.members.iter().filter(|other| {
+        other.name != node.node && !other.feeds.is_empty() && other.state != "forgotten"
+    });
+    let (connected, all) = consumers.fold((0, 0), |(connected, all), other| {
+        (connected + usize::from(other.connected), all + 1)
+    });
+    let senders = node.members.iter().filter(|other| other.sends_here).count();
+    let sends = format!("connected to {connected} of {all} consumers");
+    let receives = match senders {
+        1 => "1 producer is connected".to_owned(),
+        _ => format!("{senders} producers are connected"),
+    };
+    match (node.produces.is_empty(), node.consumes.is_empty()) {
+        (false, true) => sends,
+        (true, false) => receives,
+        (false, false) => format!("{sends} · {receives}"),
+        (true, true) => {
+            "it neither produces nor consumes: add [[produce]] or [[consume]]".to_owned()
+        }
+    }
 }
 
 fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
@@ -180,6 +201,7 @@ mod tests {
 
     fn calm() -> Status {
         let member = |name: &str, connected| Member {
+            feeds: vec!["images".to_owned()],
             name: name.to_owned(),
             connected,
             ..Member::default()

@@ -34,7 +34,8 @@ pub(crate) struct Snapshot {
     pub(crate) listen: String,
     /// Its intent log.
     pub(crate) log: LogState,
-    /// The members of the cluster, this node included, sorted by name.
+    /// The members of the cluster, this node included, sorted by name; after them, producers that
+    /// are connected to this node and that its list of members does not have.
     pub(crate) members: Vec<Member>,
     /// The feeds that it produces.
     pub(crate) produces: Vec<ProducedFeed>,
@@ -79,10 +80,12 @@ pub(crate) struct Member {
     pub(crate) weight: u32,
     /// The feeds that it consumes.
     pub(crate) feeds: Vec<String>,
-    /// `active`, `draining`, `left` or `forgotten`.
+    /// `active`, `draining`, `left`, `forgotten`, or `not listed` for a producer that is no member.
     pub(crate) state: String,
-    /// Whether there is a connection to it now.
+    /// Whether there is a connection to it now, over which this node sends to it.
     pub(crate) connected: bool,
+    /// Whether it has a connection to this node now, over which it sends here.
+    pub(crate) sends_here: bool,
     /// Its boot counter as last heard; 0 when never.
     pub(crate) incarnation: u64,
     /// Why the last connection failed or broke.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use consign_core::ids::NodeName;
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
@@ -156,10 +156,14 @@ impl Driver {
     fn members(&self, destinations: &[DestinationStatus]) -> Vec<Member> {
         let states = self.net.peer_states();
         let forgotten: Vec<&NodeName> = self.producer.forgotten().collect();
-        self.view
+        let mut senders: BTreeMap<NodeName, Incarnation> =
+            self.consumer.producers().into_iter().collect();
+        let mut members: Vec<Member> = self
+            .view
             .members()
             .iter()
             .map(|member| {
+                let sends_here = senders.remove(&member.name);
                 let destination = destinations.iter().find(|d| d.node == member.name);
                 let state = states.iter().find(|state| state.node == member.name);
                 let incarnation = destination.and_then(|d| d.incarnation);
@@ -177,14 +181,24 @@ impl Driver {
                     }
                     .to_owned(),
                     connected: incarnation.is_some(),
-                    incarnation: incarnation.map_or(0, |incarnation| incarnation.0),
+                    sends_here: sends_here.is_some(),
+                    incarnation: incarnation.or(sends_here).unwrap_or_default().0,
                     last_error: state
                         .and_then(|state| state.error.clone())
                         .filter(|_| incarnation.is_none()),
                     owed_files: destination.map_or(0, |d| d.owed),
                 }
             })
-            .collect()
+            .collect();
+        // Those that were not taken out above.
+        members.extend(senders.into_iter().map(|(name, incarnation)| Member {
+            name: name.to_string(),
+            state: "not listed".to_owned(),
+            sends_here: true,
+            incarnation: incarnation.0,
+            ..Member::default()
+        }));
+        members
     }
 
     fn produced(&self, feed: &FeedStatus) -> Option<ProducedFeed> {
