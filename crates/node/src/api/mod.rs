@@ -4,7 +4,7 @@
 //! driver's handle; it touches no state of the node. Every answer but a file listing is bounded,
 //! and listings are streamed a page at a time.
 //!
-//! * [`model`], [`error`]: what is said. * [`routes`], [`stream`]: who says it.
+//! * [`model`], [`received`], [`error`]: what is said. * [`routes`], [`stream`]: who says it.
 //! * [`guard`], [`token`]: who may ask over TCP. * [`listen`], [`mod@serve`]: the sockets.
 
 pub(crate) mod error;
@@ -12,6 +12,7 @@ mod guard;
 mod listen;
 mod metrics;
 pub(crate) mod model;
+pub(crate) mod received;
 mod routes;
 mod serve;
 mod stream;

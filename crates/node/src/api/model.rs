@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorBody;
-use crate::catalogue::{DeliveryCount, LegRow, TransferCount, TransferRow, TransferState};
+use super::received::Received;
+use crate::catalogue::{DeliveryCount, FileRow, LegRow, TransferCount, TransferRow, TransferState};
 use crate::driver::handle::Accepted;
 use crate::driver::snapshot::{ActiveTransfer, ConsumedFeed, ProducedFeed, Snapshot};
 use crate::timestamp::Timestamp;
@@ -70,20 +71,43 @@ impl Transfer {
     }
 }
 
-/// The transfers that move right now, by their ids.
-pub(super) struct Live<'a>(HashMap<&'a str, &'a ActiveTransfer>);
+/// A file of a listing: one that this node produces, or one that it receives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum File {
+    /// Told from the other by its `role`.
+    Received(Received),
+    /// One that it produces.
+    Produced(Transfer),
+}
+
+/// What moves right now, by ids.
+pub(super) struct Live<'a> {
+    snapshot: &'a Snapshot,
+    active: HashMap<&'a str, &'a ActiveTransfer>,
+}
 
 impl<'a> Live<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         let by_id = snapshot.active.iter().map(|active| (&*active.id, active));
-        Self(by_id.collect())
+        Self {
+            snapshot,
+            active: by_id.collect(),
+        }
     }
 
     /// A row of the catalogue, with what is known of it right now.
-    pub(super) fn over(&self, row: TransferRow) -> Transfer {
+    pub(super) fn over(&self, row: FileRow) -> File {
+        match row {
+            FileRow::Produced(row) => File::Produced(self.produced(row)),
+            FileRow::Received(row) => File::Received(Received::over(row, self.snapshot)),
+        }
+    }
+
+    fn produced(&self, row: TransferRow) -> Transfer {
         let id = row.id.to_string();
         let unfinished = matches!(row.state, TransferState::Submitted | TransferState::Placed);
-        let active = self.0.get(&*id).filter(|_| unfinished);
+        let active = self.active.get(&*id).filter(|_| unfinished);
         let mut consumers: Vec<Consumer> = row.legs.into_iter().map(Consumer::from).collect();
         let mut attempt = row.attempt;
         if let Some(active) = active {

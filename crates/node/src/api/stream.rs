@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Api;
 use super::error::ApiError;
 use super::model::Live;
-use crate::catalogue::{Pages, TransferRow};
+use crate::catalogue::{FileRow, Pages};
 
 /// Pages that wait for a slow listener before the query waits for it too.
 const PAGES_WAITING_MAX: usize = 2;
@@ -88,13 +88,9 @@ pub(super) fn list<T: Serialize>(format: Format, items: &[T]) -> Response {
     format.response(Body::from(out))
 }
 
-/// A listing of transfers of any length. An error on the first page is an error; on a later one
+/// A listing of files of any length. An error on the first page is an error; on a later one
 /// the body breaks off, so that nobody takes a part for the whole.
-pub(super) async fn transfers(
-    api: Api,
-    pages: Pages,
-    format: Format,
-) -> Result<Response, ApiError> {
+pub(super) async fn files(api: Api, pages: Pages, format: Format) -> Result<Response, ApiError> {
     let (first, rest) = api.reader.page(pages).await?;
     let (chunks, body) = mpsc::channel(PAGES_WAITING_MAX);
     tokio::spawn(send_pages(api, first, rest, format, chunks));
@@ -106,7 +102,7 @@ type Chunks = mpsc::Sender<io::Result<Bytes>>;
 /// Ends early when the listener goes away: sending then fails.
 async fn send_pages(
     api: Api,
-    first: Vec<TransferRow>,
+    first: Vec<FileRow>,
     mut rest: Pages,
     format: Format,
     chunks: Chunks,
@@ -132,7 +128,7 @@ async fn send_pages(
     let _ = chunks.send(Ok(out.into())).await;
 }
 
-fn chunk_of(api: &Api, writer: &mut Writer, page: Vec<TransferRow>) -> Bytes {
+fn chunk_of(api: &Api, writer: &mut Writer, page: Vec<FileRow>) -> Bytes {
     let snapshot = api.handle.snapshot();
     let live = Live::new(&snapshot);
     let mut out = Vec::new();

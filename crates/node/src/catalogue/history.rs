@@ -101,6 +101,13 @@ fn delete_transfers(db: &Connection, after: i64, last: i64, cutoff: u64) -> rusq
 fn delete_deliveries(db: &Connection, after: i64, last: i64, cutoff: u64) -> rusqlite::Result<()> {
     let (rows, old) = (after + 1..last + 1, older_than(cutoff));
     let transaction = db.unchecked_transaction()?;
+    transaction.execute(
+        &format!(
+            "DELETE FROM openings WHERE delivery IN
+                 (SELECT id FROM deliveries WHERE id >= ?1 AND id < ?2 AND {old})"
+        ),
+        params![rows.start, rows.end],
+    )?;
     delete_counted(&transaction, Counted::Deliveries, "deliveries", &rows, &old)?;
     transaction.commit()
 }

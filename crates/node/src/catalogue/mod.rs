@@ -1,5 +1,6 @@
 //! The catalogue: an index of the transfers that are live and the history of those that are not,
-//! in SQLite, for listings, timelines and counts.
+//! those that this node sends and those that it receives, in SQLite, for listings, timelines and
+//! counts.
 //!
 //! It holds no promise. Everything in it comes from the intent log, in the log's order, and it may
 //! be deleted at any time: then history is lost and nothing else. Each transaction stores the
@@ -34,10 +35,12 @@ use tokio::sync::mpsc;
 
 pub(crate) use health::Health;
 pub(crate) use query::counts::{DeliveryCount, TransferCount};
+pub(crate) use query::deliveries::DeliveryRow;
+pub(crate) use query::listing::{FileRow, Filter, Pages};
 pub(crate) use query::timeline::Event;
-pub(crate) use query::transfers::{Filter, LegRow, Pages, TransferRow};
+pub(crate) use query::transfers::{LegRow, TransferRow};
 pub(crate) use reader::{QueryError, Reader};
-pub(crate) use row::TransferState;
+pub(crate) use row::{DeliveryState, FileState, TransferState};
 pub(crate) use writer::Writer;
 
 /// Batches that may wait for the catalogue before the driver has to wait as well. A record takes

@@ -9,12 +9,16 @@ use tokio::sync::Semaphore;
 
 use super::health::Health;
 use super::query::counts::{self, DeliveryCount, TransferCount};
+use super::query::deliveries;
 #[cfg(test)]
-use super::query::deliveries::{self, DeliveryRow};
+use super::query::deliveries::DeliveryRow;
+#[cfg(test)]
+use super::query::listing::Filter;
+use super::query::listing::{FileRow, Pages};
 use super::query::timeline::{self, Event};
+use super::query::transfers;
 #[cfg(test)]
-use super::query::transfers::Filter;
-use super::query::transfers::{self, Pages, TransferRow};
+use super::query::transfers::TransferRow;
 
 /// Queries that run at once. More would only take the disk from the transfers.
 const QUERIES_AT_ONCE_MAX: usize = 4;
@@ -77,10 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`QueryError`]; the listing is then incomplete.
-    pub(crate) async fn page(
-        &self,
-        mut pages: Pages,
-    ) -> Result<(Vec<TransferRow>, Pages), QueryError> {
+    pub(crate) async fn page(&self, mut pages: Pages) -> Result<(Vec<FileRow>, Pages), QueryError> {
         self.ask(move |db, node| {
             let rows = pages.next(db, node)?;
             Ok((rows, pages))
@@ -88,12 +89,12 @@ impl Reader {
         .await
     }
 
-    /// The transfers that match, all at once: for callers with a small limit.
+    /// What matches, all at once: for callers with a small limit.
     ///
     /// # Errors
     /// [`QueryError`].
     #[cfg(test)]
-    pub(crate) async fn transfers(&self, filter: Filter) -> Result<Vec<TransferRow>, QueryError> {
+    pub(crate) async fn files(&self, filter: Filter) -> Result<Vec<FileRow>, QueryError> {
         let mut all = Vec::new();
         let mut pages = Pages::new(filter);
         loop {
@@ -106,22 +107,55 @@ impl Reader {
         }
     }
 
-    /// One transfer, or `None` when it is not, or no longer, or not yet in the catalogue.
+    /// The transfers among them.
+    #[cfg(test)]
+    pub(crate) async fn transfers(&self, filter: Filter) -> Result<Vec<TransferRow>, QueryError> {
+        let produced = |file| match file {
+            FileRow::Produced(row) => Some(row),
+            FileRow::Received(_) => None,
+        };
+        let files = self.files(filter).await?;
+        Ok(files.into_iter().filter_map(produced).collect())
+    }
+
+    /// The deliveries among them.
+    #[cfg(test)]
+    pub(crate) async fn deliveries(&self, filter: Filter) -> Result<Vec<DeliveryRow>, QueryError> {
+        let received = |file| match file {
+            FileRow::Produced(_) => None,
+            FileRow::Received(row) => Some(row),
+        };
+        let files = self.files(filter).await?;
+        Ok(files.into_iter().filter_map(received).collect())
+    }
+
+    /// One transfer of this node, or `None` when it is not, or no longer, or not yet in the
+    /// catalogue.
     ///
     /// # Errors
     /// [`QueryError`].
+    #[cfg(test)]
     pub(crate) async fn transfer(&self, id: TransferId) -> Result<Option<TransferRow>, QueryError> {
         self.ask(move |db, node| transfers::one(db, node, &id))
             .await
     }
 
-    /// The transfers of these ids that are in the catalogue, in the order of the ids.
+    /// One file: as its producer knows it if that is this node, else as it was received here.
+    /// `None` when it is not, or no longer, or not yet in the catalogue.
     ///
     /// # Errors
     /// [`QueryError`].
-    pub(crate) async fn some(&self, ids: Vec<TransferId>) -> Result<Vec<TransferRow>, QueryError> {
+    pub(crate) async fn file(&self, id: TransferId) -> Result<Option<FileRow>, QueryError> {
+        self.ask(move |db, node| one(db, node, &id)).await
+    }
+
+    /// The files of these ids that are in the catalogue, in the order of the ids.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn some(&self, ids: Vec<TransferId>) -> Result<Vec<FileRow>, QueryError> {
         self.ask(move |db, node| {
-            let found = ids.iter().map(|id| transfers::one(db, node, id));
+            let found = ids.iter().map(|id| one(db, node, id));
             found.filter_map(Result::transpose).collect()
         })
         .await
@@ -149,20 +183,6 @@ impl Reader {
     /// [`QueryError`].
     pub(crate) async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, QueryError> {
         self.ask(|db, _| counts::deliveries(db)).await
-    }
-
-    /// The last `limit` files that this node received of a feed, the latest first.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    #[cfg(test)]
-    pub(crate) async fn deliveries(
-        &self,
-        feed: Option<String>,
-        limit: u32,
-    ) -> Result<Vec<DeliveryRow>, QueryError> {
-        self.ask(move |db, _| deliveries::latest(db, feed.as_deref(), limit))
-            .await
     }
 
     /// Runs one query. When the caller goes away, it still ends, and its answer is dropped.
@@ -221,6 +241,13 @@ impl Inner {
             },
             None => QueryError::Database(error),
         })
+    }
+}
+
+fn one(db: &Connection, node: &NodeName, id: &TransferId) -> rusqlite::Result<Option<FileRow>> {
+    match transfers::one(db, node, id)? {
+        Some(row) => Ok(Some(FileRow::Produced(row))),
+        None => Ok(deliveries::latest(db, id)?.map(FileRow::Received)),
     }
 }
 

@@ -102,17 +102,48 @@ states! {
     /// Where a file stands that this node receives. It only ever moves down this list.
     DeliveryState {
         /// Its producer opened it.
-        Opened = 0 "opened",
+        Receiving = 0 "receiving",
         /// Every byte is here.
         Received = 1 "received",
         /// Synced, and certain to be published.
         Saved = 2 "saved",
-        /// Its path is chosen, and it is about to be renamed there.
-        Publishing = 3 "publishing",
         /// It is in the inbox, or the application has taken it.
-        Published = 4 "published",
+        Published = 3 "published",
         /// Closed without a file.
-        Abandoned = 5 "abandoned",
+        Abandoned = 4 "abandoned",
+    }
+}
+
+/// A state of either role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileState {
+    /// Of a file that this node produces.
+    Produced(TransferState),
+    /// Of a file that it receives.
+    Received(DeliveryState),
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Produced(state) => state.fmt(f),
+            Self::Received(state) => state.fmt(f),
+        }
+    }
+}
+
+impl FromStr for FileState {
+    type Err = BadState;
+
+    fn from_str(text: &str) -> Result<Self, BadState> {
+        let produced = text.parse().map(Self::Produced);
+        produced.or_else(|of_producers: BadState| {
+            let received = text.parse().map(Self::Received);
+            received.map_err(|of_consumers: BadState| BadState {
+                known: format!("{}, {}", of_producers.known, of_consumers.known),
+                ..of_consumers
+            })
+        })
     }
 }
 
@@ -123,9 +154,14 @@ mod tests {
     #[test]
     fn an_unknown_state_is_refused_with_the_known_ones() {
         assert_eq!("failed".parse(), Ok(TransferState::Failed));
-        let error = "broken".parse::<TransferState>().unwrap_err().to_string();
+        let received = FileState::Received(DeliveryState::Published);
+        assert_eq!("published".parse(), Ok(received));
+        let error = "broken".parse::<FileState>().unwrap_err().to_string();
         assert!(
-            error.ends_with("hint: use one of submitted, placed, done, failed, cancelled"),
+            error.ends_with(
+                "hint: use one of submitted, placed, done, failed, cancelled, receiving, received, \
+                 saved, published, abandoned"
+            ),
             "{error}"
         );
     }

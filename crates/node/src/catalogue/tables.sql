@@ -74,14 +74,24 @@ CREATE TABLE deliveries (
     name          TEXT NOT NULL,
     size          INTEGER NOT NULL,
     digest        BLOB,
-    state         INTEGER NOT NULL,    -- 0 opened, 1 received, 2 saved, 3 publishing, 4 published,
-                                       -- 5 abandoned
+    state         INTEGER NOT NULL,    -- 0 receiving, 1 received, 2 saved, 3 published, 4 abandoned
     bytes         INTEGER NOT NULL,    -- synced in staging
     path          TEXT,                -- under the inbox, once it is chosen
     submitted_at  INTEGER NOT NULL,    -- by the producer's clock
     saved_at      INTEGER,
     ended_at      INTEGER              -- published or abandoned
 );
+CREATE INDEX deliveries_by_transfer ON deliveries (transfer);
+
+-- Each time that a producer opened a large file here. A small one comes at once and has none.
+CREATE TABLE openings (
+    delivery     INTEGER NOT NULL,
+    incarnation  INTEGER NOT NULL,     -- the producer's
+    attempt      INTEGER NOT NULL,
+    at           INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,     -- synced in staging then, and not sent again
+    PRIMARY KEY (delivery, incarnation, attempt)
+) WITHOUT ROWID;
 
 -- Sums over the two tables, changed in the same transactions, so that status never scans. (No
 -- triggers: they would cost more than the rows themselves.)
@@ -100,6 +110,23 @@ CREATE TABLE delivery_counts (
     bytes  INTEGER NOT NULL,
     PRIMARY KEY (feed, state)
 ) WITHOUT ROWID;
+
+-- The story of each file that this node consumes.
+CREATE VIEW arrival (delivery, at, step, kind, node, text) AS
+    SELECT openings.delivery, openings.at, 0, 'opened', deliveries.producer,
+           'attempt ' || openings.attempt || ' of its incarnation ' || openings.incarnation ||
+               CASE openings.bytes WHEN 0 THEN ''
+                    ELSE ', from byte ' || openings.bytes || ', which is synced here' END
+        FROM openings JOIN deliveries ON deliveries.id = openings.delivery
+    UNION ALL
+    SELECT id, saved_at, 4, 'saved', NULL, 'synced, and certain to be published'
+        FROM deliveries WHERE saved_at IS NOT NULL
+    UNION ALL
+    SELECT id, ended_at, 5, 'published', NULL, 'in the inbox as ' || coalesce(path, name)
+        FROM deliveries WHERE state = 3
+    UNION ALL
+    SELECT id, ended_at, 5, 'abandoned', NULL, 'it will not be published here'
+        FROM deliveries WHERE state = 4;
 
 -- The whole story of each transfer. `step` orders what happened in the same millisecond.
 CREATE VIEW timeline (transfer, at, step, kind, node, text) AS

@@ -30,7 +30,7 @@ impl Counted {
 }
 
 /// One more than the largest state of either table.
-const STATES: usize = 6;
+const STATES: usize = 5;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::address::Address;
 use super::human::parse_duration;
-use crate::catalogue::TransferState;
+use crate::catalogue::FileState;
 use crate::demo::DemoArgs;
 
 const AFTER_HELP: &str = "\
@@ -54,9 +54,9 @@ pub(super) enum Command {
     Nodes(Output),
     /// The feeds of this node
     Feeds(Output),
-    /// The transfers of this node
+    /// The files that this node sends and receives
     Transfers(TransfersArgs),
-    /// Everything that happened to one transfer
+    /// Everything that happened to a file that it sends or receives
     Show(ShowArgs),
     /// Where a key goes now, and why
     Explain(ExplainArgs),
@@ -161,15 +161,19 @@ fn meta_entry(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Args)]
 pub(super) struct TransfersArgs {
-    /// Only those in this state: submitted, placed, done, failed or cancelled
+    /// Only those in this state: submitted, placed, done, failed or cancelled of those it sends;
+    /// receiving, received, saved, published or abandoned of those it receives
     #[arg(long)]
-    pub(super) state: Option<TransferState>,
+    pub(super) state: Option<FileState>,
     /// Only those of this feed
     #[arg(long)]
     pub(super) feed: Option<String>,
     /// Only those with this consumer
     #[arg(long, value_name = "NODE")]
     pub(super) to: Option<String>,
+    /// Only those of this producer
+    #[arg(long, value_name = "NODE")]
+    pub(super) from: Option<String>,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -65,9 +65,11 @@ impl Paint {
 /// colour, so that the eye finds these.
 pub(crate) fn color_of(state: &str) -> Option<Color> {
     match state {
-        "done" | "ok" | "saved" | "connected" => Some(Color::Green),
+        "done" | "ok" | "saved" | "published" | "connected" | "sends here" | "both ways" => {
+            Some(Color::Green)
+        }
         "failed" | "refused" | "not ready" => Some(Color::Red),
-        "degraded" | "cancelled" | "away" | "draining" => Some(Color::Yellow),
+        "degraded" | "cancelled" | "abandoned" | "away" | "draining" => Some(Color::Yellow),
         _ => None,
     }
 }

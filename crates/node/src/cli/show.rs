@@ -11,29 +11,76 @@ use super::human;
 use super::paint::Paint;
 use super::session::Session;
 use super::transfers::progress;
-use crate::api::model::Transfer;
+use crate::api::model::{File, Transfer};
+use crate::api::received::Received;
 use crate::catalogue::Event;
 use crate::timestamp::Timestamp;
 
 pub(super) async fn run(session: &mut Session, args: ShowArgs) -> Result<(), Failure> {
     let path = format!("/transfers/{}", encoded(&args.id));
-    let transfer: Transfer = session.client.get(&path).await?;
+    let file: File = session.client.get(&path).await?;
     let events: Vec<Event> = session.client.all(&format!("{path}/events")).await?;
     if args.output.json {
-        let mut object = json!(transfer);
+        let mut object = json!(file);
         object["events"] = json!(events);
         return Ok(session.print_json(&object)?);
     }
-    let page = page(&transfer, &events, Timestamp::now(), session.paint);
+    let page = page(&file, &events, Timestamp::now(), session.paint);
     Ok(session.print(&page)?)
 }
 
-fn page(transfer: &Transfer, events: &[Event], now: Timestamp, paint: Paint) -> String {
+fn page(file: &File, events: &[Event], now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
-    about(&mut out, transfer, now, paint);
-    consumers(&mut out, transfer, paint);
+    match file {
+        File::Produced(transfer) => {
+            about(&mut out, transfer, now, paint);
+            consumers(&mut out, transfer, paint);
+        }
+        File::Received(file) => about_received(&mut out, file, now, paint),
+    }
     timeline(&mut out, events, paint);
     out
+}
+
+fn about_received(out: &mut String, file: &Received, now: Timestamp, paint: Paint) {
+    let name = human::printable(&file.name);
+    let state = paint.state(&file.state);
+    let since = [file.published_at, file.abandoned_at, file.saved_at];
+    let since = since.into_iter().flatten().next();
+    let since = since.map_or(String::new(), |at| {
+        format!(" {} ago", human::span(now.since(at)))
+    });
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}  {state}{since}", paint.bold(name));
+    let _ = writeln!(out, "  id      {}", file.id);
+    let _ = writeln!(out, "  feed    {}", file.feed);
+    let _ = writeln!(
+        out,
+        "  from    {}, submitted {} by its clock",
+        file.producer, file.submitted_at
+    );
+    let held = match file.state.as_str() {
+        "receiving" => format!(
+            ", {} of it here ({})",
+            human::bytes(file.bytes),
+            human::percent(file.bytes, file.size)
+        ),
+        _ => String::new(),
+    };
+    let _ = writeln!(out, "  size    {}{held}", human::bytes(file.size));
+    if let Some(digest) = &file.digest {
+        let _ = writeln!(out, "  blake3  {digest}");
+    }
+    if let Some(place) = file.place() {
+        let _ = writeln!(out, "  path    {}", human::printable(&place));
+    }
+    if let Some(reason) = &file.waiting_reason {
+        let (what, hint) = reason.split_once("; hint: ").unwrap_or((reason, ""));
+        let _ = writeln!(out, "  waits   {}", human::printable(what));
+        if !hint.is_empty() {
+            let _ = writeln!(out, "          {}", paint.dim(human::printable(hint)));
+        }
+    }
 }
 
 fn about(out: &mut String, transfer: &Transfer, now: Timestamp, paint: Paint) {
@@ -115,6 +162,7 @@ fn timeline(out: &mut String, events: &[Event], paint: Paint) {
 mod tests {
     use super::*;
     use crate::api::model::Consumer;
+    use crate::api::received::Role;
 
     #[test]
     fn a_page_tells_the_whole_story() {
@@ -157,6 +205,62 @@ mod tests {
             event(65_000, "saved", Some("store-1"), ""),
         ];
         let now = Timestamp(1_772_357_400_250 + 70_000);
-        insta::assert_snapshot!(page(&transfer, &events, now, Paint::plain()));
+        insta::assert_snapshot!(page(
+            &File::Produced(transfer),
+            &events,
+            now,
+            Paint::plain()
+        ));
+    }
+
+    #[test]
+    fn a_consumers_page_says_where_it_is_or_why_not_yet() {
+        let at = |ms: u64| Timestamp(1_772_357_400_250 + ms);
+        let mut file = Received {
+            role: Role::Consumer,
+            id: "cam-7.00c0ffee00c0ffee.42".to_owned(),
+            producer: "cam-7".to_owned(),
+            feed: "images".to_owned(),
+            name: "hall/red.jpg".to_owned(),
+            size: 4 << 20,
+            digest: None,
+            state: "receiving".to_owned(),
+            bytes: 1 << 20,
+            inbox: Some("/srv/in".to_owned()),
+            path: None,
+            submitted_at: at(0),
+            saved_at: None,
+            published_at: None,
+            abandoned_at: None,
+            waiting_reason: Some("cam-7 is not connected; hint: is it running?".to_owned()),
+        };
+        let opened = Event {
+            at: at(90),
+            kind: "opened".to_owned(),
+            node: Some("cam-7".to_owned()),
+            text: "attempt 1 of its incarnation 3".to_owned(),
+        };
+        let mut events = vec![opened];
+        let now = at(70_000);
+        let told = |file: &Received, events: &[Event]| {
+            page(&File::Received(file.clone()), events, now, Paint::plain())
+        };
+        let waiting = told(&file, &events);
+        file.state = "published".to_owned();
+        file.path = Some("hall/red.jpg".to_owned());
+        (file.saved_at, file.published_at) = (Some(at(60_000)), Some(at(60_010)));
+        file.waiting_reason = None;
+        for (ms, kind, text) in [
+            (60_000, "saved", "synced, and certain to be published"),
+            (60_010, "published", "in the inbox as hall/red.jpg"),
+        ] {
+            events.push(Event {
+                at: at(ms),
+                kind: kind.to_owned(),
+                node: None,
+                text: text.to_owned(),
+            });
+        }
+        insta::assert_snapshot!(format!("{waiting}\n{}", told(&file, &events)));
     }
 }

@@ -41,6 +41,7 @@ fn page(status: &Status, now: Timestamp, paint: Paint) -> String {
         }
     }
     moving(&mut out, &status.node, paint);
+    arriving(&mut out, &status.node, paint);
     failed(&mut out, status, paint);
     out
 }
@@ -96,7 +97,7 @@ fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
         let _ = writeln!(
             out,
             "\n! nodes speak without TLS, and anyone between them can read and change files\n  {}",
-            paint.dim("set [tls] in the configuration")
+            paint.dim("there are no keys in this version: keep to a network where every machine is trusted")
         );
     }
     for problem in &node.problems {
@@ -168,6 +169,33 @@ fn moving(out: &mut String, node: &Snapshot, paint: Paint) {
             "{}",
             paint.dim(format!("and {} more", human::count(more)))
         );
+    }
+}
+
+fn arriving(out: &mut String, node: &Snapshot, paint: Paint) {
+    if node.arriving.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", paint.dim("ARRIVING"));
+    for file in node.arriving.iter().take(MOVING_SHOWN_MAX) {
+        let progress = match file.state.as_str() {
+            "receiving" => human::percent(file.bytes, file.size),
+            state => state.to_owned(),
+        };
+        let _ = writeln!(
+            out,
+            "{}  {}  {}  from {}: {progress}",
+            human::printable(&file.name),
+            file.feed,
+            human::bytes(file.size),
+            file.producer
+        );
+    }
+    let all: u64 = node.consumes.iter().map(|feed| feed.staged_files).sum();
+    let more = all.saturating_sub(node.arriving.len().min(MOVING_SHOWN_MAX) as u64);
+    if more > 0 {
+        let more = format!("and {} more", human::count(more));
+        let _ = writeln!(out, "{}", paint.dim(more));
     }
 }
 

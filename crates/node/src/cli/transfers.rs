@@ -1,4 +1,4 @@
-//! `consign transfers`.
+//! `consign transfers`: what this node sends, and below it what it receives.
 
 use std::io::Write as _;
 
@@ -8,8 +8,9 @@ use super::exit::Failure;
 use super::human;
 use super::paint::Paint;
 use super::session::Session;
-use super::table::{Listing, numbers, words};
-use crate::api::model::{Consumer, Transfer};
+use super::table::{Heading, Listing, numbers, words};
+use crate::api::model::{Consumer, File, Transfer};
+use crate::api::received::Received;
 use crate::timestamp::Timestamp;
 
 /// Rows that are laid out together.
@@ -24,23 +25,64 @@ pub(super) async fn run(session: &mut Session, args: TransfersArgs) -> Result<()
         }
         return Ok(());
     }
-    let mut listing = listing(session.paint);
-    let (mut block, mut any) = (Vec::new(), false);
     let now = Timestamp::now();
+    let (mut produced, mut received) = (produced(session.paint), received(session.paint));
     while let Some(line) = lines.next().await? {
-        block.push(row(&read(&line)?, now));
-        any = true;
-        if block.len() == BLOCK_ROWS {
-            session.print(&listing.block(std::mem::take(&mut block)))?;
+        match read(&line)? {
+            File::Produced(transfer) => produced.push(session, produced_row(&transfer, now))?,
+            File::Received(file) => {
+                // The listing has all that is produced first.
+                produced.flush(session)?;
+                if produced.any && !received.any {
+                    session.print("\n")?;
+                }
+                received.push(session, received_row(&file, now))?;
+            }
         }
     }
-    if !block.is_empty() {
-        session.print(&listing.block(block))?;
-    }
-    if !any {
-        eprintln!("no transfers match");
+    produced.flush(session)?;
+    received.flush(session)?;
+    if !produced.any && !received.any {
+        match path(&args).contains('?') {
+            true => eprintln!("no transfers match"),
+            false => eprintln!("this node has sent and received nothing yet"),
+        }
     }
     Ok(())
+}
+
+/// A table that is printed as it grows.
+struct Growing {
+    listing: Listing,
+    block: Vec<Vec<String>>,
+    any: bool,
+}
+
+impl Growing {
+    fn new(paint: Paint, header: &[Heading]) -> Self {
+        Self {
+            listing: Listing::new(paint, header),
+            block: Vec::new(),
+            any: false,
+        }
+    }
+
+    fn push(&mut self, session: &mut Session, row: Vec<String>) -> Result<(), Failure> {
+        self.block.push(row);
+        self.any = true;
+        match self.block.len() {
+            BLOCK_ROWS => self.flush(session),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let block = std::mem::take(&mut self.block);
+        match block.is_empty() {
+            true => Ok(()),
+            false => Ok(session.print(&self.listing.block(block))?),
+        }
+    }
 }
 
 fn path(args: &TransfersArgs) -> String {
@@ -49,6 +91,7 @@ fn path(args: &TransfersArgs) -> String {
         ("state", state.as_deref()),
         ("feed", args.feed.as_deref()),
         ("to", args.to.as_deref()),
+        ("from", args.from.as_deref()),
     ];
     let set = filters.into_iter().filter_map(|(name, value)| {
         let value = encoded(value?);
@@ -61,7 +104,7 @@ fn path(args: &TransfersArgs) -> String {
     }
 }
 
-fn listing(paint: Paint) -> Listing {
+fn produced(paint: Paint) -> Growing {
     let header = [
         words("ID"),
         words("FEED"),
@@ -71,10 +114,10 @@ fn listing(paint: Paint) -> Listing {
         numbers("AGE"),
         words("CONSUMERS"),
     ];
-    Listing::new(paint, &header)
+    Growing::new(paint, &header)
 }
 
-fn row(transfer: &Transfer, now: Timestamp) -> Vec<String> {
+fn produced_row(transfer: &Transfer, now: Timestamp) -> Vec<String> {
     vec![
         transfer.id.clone(),
         transfer.feed.clone(),
@@ -85,6 +128,37 @@ fn row(transfer: &Transfer, now: Timestamp) -> Vec<String> {
         match &transfer.error {
             Some(error) => error.clone(),
             None => consumers(transfer),
+        },
+    ]
+}
+
+fn received(paint: Paint) -> Growing {
+    let header = [
+        words("RECEIVED ID"),
+        words("FEED"),
+        words("NAME"),
+        numbers("SIZE"),
+        words("STATE"),
+        numbers("AGE"),
+        words("HERE"),
+    ];
+    Growing::new(paint, &header)
+}
+
+fn received_row(file: &Received, now: Timestamp) -> Vec<String> {
+    let since = [file.published_at, file.abandoned_at, file.saved_at];
+    let since = since.into_iter().flatten().next();
+    vec![
+        file.id.clone(),
+        file.feed.clone(),
+        file.name.clone(),
+        human::bytes(file.size),
+        file.state.clone(),
+        human::age(now.since(since.unwrap_or(file.submitted_at))),
+        match (file.state.as_str(), file.place()) {
+            ("published", Some(place)) => place,
+            ("receiving", _) => human::percent(file.bytes, file.size),
+            _ => String::new(),
         },
     ]
 }

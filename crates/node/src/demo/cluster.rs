@@ -184,7 +184,7 @@ pub(super) async fn submit(
     client(node).post(&path, &files).await
 }
 
-/// Every transfer that a producer knows.
+/// Every transfer of a producer, which receives nothing.
 pub(super) async fn transfers(node: &Node) -> Result<Vec<Transfer>, Failure> {
     client(node).all("/transfers").await
 }

@@ -118,7 +118,7 @@ impl Driver {
         let group = self.group(ids.len(), reply);
         for id in ids {
             if id.producer != self.config.node.name {
-                let refusal = Refusal::UnknownTransfer { id: id.clone() };
+                let refusal = Refusal::NotOurs { id: id.clone() };
                 self.settle_group(group, Err((id, refusal)));
                 continue;
             }

@@ -56,10 +56,25 @@ pub(crate) enum Refusal {
     },
     /// No such transfer, or one that left the log and the history.
     #[error(
-        "there is no transfer {id} on this node; hint: list what there is with `consign transfers`"
+        "no such transfer: {id}; hint: `consign transfers` lists what this node sends and receives"
     )]
     UnknownTransfer {
         /// The transfer that was asked for.
+        id: TransferId,
+    },
+    /// Another node's transfer, of which nothing has come here.
+    #[error(
+        "nothing of {id} has come to this node; hint: `consign show {id}` on {} says where it is",
+        id.producer
+    )]
+    NotReceived {
+        /// The transfer that was asked for.
+        id: TransferId,
+    },
+    /// Another node's transfer, with which only that node can do something.
+    #[error("this node does not send {id}; hint: say it to {}, which does", id.producer)]
+    NotOurs {
+        /// The transfer that was named.
         id: TransferId,
     },
     /// No member has this name.
@@ -141,6 +156,8 @@ impl Refusal {
         match self {
             Self::UnknownFeed { .. }
             | Self::UnknownTransfer { .. }
+            | Self::NotReceived { .. }
+            | Self::NotOurs { .. }
             | Self::UnknownNode { .. }
             | Self::FileMissing { .. } => RefusalKind::NotFound,
             Self::FileRefused { .. } | Self::WrongState { .. } => RefusalKind::Refused,

@@ -43,6 +43,9 @@ pub(crate) struct Snapshot {
     pub(crate) consumes: Vec<ConsumedFeed>,
     /// Transfers that move right now, at most [`ACTIVE_SHOWN_MAX`].
     pub(crate) active: Vec<ActiveTransfer>,
+    /// Large files that arrive right now and everything that is stuck on its way into an inbox, at
+    /// most [`ACTIVE_SHOWN_MAX`].
+    pub(crate) arriving: Vec<Arriving>,
 }
 
 /// Something that a person should look at.
@@ -140,6 +143,27 @@ pub(crate) struct ConsumedFeed {
     pub(crate) published_total: u64,
     /// Their bytes.
     pub(crate) published_bytes_total: u64,
+}
+
+/// A file that is on its way into an inbox of this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arriving {
+    /// The transfer's id.
+    pub(crate) id: String,
+    /// Its producer.
+    pub(crate) producer: String,
+    /// Its feed.
+    pub(crate) feed: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its length in bytes.
+    pub(crate) size: u64,
+    /// `receiving`, `received`, `saving`, `saved` or `abandoned`.
+    pub(crate) state: String,
+    /// Bytes that are here, verified; perhaps not synced yet.
+    pub(crate) bytes: u64,
+    /// What is the matter with it, when something is.
+    pub(crate) problem: Option<String>,
 }
 
 /// A transfer that moves right now.

@@ -14,8 +14,8 @@ use crate::timestamp::Timestamp;
 use super::orders::replicas_text;
 use super::producing::name_of;
 use super::snapshot::{
-    ACTIVE_SHOWN_MAX, ActiveConsumer, ActiveTransfer, ConsumedFeed, LogState, Member, Problem,
-    ProducedFeed, Snapshot,
+    ACTIVE_SHOWN_MAX, ActiveConsumer, ActiveTransfer, Arriving, ConsumedFeed, LogState, Member,
+    Problem, ProducedFeed, Snapshot,
 };
 use super::{Driver, now};
 
@@ -103,7 +103,23 @@ impl Driver {
                 .take(ACTIVE_SHOWN_MAX)
                 .map(|t| self.active(t))
                 .collect(),
+            arriving: self.arriving(),
         }
+    }
+
+    fn arriving(&self) -> Vec<Arriving> {
+        let arrivals = self.consumer.arrivals(ACTIVE_SHOWN_MAX).into_iter();
+        let arriving = arrivals.map(|arrival| Arriving {
+            id: arrival.id.to_string(),
+            producer: arrival.id.producer.to_string(),
+            feed: arrival.feed,
+            name: arrival.name,
+            size: arrival.size,
+            state: arrival.state.to_owned(),
+            bytes: arrival.bytes,
+            problem: arrival.problem,
+        });
+        arriving.collect()
     }
 
     fn all_problems(&self, destinations: &[DestinationStatus]) -> Vec<Problem> {

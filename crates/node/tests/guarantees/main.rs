@@ -1,5 +1,6 @@
 //! The guarantees, held by real agents as real processes: what a user sees, and nothing else.
 
+mod answers;
 mod cluster;
 mod commands;
 mod crashes;

@@ -11,11 +11,11 @@ use consign_core::ids::TransferId;
 use serde::Deserialize;
 
 use super::super::error::{ApiError, ErrorBody};
-use super::super::model::{Acted, Live, RefusedTransfer, Transfer};
+use super::super::model::{Acted, File, Live, RefusedTransfer};
 use super::super::stream::{self, Format};
 use super::super::{Api, IDS_PER_REQUEST_MAX};
 use super::named;
-use crate::catalogue::{Filter, Pages, TransferRow};
+use crate::catalogue::{FileRow, Filter, Pages};
 use crate::driver::handle::{Failed, Outcome};
 use crate::driver::refusal::Refusal;
 
@@ -30,6 +30,7 @@ pub(super) struct Listing {
     state: Option<String>,
     feed: Option<String>,
     to: Option<String>,
+    from: Option<String>,
     limit: Option<u64>,
     #[serde(default)]
     order: Order,
@@ -44,7 +45,7 @@ enum Order {
     Newest,
 }
 
-/// `GET /transfers?state&feed&to&limit&order=oldest|newest`, or `?ids=ID,ID,…`.
+/// `GET /transfers?state&feed&to&from&limit&order=oldest|newest`, or `?ids=ID,ID,…`.
 pub(super) async fn list(
     State(api): State<Api>,
     query: Result<Query<Listing>, QueryRejection>,
@@ -52,7 +53,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| {
         ApiError::invalid(&format!(
-            "{}; hint: a listing takes state, feed, to, limit, order and ids",
+            "{}; hint: a listing takes state, feed, to, from, limit, order and ids",
             error.body_text()
         ))
     })?;
@@ -64,10 +65,11 @@ pub(super) async fn list(
         state: query.state.as_deref().map(named).transpose()?,
         feed: query.feed,
         to: query.to,
+        from: query.from,
         limit: query.limit,
         newest_first: query.order == Order::Newest,
     };
-    stream::transfers(api, Pages::new(filter), format).await
+    stream::files(api, Pages::new(filter), format).await
 }
 
 async fn some(api: &Api, ids: &str, format: Format) -> Result<Response, ApiError> {
@@ -83,7 +85,7 @@ async fn some(api: &Api, ids: &str, format: Format) -> Result<Response, ApiError
     let rows = api.reader.some(ids).await?;
     let snapshot = api.handle.snapshot();
     let live = Live::new(&snapshot);
-    let found: Vec<Transfer> = rows.into_iter().map(|row| live.over(row)).collect();
+    let found: Vec<File> = rows.into_iter().map(|row| live.over(row)).collect();
     Ok(stream::list(format, &found))
 }
 
@@ -91,7 +93,7 @@ async fn some(api: &Api, ids: &str, format: Format) -> Result<Response, ApiError
 pub(super) async fn one(
     State(api): State<Api>,
     Path(id): Path<String>,
-) -> Result<Json<Transfer>, ApiError> {
+) -> Result<Json<File>, ApiError> {
     let row = found(&api, named(&id)?).await?;
     let snapshot = api.handle.snapshot();
     Ok(Json(Live::new(&snapshot).over(row)))
@@ -111,18 +113,22 @@ pub(super) async fn events(
 
 /// The row of a transfer. Who has just been told an id must find it, so the catalogue is given a
 /// moment to catch up.
-async fn found(api: &Api, id: TransferId) -> Result<TransferRow, ApiError> {
+async fn found(api: &Api, id: TransferId) -> Result<FileRow, ApiError> {
     let snapshot = api.handle.snapshot();
-    let may_come = id.producer.as_str() == snapshot.node
-        && format!("{:016x}", id.key.start.0) == snapshot.start;
+    let ours = id.producer.as_str() == snapshot.node;
+    let may_come = ours && format!("{:016x}", id.key.start.0) == snapshot.start;
     let deadline = tokio::time::Instant::now() + CATALOGUE_LAG_MAX;
     loop {
-        if let Some(row) = api.reader.transfer(id.clone()).await? {
+        if let Some(row) = api.reader.file(id.clone()).await? {
             return Ok(row);
         }
         let degraded = api.reader.health().is_degraded();
         if !may_come || degraded || tokio::time::Instant::now() >= deadline {
-            return Err(Refusal::UnknownTransfer { id }.into());
+            let refusal = match ours {
+                true => Refusal::UnknownTransfer { id },
+                false => Refusal::NotReceived { id },
+            };
+            return Err(refusal.into());
         }
         tokio::time::sleep(CATALOGUE_LOOK_EVERY).await;
     }

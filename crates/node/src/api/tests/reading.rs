@@ -2,9 +2,11 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use consign_core::record::{Opened, Record, SlotRecord, Watermark};
+use consign_core::spec::FileSpec;
 use serde_json::{Value, json};
 
-use super::bench::{Bench, NODE, id};
+use super::bench::{Bench, NODE, START, id};
 
 #[tokio::test]
 async fn a_transfer_is_told_exactly_as_the_contract_says() {
@@ -25,6 +27,67 @@ async fn a_transfer_is_told_exactly_as_the_contract_says() {
             "error": null,
         })
     );
+}
+
+#[tokio::test]
+async fn a_received_file_is_told_by_its_role_and_why_it_waits() {
+    let bench = Bench::new();
+    let slot = SlotRecord {
+        producer: "cam-9".to_owned(),
+        start: START,
+        slot: 5,
+    };
+    let spec = FileSpec {
+        feed: "images".to_owned(),
+        name: "far.jpg".to_owned(),
+        size: 5 << 20,
+        submitted_at: 1_000,
+        ..FileSpec::default()
+    };
+    let opened = Record::Opened(Opened {
+        slot: slot.clone(),
+        start: START,
+        seq: 9,
+        at: 2_000,
+        attempt: 1,
+        spec,
+        ..Opened::default()
+    });
+    let watermark = Record::Watermark(Watermark {
+        slot,
+        offset: 1 << 20,
+        ..Watermark::default()
+    });
+    bench.apply(vec![opened, watermark]).await;
+    let far = format!("cam-9.{START:016x}.9");
+    let path = format!("/api/v1/transfers/{far}");
+    let mut told = Value::Null;
+    while told["bytes"] != 1 << 20 {
+        tokio::task::yield_now().await;
+        told = bench.get(&path).await.1;
+    }
+    let reason = told["waiting_reason"].take();
+    assert_eq!(
+        told,
+        json!({
+            "role": "consumer", "id": far, "producer": "cam-9", "feed": "images",
+            "name": "far.jpg", "size": 5 << 20, "digest": null, "state": "receiving",
+            "bytes": 1 << 20, "inbox": null, "path": null,
+            "submitted_at": "1970-01-01T00:00:01.000Z", "saved_at": null, "published_at": null,
+            "abandoned_at": null, "waiting_reason": null,
+        })
+    );
+    let reason = reason.as_str().unwrap();
+    assert!(
+        reason.starts_with("cam-9 is not connected; hint: "),
+        "{reason}"
+    );
+    let (_, events) = bench.get(&format!("{path}/events")).await;
+    assert_eq!(events[0]["kind"], "opened");
+    let (status, _) = bench.get("/api/v1/transfers?state=received").await;
+    assert_eq!(status, StatusCode::OK);
+    let (_, none) = bench.get("/api/v1/transfers?from=cam-8").await;
+    assert_eq!(none, json!([]));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The consumer's records: deliveries, one row for each slot.
 //!
-//! A row's state only ever rises, whatever comes in which order.
+//! A row's state only ever rises, whatever comes in which order. The bytes of one that is still
+//! receiving fall once, to none: when they were wrong, and it begins anew.
 
 use std::ops::Range;
 
@@ -19,7 +20,6 @@ use super::{Applier, ApplyError, digest_or_null, only};
 
 const RECEIVED: i64 = DeliveryState::Received as i64;
 const SAVED: i64 = DeliveryState::Saved as i64;
-const PUBLISHING: i64 = DeliveryState::Publishing as i64;
 const ABANDONED: i64 = DeliveryState::Abandoned as i64;
 
 /// A file that begins to arrive.
@@ -41,9 +41,32 @@ impl Applier<'_> {
             seq: body.seq,
             spec: &body.spec,
             digest: &[],
-            state: DeliveryState::Opened,
+            state: DeliveryState::Receiving,
             bytes: 0,
-        })
+        })?;
+        match body.at {
+            // Carried, when its opening was long ago.
+            0 => Ok(()),
+            _ => self.enter_opening(body),
+        }
+    }
+
+    /// Enters with what was here when the producer opened it.
+    fn enter_opening(&mut self, body: &Opened) -> Result<(), ApplyError> {
+        let id = self.row(&body.slot)?;
+        self.db
+            .prepare_cached(
+                "INSERT INTO openings (delivery, incarnation, attempt, at, bytes)
+                 SELECT id, ?2, ?3, ?4, bytes FROM deliveries WHERE id = ?1
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                id,
+                body.incarnation.cast_signed(),
+                body.attempt,
+                body.at.cast_signed()
+            ])?;
+        Ok(())
     }
 
     pub(super) fn small_received(&mut self, body: &SmallReceived) -> Result<(), ApplyError> {
@@ -93,14 +116,17 @@ impl Applier<'_> {
     pub(super) fn watermark(&mut self, body: &Watermark) -> Result<(), ApplyError> {
         let id = self.row(&body.slot)?;
         self.db
-            .prepare_cached("UPDATE deliveries SET bytes = max(bytes, ?2) WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE deliveries SET bytes = iif(?2 = 0 AND state = 0, 0, max(bytes, ?2))
+                 WHERE id = ?1",
+            )?
             .execute(params![id, body.offset.cast_signed()])?;
         Ok(())
     }
 
     pub(super) fn small_saved(&mut self, body: &Slots) -> Result<(), ApplyError> {
         for rows in self.slot_rows(body.start, &body.slots)? {
-            self.rise(&rows, SAVED)?;
+            self.rise(&rows)?;
             self.db
                 .prepare_cached(
                     "UPDATE deliveries SET state = max(state, 2),
@@ -119,10 +145,10 @@ impl Applier<'_> {
 
     fn publish(&mut self, file: &PublishingFile, at: u64) -> Result<(), ApplyError> {
         let id = self.row(&file.slot)?;
-        self.rise(&only(id), PUBLISHING)?;
+        self.rise(&only(id))?;
         self.db
             .prepare_cached(
-                "UPDATE deliveries SET state = max(state, 3), path = ?2, bytes = size,
+                "UPDATE deliveries SET state = max(state, 2), path = ?2, bytes = size,
                      digest = coalesce(digest, ?3), saved_at = coalesce(saved_at, ?4)
                  WHERE id = ?1",
             )?
@@ -214,7 +240,8 @@ impl Applier<'_> {
         if let Some(body) = &body.small {
             self.small_received(body)?;
         }
-        if let Some(body) = &body.watermark {
+        // One without an offset only says that its chunks follow.
+        if let Some(body) = body.watermark.as_ref().filter(|mark| mark.offset > 0) {
             self.watermark(body)?;
         }
         if body.saved_at > 0 {
@@ -243,14 +270,12 @@ impl Applier<'_> {
         }
     }
 
-    fn rise(&mut self, rows: &Range<i64>, to: i64) -> Result<(), ApplyError> {
-        let below = match to {
-            SAVED => "state < 2",
-            _ => "state < 3",
-        };
+    /// What is not saved yet is about to be.
+    fn rise(&mut self, rows: &Range<i64>) -> Result<(), ApplyError> {
+        let (table, below) = (Counted::Deliveries, "state < 2");
         Ok(self
             .tally
-            .moving(self.db, Counted::Deliveries, rows, below, Some(to))?)
+            .moving(self.db, table, rows, below, Some(SAVED))?)
     }
 
     fn row(&mut self, slot: &SlotRecord) -> Result<i64, ApplyError> {

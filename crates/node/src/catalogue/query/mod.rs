@@ -1,8 +1,8 @@
 //! What can be asked of the catalogue.
 
 pub(super) mod counts;
-#[cfg(test)]
 pub(super) mod deliveries;
+pub(super) mod listing;
 pub(super) mod timeline;
 pub(super) mod transfers;
 
@@ -15,14 +15,19 @@ use crate::timestamp::Timestamp;
 
 /// The row of a transfer of `node`, or `None` when it cannot be here.
 fn row_of(db: &Connection, node: &NodeName, id: &TransferId) -> rusqlite::Result<Option<i64>> {
-    if &id.producer != node {
-        return Ok(None);
+    match &id.producer == node {
+        true => number_of(db, &id.key),
+        false => Ok(None),
     }
+}
+
+/// The number of a transfer of any producer, if its start is known here.
+fn number_of(db: &Connection, key: &TransferKey) -> rusqlite::Result<Option<i64>> {
     let ordinal = db
         .prepare_cached("SELECT ordinal FROM starts WHERE start = ?1")?
-        .query_row([start_text(id.key.start.0)], |row| row.get(0))
+        .query_row([start_text(key.start.0)], |row| row.get(0))
         .optional()?;
-    Ok(ordinal.and_then(|ordinal| pack(ordinal, id.key.seq.0).ok()))
+    Ok(ordinal.and_then(|ordinal| pack(ordinal, key.seq.0).ok()))
 }
 
 /// The id of a transfer from its row number and its start's text in column `start`.

@@ -1,14 +1,12 @@
-//! Listings of transfers, a page at a time.
+//! Files that this node produces.
 
 use consign_core::ids::{Digest, NodeName, TransferId};
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::{Connection, Row};
 
 use super::super::row::{LegState, TransferState};
+use super::listing::Page;
 use super::{digest, optional_time, row_of, time, transfer_id, unsigned};
 use crate::timestamp::Timestamp;
-
-/// Transfers in one page: about 200 KiB of memory.
-const PAGE_ROWS: u64 = 500;
 
 /// A transfer as the catalogue has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,98 +54,26 @@ pub(crate) struct LegRow {
     pub(crate) error: Option<String>,
 }
 
-/// Which transfers to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
-    /// Only these.
-    pub(crate) state: Option<TransferState>,
-    /// Only of this feed.
-    pub(crate) feed: Option<String>,
-    /// Only those with this consumer.
-    pub(crate) to: Option<String>,
-    /// At most so many.
-    pub(crate) limit: Option<u64>,
-    /// The latest first; else in the order of their submission, roughly.
-    pub(crate) newest_first: bool,
-}
-
-/// A listing under way. It holds no transaction between pages: what changes meanwhile is seen or
-/// not, what does not is seen once.
-#[derive(Debug, Clone)]
-pub(crate) struct Pages {
-    filter: Filter,
-    last: Option<i64>,
-    left: u64,
-}
-
-impl Pages {
-    /// A listing from its begin.
-    pub(crate) fn new(filter: Filter) -> Self {
-        let left = filter.limit.unwrap_or(u64::MAX);
-        Self {
-            filter,
-            last: None,
-            left,
-        }
+/// The next transfers of a listing, with their rows' numbers.
+pub(super) fn page(
+    db: &Connection,
+    node: &NodeName,
+    page: &Page<'_>,
+) -> rusqlite::Result<Vec<(i64, TransferRow)>> {
+    let mut sql = page.select(COLUMNS, "transfers");
+    if page.to.is_some() {
+        sql += " AND EXISTS (SELECT 1 FROM legs WHERE legs.transfer = transfers.id
+            AND legs.node = (SELECT nodes.id FROM nodes WHERE nodes.name = :to))";
     }
-
-    /// The next page; empty at the end.
-    pub(in super::super) fn next(
-        &mut self,
-        db: &Connection,
-        node: &NodeName,
-    ) -> rusqlite::Result<Vec<TransferRow>> {
-        let rows = self.left.min(PAGE_ROWS);
-        if rows == 0 {
-            return Ok(Vec::new());
-        }
-        let from = self.last.unwrap_or(if self.filter.newest_first {
-            i64::MAX
-        } else {
-            -1
-        });
-        let rows = rows.cast_signed();
-        let mut values: Vec<(&str, &dyn ToSql)> = vec![(":from", &from), (":rows", &rows)];
-        if let Some(feed) = &self.filter.feed {
-            values.push((":feed", feed));
-        }
-        if let Some(to) = &self.filter.to {
-            values.push((":to", to));
-        }
-        let mut statement = db.prepare_cached(&self.sql())?;
-        let mut found = statement.query(values.as_slice())?;
-        let mut page = Vec::new();
-        while let Some(row) = found.next()? {
-            let (number, mut transfer) = read(row, node)?;
-            transfer.legs = legs(db, number, transfer.size)?;
-            self.last = Some(number);
-            page.push(transfer);
-        }
-        self.left -= page.len() as u64;
-        Ok(page)
+    let mut statement = db.prepare_cached(&page.ordered(sql))?;
+    let mut found = statement.query(page.values(&[(":to", page.to)]).as_slice())?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let (number, mut transfer) = read(row, node)?;
+        transfer.legs = legs(db, number, transfer.size)?;
+        rows.push((number, transfer));
     }
-
-    fn sql(&self) -> String {
-        let filter = &self.filter;
-        let (after, order) = if filter.newest_first {
-            ("<", "DESC")
-        } else {
-            (">", "ASC")
-        };
-        let mut sql = format!("SELECT {COLUMNS} FROM transfers WHERE id {after} :from");
-        if let Some(state) = filter.state {
-            // As a literal, so that the partial index over failed ones can serve.
-            sql += &format!(" AND state = {}", state as i64);
-        }
-        if filter.feed.is_some() {
-            sql += " AND feed = :feed";
-        }
-        if filter.to.is_some() {
-            sql += " AND EXISTS (SELECT 1 FROM legs WHERE legs.transfer = transfers.id
-                AND legs.node = (SELECT nodes.id FROM nodes WHERE nodes.name = :to))";
-        }
-        sql + &format!(" ORDER BY id {order} LIMIT :rows")
-    }
+    Ok(rows)
 }
 
 const COLUMNS: &str = "id, (SELECT start FROM starts WHERE ordinal = id >> 40), feed, name, key, \

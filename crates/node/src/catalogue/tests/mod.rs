@@ -6,8 +6,8 @@ mod survival;
 
 use consign_core::record::LegRung;
 
-use super::row::{LegState, TransferState};
-use super::{Filter, Pages};
+use super::row::{FileState, LegState, TransferState};
+use super::{FileRow, Filter, Pages};
 use story::{Bench, NODE, START, Story, id, numbered};
 
 #[tokio::test]
@@ -157,6 +157,13 @@ async fn counts_follow_every_move() {
     );
 }
 
+fn seq_of(file: &FileRow) -> u64 {
+    match file {
+        FileRow::Produced(row) => row.id.key.seq.0,
+        FileRow::Received(row) => row.id.key.seq.0,
+    }
+}
+
 #[tokio::test]
 async fn listings_page_through_everything_that_matches() {
     let bench = Bench::new();
@@ -184,7 +191,7 @@ async fn listings_page_through_everything_that_matches() {
     };
     assert_eq!(listed(to).await, numbered(1..=1_700, |seq| seq % 2 == 0));
     let failed = Filter {
-        state: Some(TransferState::Failed),
+        state: Some(FileState::Produced(TransferState::Failed)),
         newest_first: true,
         limit: Some(3),
         ..Filter::default()
@@ -203,8 +210,5 @@ async fn listings_page_through_everything_that_matches() {
         first.len()
     );
     let (second, _) = reader.page(rest).await.unwrap();
-    assert_eq!(
-        second[0].id.key.seq.0,
-        first.last().unwrap().id.key.seq.0 + 1
-    );
+    assert_eq!(seq_of(&second[0]), seq_of(first.last().unwrap()) + 1);
 }

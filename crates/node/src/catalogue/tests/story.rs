@@ -260,6 +260,7 @@ impl Bench {
             "legs",
             "events",
             "deliveries",
+            "openings",
             "transfer_counts",
             "delivery_counts",
         ] {
