@@ -103,16 +103,21 @@ fn consumer_of_a_chain_that_dies_holds_up_no_other() {
     let links = [cluster.proxy("cons-1"), cluster.proxy("cons-2")];
     links
         .iter()
-        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 2));
+        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 4));
     cluster.start();
     let bytes = random_bytes(8, 100 << 20);
     let path = cluster.write("large.bin", &bytes);
     let args = ["send", path.to_str().unwrap(), "--feed", "files"];
     cluster.ask("prod-1", &args).good();
+    // What is left crawls, so that nobody is through before the kill, however slow this machine is.
     until("half is sent to both", LARGE_DEADLINE, || {
         links.iter().all(|link| link.sent() > 50 << 20)
     });
+    links.iter().for_each(|link| link.slow_down(1 << 20));
     cluster.kill("cons-1");
+    links
+        .iter()
+        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND));
     let survivor = cluster.node("cons-2").inbox().join("large.bin");
     until("the survivor has it", LARGE_DEADLINE, || survivor.exists());
     assert_eq!(
