@@ -24,6 +24,9 @@ impl Producer {
         let small = transfer.is_small();
         let feed = self.queue.feed_index(&transfer.feed);
         let (share, blocked_max) = (self.window.share(small), self.window.blocked_max());
+        let transfer = self.active.get_mut(&key).expect("looked up above");
+        transfer.crowded_out_by = None;
+        let transfer = &self.active[&key];
         let legs: Vec<usize> = (0..transfer.legs.len())
             .filter(|&at| transfer.legs[at].state == LegState::Owed)
             .filter(|&at| {
@@ -41,6 +44,9 @@ impl Producer {
             if !destination.has_room(small, share) {
                 // A large one gives its place in memory to others, that wait for nobody.
                 if !small || destination.blocked.len() >= blocked_max {
+                    let node = Some(node.clone());
+                    let transfer = self.active.get_mut(&key).expect("looked up above");
+                    transfer.crowded_out_by = node;
                     return self.park(key);
                 }
                 destination.blocked.push_back(key);
@@ -105,7 +111,7 @@ impl Producer {
         }
     }
 
-    /// The leg that a message of the current attempt is about.
+    /// The leg of a large file that a message of the current attempt is about.
     fn current_leg(&self, from: &NodeName, leg: &wire::Leg) -> Option<(TransferKey, usize)> {
         let (key, at) = self.leg_of_slot(
             from,
@@ -115,7 +121,7 @@ impl Producer {
         let transfer = &self.active[&key];
         let same =
             leg.attempt == transfer.attempt.0 && leg.seq == key.seq.0 && leg.start == key.start.0;
-        same.then_some((key, at))
+        (same && !transfer.is_small()).then_some((key, at))
     }
 
     pub(super) fn on_open_answer(&mut self, from: &NodeName, answer: OpenAnswer) {

@@ -64,8 +64,11 @@ pub(crate) struct Destination {
     pub(crate) abandons: BTreeMap<(Start, Slot), Abandonment>,
     /// The next slot of the current start.
     next_slot: u64,
-    /// Transfers that left memory and are owed to it.
+    /// Transfers that left memory and wait for it: they are owed to it, and nobody they are owed to
+    /// can take them; or it is the one without room.
     pub(crate) parked: BTreeSet<Turn>,
+    /// Of these, those that wait for nothing but room here.
+    crowded: BTreeSet<Turn>,
     /// Where the last look for transfers to be placed elsewhere ended.
     pub(crate) replace_cursor: Option<Turn>,
     /// Small transfers in memory that wait for room in its window.
@@ -109,6 +112,25 @@ impl Destination {
     /// Until when nothing new is tried with it.
     pub(crate) fn hold_off(&self) -> Millis {
         self.pace.hold_off
+    }
+
+    /// A transfer waits for it; for room only, or for it to be reached at all.
+    pub(crate) fn park(&mut self, turn: Turn, crowded: bool) {
+        self.parked.insert(turn);
+        if crowded {
+            self.crowded.insert(turn);
+        }
+    }
+
+    /// A transfer waits for it no more; again is harmless.
+    pub(crate) fn unpark(&mut self, turn: &Turn) {
+        self.parked.remove(turn);
+        self.crowded.remove(turn);
+    }
+
+    /// What waits for nothing but room here, and would wait in vain when nothing goes to it.
+    pub(crate) fn take_crowded(&mut self) -> BTreeSet<Turn> {
+        std::mem::take(&mut self.crowded)
     }
 
     /// The most urgent transfer of those that wait for it and may be tried now.

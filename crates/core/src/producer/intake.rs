@@ -205,6 +205,10 @@ impl Producer {
         };
         let transfer = self.deactivate(key).expect("it is in memory");
         let submitted = transfer.submitted.expect("it is synced");
+        assert!(
+            transfer.placings == 0 || rest == Rest::Unreleased,
+            "{key} would be read back as it was before its newest placement"
+        );
         let feed = self.queue.feed_index(&transfer.feed);
         let rank = -transfer.spec.priority;
         let large = !transfer.is_small();
@@ -222,12 +226,15 @@ impl Producer {
             Rest::Fresh => self.queue.make_fresh(key),
             Rest::Parked => {
                 let turn = self.queue.turn(key, &dormant);
+                // Whoever has no room is the one to wait for: others would take it up at once, and
+                // have it put down again.
+                let crowded = transfer.crowded_out_by.as_ref();
+                let crowded = crowded.filter(|n| self.destinations.ready_for(n, feed, self.now));
                 for leg in transfer.kept() {
-                    if leg.state == crate::producer::state::LegState::Owed {
-                        self.destinations
-                            .at(&leg.node, self.now)
-                            .parked
-                            .insert(turn);
+                    let waits = crowded.is_none_or(|node| *node == leg.node);
+                    if waits && leg.state == crate::producer::state::LegState::Owed {
+                        let destination = self.destinations.at(&leg.node, self.now);
+                        destination.park(turn, crowded.is_some());
                     }
                 }
                 if transfer.short {

@@ -368,6 +368,7 @@ impl Producer {
         if let Some(destination) = self.destinations.get_mut(node) {
             destination.back_off(feed, now, at_least_ms, jitter);
         }
+        self.wake_crowded(node);
     }
 
     /// The transfer that an open slot of `node` belongs to, if it is in memory, and its leg.

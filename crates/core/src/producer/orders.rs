@@ -58,7 +58,7 @@ impl Producer {
             if dormant.rest != Rest::Fetching {
                 let turn = self.queue.turn(key, &dormant);
                 for destination in self.destinations.0.values_mut() {
-                    destination.parked.remove(&turn);
+                    destination.unpark(&turn);
                 }
                 self.queue.feeds[usize::from(dormant.feed)]
                     .fresh

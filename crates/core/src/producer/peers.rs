@@ -1,6 +1,7 @@
 //! Consumers that come, go and change.
 
 use crate::ids::{Incarnation, NodeName, TransferKey};
+use crate::producer::destination::Destination;
 use crate::producer::queue::Rest;
 use crate::producer::{FeedRules, Producer, Session};
 use crate::view::View;
@@ -68,6 +69,7 @@ impl Producer {
             return;
         };
         let keys: Vec<TransferKey> = destination.blocked.drain(..).collect();
+        self.wake_crowded(node);
         for key in keys {
             if self.stage_of(key) == Some(&crate::producer::state::Stage::Queued) {
                 self.consider(key);
@@ -159,6 +161,16 @@ impl Producer {
         }
     }
 
+    /// What waited for nothing but room at a consumer goes on without it.
+    pub(super) fn wake_crowded(&mut self, node: &NodeName) {
+        let destination = self.destinations.get_mut(node);
+        let crowded = destination.map(Destination::take_crowded);
+        for turn in crowded.unwrap_or_default() {
+            let key = self.queue.key(turn);
+            self.wake(key);
+        }
+    }
+
     /// Puts a parked transfer back in its feed's queue: its consumers are considered again.
     pub(super) fn wake(&mut self, key: TransferKey) {
         let Some(dormant) = self.queue.dormant.get(&key) else {
@@ -170,7 +182,7 @@ impl Producer {
         let dormant = *dormant;
         let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
-            destination.parked.remove(&turn);
+            destination.unpark(&turn);
         }
         self.queue.make_fresh(key);
     }

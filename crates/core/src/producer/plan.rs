@@ -317,6 +317,11 @@ impl Producer {
         if transfer.stage != Stage::Parking {
             transfer.become_(Stage::Parking);
         }
+        // What is on its way into the log is newer than what is there: whoever read that back would
+        // go on from an older decision. `note_placed` goes on when it is synced.
+        if !transfer.dirty && transfer.placings > 0 {
+            return;
+        }
         if !transfer.dirty && transfer.placed.is_some() && transfer.submitted.is_some() {
             return self.put_to_rest(key, Rest::Parked);
         }

@@ -69,7 +69,7 @@ impl Producer {
                 let Some(turn) = destination.first_parked(small, self.now) else {
                     break;
                 };
-                destination.parked.remove(&turn);
+                destination.unpark(&turn);
                 let key = self.queue.key(turn);
                 fetched += 1;
                 self.fetch(key);

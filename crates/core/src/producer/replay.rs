@@ -396,7 +396,7 @@ impl Producer {
     fn await_owners(&mut self, key: TransferKey, dormant: &Dormant, owners: &[NodeName]) {
         let turn = self.queue.turn(key, dormant);
         for node in owners {
-            self.destinations.at(node, self.now).parked.insert(turn);
+            self.destinations.at(node, self.now).park(turn, false);
         }
         // Everybody has answered already: only its end was not written any more.
         if owners.is_empty() {
@@ -428,7 +428,7 @@ impl Producer {
         });
         let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
-            destination.parked.remove(&turn);
+            destination.unpark(&turn);
         }
         self.short.remove(&key);
         let feed = self.queue.feeds[usize::from(dormant.feed)].name.clone();

@@ -503,6 +503,7 @@ impl Producer {
         let ready = self.active.get(&key).is_some_and(|t| {
             matches!(t.stage, Stage::Failed { .. })
                 && t.submitted.is_some()
+                && t.placings == 0
                 && (t.placed.is_some() || t.legs.is_empty())
         });
         if ready && !self.active[&key].dirty {

@@ -95,9 +95,15 @@ impl Producer {
         self.outgoing.entry(route).or_default().push(send);
     }
 
+    /// The leg of a small file that a consumer speaks of. Of a large one it speaks otherwise.
+    fn small_leg(&self, from: &NodeName, start: Start, slot: Slot) -> Option<(TransferKey, usize)> {
+        let found = self.leg_of_slot(from, start, slot);
+        found.filter(|(key, _)| self.active[key].is_small())
+    }
+
     pub(super) fn on_small_received(&mut self, from: &NodeName, received: SmallReceived) {
         for slot in slots_of(&received.slots) {
-            let Some((key, at)) = self.leg_of_slot(from, Start(received.slot_start), slot) else {
+            let Some((key, at)) = self.small_leg(from, Start(received.slot_start), slot) else {
                 continue;
             };
             let transfer = self.active.get_mut(&key).expect("leg_of_slot found it");
@@ -111,7 +117,7 @@ impl Producer {
 
     pub(super) fn on_small_missing(&mut self, from: &NodeName, missing: SmallMissing) {
         for slot in slots_of(&missing.slots) {
-            let Some((key, at)) = self.leg_of_slot(from, Start(missing.slot_start), slot) else {
+            let Some((key, at)) = self.small_leg(from, Start(missing.slot_start), slot) else {
                 continue;
             };
             match self.active[&key].legs[at].state {

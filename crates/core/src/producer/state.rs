@@ -336,6 +336,8 @@ pub struct Transfer {
     pub(crate) chain: Vec<usize>,
     /// What went wrong since the current attempt began, for a person: why the next one is needed.
     pub(crate) setback: String,
+    /// Which consumer had no room, when it was last tried.
+    pub(crate) crowded_out_by: Option<NodeName>,
     /// How often a consumer found other bytes than this producer's digest says.
     pub(crate) mismatches: u32,
     /// Who waits to hear that it is submitted.
@@ -365,6 +367,7 @@ impl Transfer {
             streaming: false,
             chain: Vec::new(),
             setback: String::new(),
+            crowded_out_by: None,
             mismatches: 0,
             asker: None,
         }

@@ -1,0 +1,34 @@
+//! Peers that say anything, disks that answer anything, at any moment: the state machines neither
+//! panic nor give away what they promised, and go on when everybody is honest again.
+//!
+//! The simulator plays peers that keep the protocol. These do not: messages come in any order, of
+//! any connection, about slots that are known, closed, of another life or of nobody.
+
+mod producer;
+
+/// The seeds to run: those in `CONSIGN_SEEDS`, as `from..to`, or so many.
+fn seeds(many: u64) -> std::ops::Range<u64> {
+    let given = std::env::var("CONSIGN_SEEDS").ok();
+    let range = given.as_deref().and_then(|given| given.split_once(".."));
+    let range = range.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.unwrap_or(0..many)
+}
+
+/// Prints what happens, when `CONSIGN_TRACE` is set: for a single seed.
+fn trace(line: impl FnOnce() -> String) {
+    if std::env::var_os("CONSIGN_TRACE").is_some() {
+        eprintln!("{}", line());
+    }
+}
+
+/// Runs `one` under each seed; a failure names the command that runs that seed alone.
+fn run(test: &str, many: u64, one: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in seeds(many) {
+        if std::panic::catch_unwind(|| one(seed)).is_err() {
+            panic!(
+                "seed {seed} fails; again: CONSIGN_TRACE=1 CONSIGN_SEEDS={seed}..{} cargo test -p consign-sim --test hostile {test}",
+                seed + 1
+            );
+        }
+    }
+}
