@@ -21,6 +21,7 @@
 mod active;
 mod batch;
 mod builder;
+mod cursor;
 mod error;
 mod format;
 mod inspect;
@@ -37,6 +38,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use cursor::LogCursor;
 pub use error::LogError;
 pub use inspect::{Damage, Inspect, InspectedPayload, Inspection, inspect};
 pub use reader::LogReader;

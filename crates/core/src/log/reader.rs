@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::LogCursor;
 use super::Position;
 use super::batch::{PayloadAt, RECORD_HEADER_BYTES, RawRecord, head_bytes};
 use super::error::{LogError, Unsound};
@@ -109,6 +110,39 @@ impl LogReader {
     pub fn record(&self, position: Position) -> Result<Record, LogError> {
         let head = |segment: &Segment, at| read_body(segment, at).map(|(record, _)| record);
         self.read_with(position, head)
+    }
+
+    /// The place of the first record that is not dropped, or one before it.
+    #[must_use]
+    pub fn first(&self) -> Position {
+        Position {
+            segment: self.shared.oldest.load(Ordering::Acquire),
+            offset: 0,
+        }
+    }
+
+    /// Walks over the records from the beginning of `segment` on.
+    ///
+    /// # Errors
+    /// [`LogError::Gone`] when it is dropped; otherwise as [`LogReader::record`].
+    pub fn walk(&self, segment: u32) -> Result<LogCursor, LogError> {
+        LogCursor::open(self.clone(), segment)
+    }
+
+    pub(super) fn segment(&self, id: u32) -> Result<Arc<Segment>, LogError> {
+        self.shared
+            .segment(id)
+            .map_err(|error| self.gone_or(id, error))
+    }
+
+    /// What an error means that was met in a segment: the writer may have dropped it.
+    pub(super) fn gone_or(&self, segment: u32, error: LogError) -> LogError {
+        match self.shared.is_dropped(segment) {
+            true => LogError::Gone {
+                position: Position { segment, offset: 0 },
+            },
+            false => error,
+        }
     }
 
     fn read_with<T>(
