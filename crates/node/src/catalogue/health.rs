@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use crate::driver::snapshot::Problem;
 use crate::timestamp::Timestamp;
 
-/// What is wrong with the catalogue, if anything. The first failure stands until the agent
-/// restarts: after it records are missing, and only the log can supply them again.
+/// What is wrong with the catalogue, if anything. The first failure stands until the records that
+/// are missing since have come from the log: once there is room again, or at the next start.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failure: Mutex<Option<Problem>>,
@@ -41,13 +41,20 @@ impl Health {
             );
             *failure = Some(Problem {
                 what: format!("the catalogue is degraded, so listings are incomplete: {what}"),
-                hint: "files are delivered all the same; look at the space and the disk of the \
-                       data directory, then restart the agent, which fills the catalogue from its \
-                       log"
-                .to_owned(),
+                hint:
+                    "files are delivered all the same; free some space in the data directory, and \
+                       the catalogue is filled from the log; if it has enough, look at its disk \
+                       and restart the agent"
+                        .to_owned(),
                 since: Timestamp::now(),
             });
         }
+    }
+
+    /// Notes that everything missing is there.
+    pub(super) fn recovered(&self) {
+        tracing::info!("the catalogue is complete again");
+        *locked(&self.failure) = None;
     }
 
     /// Notes that a database was set aside and begun anew.

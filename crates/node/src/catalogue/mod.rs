@@ -9,7 +9,8 @@
 //!
 //! One thread writes ([`writer`]), fed through a bounded channel; queries ([`reader`]) run over
 //! connections of their own and see the last committed transaction. When the database fails, the
-//! catalogue says so ([`health`]) and drains its channel: it never stops the node.
+//! catalogue says so ([`health`]) and drains its channel: it never stops the node. When that was for
+//! want of room, it makes up for it once there is some.
 //!
 //! Absent on purpose: payloads, chunk hashes, claims that were not submitted yet.
 
@@ -41,7 +42,8 @@ pub(crate) use query::timeline::Event;
 pub(crate) use query::transfers::{LegRow, TransferRow};
 pub(crate) use reader::{QueryError, Reader};
 pub(crate) use row::{DeliveryState, FileState, TransferState};
-pub(crate) use writer::Writer;
+use writer::Writing;
+pub(crate) use writer::{Source, Writer};
 
 /// Batches that may wait for the catalogue before the driver has to wait as well. A record takes
 /// about 1 KiB here, so with batches of a thousand this is 16 MiB.
@@ -92,6 +94,8 @@ pub(crate) struct Catalogue {
     /// Whether it works.
     #[cfg(test)]
     pub(crate) health: Arc<Health>,
+    /// To be given the log once it is recovered: what a full disk kept out of here is read there.
+    pub(crate) source: Source,
     /// The thread that writes; it ends, with everything committed, once `feed` and its clones are
     /// dropped.
     pub(crate) writer: Writer,
@@ -112,18 +116,21 @@ pub(crate) fn open(
     let health = Arc::new(Health::default());
     let connection = schema::open_or_rebuild(&path, log, &health);
     let (feed, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let writer = Writer::start(
-        connection,
-        path.clone(),
+    let source = Source::default();
+    let writing = Writing {
+        path: path.clone(),
         batches,
         history_ms,
-        Arc::clone(&health),
-    );
+        health: Arc::clone(&health),
+        source: Arc::clone(&source),
+    };
+    let writer = Writer::start(connection, writing);
     Catalogue {
         feed,
         reader: Reader::new(path, node.clone(), Arc::clone(&health)),
         #[cfg(test)]
         health,
+        source,
         writer,
     }
 }

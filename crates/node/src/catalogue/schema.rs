@@ -25,7 +25,7 @@ const BROKEN_KEPT_MAX: u32 = 9;
 
 /// Why a database file cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error("it belongs to another program (application id {0:#x})")]
     Foreign(i32),
     #[error("its schema is version {0}, this program writes {SCHEMA_VERSION}")]
@@ -90,7 +90,11 @@ pub(super) fn open_or_rebuild(path: &Path, log: LogSpan, health: &Health) -> Opt
     }
 }
 
-fn open(path: &Path, log: LogSpan) -> Result<Connection, Unusable> {
+/// Opens the database for writing.
+///
+/// # Errors
+/// Why it cannot be used; it is as it was.
+pub(super) fn open(path: &Path, log: LogSpan) -> Result<Connection, Unusable> {
     let db = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -170,6 +170,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         Err(error) if recover::is_damage(&error) => return serve_damaged(error, end, stop).await,
         Err(error) => return Err(error),
     };
+    let _ = catalogue.source.set(log.reader());
     let remembered = Remembered {
         marked: &marked,
         staged: &consumer.feeds_staged(),
