@@ -43,6 +43,12 @@ fn a_replaced_consumer_may_say_saved_twice() {
     run([1_646]);
 }
 
+/// Its disk had crashed, and the node not noticed, when the strangers' files were to go away.
+#[test]
+fn what_strangers_left_on_a_crashed_disk_is_not_taken_for_a_delivery() {
+    run([1_257]);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..10 {

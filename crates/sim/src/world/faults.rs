@@ -219,14 +219,15 @@ impl World {
         }
     }
 
-    /// Everything that strangers have put somewhere goes away.
+    /// Everything that strangers have put somewhere goes away; from a disk that has crashed it does
+    /// when its node has noticed.
     pub(super) fn remove_squatters(&mut self, node: usize) {
-        let disk = self.nodes[node].disk.mount();
-        for (path, identity) in std::mem::take(&mut self.nodes[node].squatters) {
-            if self.nodes[node].disk.identity(&path) == Some(identity) {
-                let _ = disk.remove(&path);
-            }
-        }
+        let place = &mut self.nodes[node];
+        let disk = place.disk.mount();
+        place.squatters.retain(|path, identity| {
+            let is_there = place.disk.identity(path) == Some(*identity);
+            is_there && disk.remove(path).is_err()
+        });
         let _ = disk.sync_fs(Path::new("/"));
     }
 

@@ -65,6 +65,11 @@ impl World {
     /// Looks whether all is done; true at the end.
     pub(super) fn look_for_end(&mut self) -> bool {
         self.sweep_links();
+        for node in 0..self.nodes.len() {
+            if !self.nodes[node].gone && !self.nodes[node].squatters.is_empty() {
+                self.remove_squatters(node);
+            }
+        }
         self.take_all();
         self.check_inboxes();
         if self.is_at_rest() {
