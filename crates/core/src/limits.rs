@@ -156,9 +156,36 @@ pub fn chunk_bytes_for(size: u64) -> u64 {
     chunk
 }
 
+/// How long to wait before something is tried again that has gone wrong `tries` times before, in
+/// ms: doubling, and drawn by `random` from the upper half, so that a cluster does not fall upon a
+/// restarted node at once.
+#[must_use]
+pub fn retry_delay_ms(tries: u32, random: u64) -> u64 {
+    let full = RETRY_DELAY_MIN_MS
+        .saturating_mul(1 << tries.min(16))
+        .min(RETRY_DELAY_MAX_MS);
+    full / 2 + random % (full / 2 + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn delays_grow_to_their_limit_and_differ() {
+        assert_eq!(retry_delay_ms(0, 0), RETRY_DELAY_MIN_MS / 2);
+        assert_eq!(
+            retry_delay_ms(0, RETRY_DELAY_MIN_MS / 2),
+            RETRY_DELAY_MIN_MS
+        );
+        assert_ne!(retry_delay_ms(0, 0), retry_delay_ms(0, 17));
+        assert_eq!(retry_delay_ms(1, 0), RETRY_DELAY_MIN_MS);
+        for random in [0, 17, u64::MAX] {
+            let longest = retry_delay_ms(u32::MAX, random);
+            let upper_half = RETRY_DELAY_MAX_MS / 2..=RETRY_DELAY_MAX_MS;
+            assert!(upper_half.contains(&longest), "{longest}");
+        }
+    }
 
     #[test]
     fn chunk_sizes_stay_in_bounds() {

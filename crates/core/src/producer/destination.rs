@@ -33,11 +33,8 @@ struct Pace {
 impl Pace {
     /// Leave it alone for a while, longer each time. `jitter` is any number.
     fn back_off(&mut self, now: Millis, at_least_ms: u64, jitter: u64) {
+        let delay = limits::retry_delay_ms(self.failures, jitter).max(at_least_ms);
         self.failures = self.failures.saturating_add(1);
-        let ceiling = limits::RETRY_DELAY_MIN_MS
-            .saturating_mul(1 << self.failures.min(16))
-            .min(limits::RETRY_DELAY_MAX_MS);
-        let delay = (ceiling / 2 + jitter % (ceiling / 2 + 1)).max(at_least_ms);
         self.hold_off = self.hold_off.max(now.plus(delay));
     }
 }

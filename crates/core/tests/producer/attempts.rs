@@ -116,3 +116,13 @@ fn each_further_attempt_of_a_small_file_says_why_it_was_needed() {
     desk.hear("a", Message::SmallMissing(missing));
     assert_eq!(desk.reasons(key), ["a: connection refused"]);
 }
+
+#[test]
+fn what_went_wrong_for_the_first_time_is_tried_again_within_the_shortest_delay() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    desk.link_breaks(key, "connection reset");
+    desk.tick_after(limits::RETRY_DELAY_MIN_MS);
+    assert_eq!(desk.opened("a"), [key, key]);
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use consign_core::ids::{Incarnation, Millis, NodeName};
-use consign_core::limits::{RETRY_DELAY_MAX_MS, RETRY_DELAY_MIN_MS};
+use consign_core::limits::retry_delay_ms;
 use consign_core::producer::Event;
 use consign_core::wire::Purpose;
 use tokio::sync::watch;
@@ -235,14 +235,11 @@ struct Backoff {
 }
 
 impl Backoff {
-    /// The next delay: between half of it and all of it, as `random` has it, so that a cluster
-    /// does not fall upon a restarted node at once.
+    /// The next delay; `random` is any number.
     fn next(&mut self, random: u64) -> Duration {
-        let full = RETRY_DELAY_MIN_MS
-            .saturating_mul(1 << self.tries.min(20))
-            .min(RETRY_DELAY_MAX_MS);
+        let delay = retry_delay_ms(self.tries, random);
         self.tries = self.tries.saturating_add(1);
-        Duration::from_millis(full / 2 + random % (full / 2 + 1))
+        Duration::from_millis(delay)
     }
 }
 
@@ -258,20 +255,4 @@ fn now() -> Millis {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_grow_to_their_limit_and_differ() {
-        let mut delay = Backoff::default();
-        let first = delay.next(0);
-        assert_eq!(first.as_millis() as u64, RETRY_DELAY_MIN_MS / 2);
-        assert_ne!(first, Backoff::default().next(17));
-        let last = (0..100).map(|_| delay.next(u64::MAX)).last().unwrap();
-        assert!(last.as_millis() as u64 <= RETRY_DELAY_MAX_MS);
-        assert!(last.as_millis() as u64 > RETRY_DELAY_MAX_MS / 2 - 1);
-    }
 }
