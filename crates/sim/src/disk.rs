@@ -70,9 +70,40 @@ struct State {
     crash_at: Option<u64>,
     has_crashed: bool,
     capacity_bytes: Option<u64>,
-    write_to_fail: Option<u64>,
-    sync_to_fail: Option<u64>,
+    /// Faults that are planned, each after so many more calls of its kind.
+    planned: Planned,
     rng: Rng,
+}
+
+/// Faults of single calls that are planned: how many calls of their kind still succeed before.
+#[derive(Debug, Clone, Copy, Default)]
+struct Planned {
+    write: Option<u64>,
+    sync: Option<u64>,
+    read: Option<u64>,
+    growth: Option<u64>,
+}
+
+/// The error of a call that was planned to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Injected(&'static str);
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "simulated {} error", self.0)
+    }
+}
+
+impl std::error::Error for Injected {}
+
+/// Whether an error was planned as that of a single call.
+#[must_use]
+pub fn is_injected(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Injected>())
+}
+
+fn injected(what: &'static str) -> io::Error {
+    io::Error::other(Injected(what))
 }
 
 impl SimDisk {
@@ -88,8 +119,7 @@ impl SimDisk {
             crash_at: None,
             has_crashed: false,
             capacity_bytes: None,
-            write_to_fail: None,
-            sync_to_fail: None,
+            planned: Planned::default(),
             rng: Rng::new(seed),
         };
         Self {
@@ -163,13 +193,31 @@ impl SimDisk {
 
     /// Lets the `nth` write from now on fail with an I/O error, 0 being the next.
     pub fn fail_write(&self, nth: u64) {
-        self.lock().write_to_fail = Some(nth);
+        self.lock().planned.write = Some(nth);
     }
 
     /// Lets the `nth` sync of a file from now on fail, 0 being the next. What it should have synced
     /// can still be read, and is never made durable by a later sync.
     pub fn fail_sync(&self, nth: u64) {
-        self.lock().sync_to_fail = Some(nth);
+        self.lock().planned.sync = Some(nth);
+    }
+
+    /// Lets the `nth` read from now on fail with an I/O error, 0 being the next.
+    pub fn fail_read(&self, nth: u64) {
+        self.lock().planned.read = Some(nth);
+    }
+
+    /// Lets the `nth` call from now on that needs more space find none, 0 being the next.
+    pub fn fail_growth(&self, nth: u64) {
+        self.lock().planned.growth = Some(nth);
+    }
+
+    /// Flips a bit of a file, in the cache and on the disk, as a failing disk does. Once more gives
+    /// the file back.
+    pub fn rot(&self, identity: u64, at: u64) {
+        if let Some(inode) = self.lock().inodes.get_mut(&identity) {
+            inode.rot(at as usize);
+        }
     }
 
     /// The space that is left, in bytes.
@@ -186,8 +234,7 @@ impl SimDisk {
     pub fn no_more_faults(&self) {
         let mut state = self.lock();
         state.crash_at = None;
-        state.write_to_fail = None;
-        state.sync_to_fail = None;
+        state.planned = Planned::default();
     }
 
     /// The paths of all files.
@@ -298,8 +345,7 @@ impl State {
         self.life += 1;
         self.has_crashed = false;
         self.crash_at = None;
-        self.write_to_fail = None;
-        self.sync_to_fail = None;
+        self.planned = Planned::default();
         // No handle is left, so what no name can lead to any more is gone.
         let named = self.names.inodes();
         self.inodes.retain(|inode, _| named.contains(inode));
@@ -383,6 +429,9 @@ impl Disk for Mount {
             (OpenMode::CreateNew, None) => {
                 let mut state = self.disk.change(self.life)?;
                 state.parent_must_exist(path)?;
+                if is_due(&mut state.planned.growth) {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.inodes.insert(inode, Inode::default());

@@ -89,6 +89,8 @@ pub struct Stats {
     pub segments_dropped: u64,
     /// Transfers cancelled.
     pub cancelled: u64,
+    /// Files shown with bytes that a disk has changed: `audit` finds them.
+    pub rotten: u64,
 }
 
 /// The ledger.
@@ -98,6 +100,8 @@ pub struct Ledger {
     pub stories: Vec<Story>,
     /// Counts.
     pub stats: Stats,
+    /// Consumers whose own disk has changed their copy of a file before it was published.
+    pub rotten: BTreeSet<(usize, usize)>,
     keys: BTreeMap<(usize, TransferKey), usize>,
     slots: BTreeMap<(usize, SlotId), usize>,
     watermarks: BTreeMap<(usize, SlotId), u64>,

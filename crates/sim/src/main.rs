@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
+use consign_sim::coverage::Coverage;
 use consign_sim::ledger::Stats;
 use consign_sim::run::{Failure, run_seed, trace_seed};
 
@@ -61,6 +62,7 @@ fn run_many(args: &Args) -> ExitCode {
     let mut failures: Vec<Failure> = Vec::new();
     let (send, receive) = std::sync::mpsc::channel();
     let mut all = Stats::default();
+    let mut coverage = Coverage::default();
     let mut done = 0u64;
     std::thread::scope(|scope| {
         for _ in 0..args.jobs {
@@ -79,7 +81,10 @@ fn run_many(args: &Args) -> ExitCode {
         for result in receive {
             done += 1;
             match result {
-                Ok(outcome) => add(&mut all, &outcome.stats),
+                Ok(outcome) => {
+                    add(&mut all, &outcome.stats);
+                    coverage.add(&outcome.coverage);
+                }
                 Err(failure) => {
                     report(&failure, true);
                     failures.push(*failure);
@@ -100,6 +105,7 @@ fn run_many(args: &Args) -> ExitCode {
         "{done} seeds in {seconds:.1} s, {:.0} a second; {all:?}",
         done as f64 / seconds
     );
+    print!("{coverage}");
     failures.sort_by_key(|failure| failure.seed);
     if let [only] = failures.as_slice() {
         report(only, false);
@@ -119,6 +125,7 @@ fn add(all: &mut Stats, one: &Stats) {
     all.records += one.records;
     all.segments_dropped += one.segments_dropped;
     all.cancelled += one.cancelled;
+    all.rotten += one.rotten;
 }
 
 fn report(failure: &Failure, brief: bool) -> ExitCode {

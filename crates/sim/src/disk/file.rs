@@ -6,7 +6,7 @@ use std::sync::MutexGuard;
 
 use consign_core::disk::{Attributes, File};
 
-use super::{Fate, SECTOR_BYTES, SimDisk, State, crashed, is_due, missing};
+use super::{Fate, SECTOR_BYTES, SimDisk, State, crashed, injected, is_due, missing};
 use crate::rng::Rng;
 
 #[derive(Debug, Clone)]
@@ -97,6 +97,14 @@ impl Inode {
         }
     }
 
+    pub(super) fn rot(&mut self, at: usize) {
+        for bytes in [&mut self.cached, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+    }
+
     pub(super) fn tamper(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         self.pending.clear();
         change(&mut self.cached);
@@ -149,6 +157,11 @@ impl State {
 
 impl File for SimFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.look(self.life)?;
+        if is_due(&mut state.planned.read) {
+            return Err(injected("read"));
+        }
+        drop(state);
         self.look(|inode| {
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
             let bytes = inode.cached.get(from..from.saturating_add(buf.len()));
@@ -164,13 +177,17 @@ impl File for SimFile {
             let sectors = (buf.len() / SECTOR_BYTES) as u64;
             let written = state.rng.below(sectors + 1) as usize * SECTOR_BYTES;
             (Err(crashed()), written)
-        } else if is_due(&mut state.write_to_fail) {
+        } else if is_due(&mut state.planned.write) {
             let written = state.rng.below(buf.len() as u64 + 1) as usize;
-            (Err(io::Error::other("simulated write error")), written)
+            (Err(injected("write")), written)
         } else {
             (Ok(()), buf.len())
         };
-        let room = state.room_up_to(self.inode, offset + written as u64)?;
+        let mut room = state.room_up_to(self.inode, offset + written as u64)?;
+        let allocated = state.inode(self.inode)?.allocated;
+        if room > allocated && is_due(&mut state.planned.growth) {
+            room = allocated;
+        }
         let fitting = room.saturating_sub(offset) as usize;
         state
             .inode(self.inode)?
@@ -183,10 +200,10 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.change()?;
-        if is_due(&mut state.sync_to_fail) {
+        if is_due(&mut state.planned.sync) {
             let mut rng = state.rng.fork();
             state.inode(self.inode)?.fail_sync(&mut rng);
-            return Err(io::Error::other("simulated sync error"));
+            return Err(injected("sync"));
         }
         state.inode(self.inode)?.sync();
         Ok(())
@@ -208,7 +225,9 @@ impl File for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut state = self.change()?;
-        if state.room_up_to(self.inode, len)? < len {
+        let grows = len > state.inode(self.inode)?.allocated;
+        let no_space = grows && is_due(&mut state.planned.growth);
+        if no_space || state.room_up_to(self.inode, len)? < len {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let inode = state.inode(self.inode)?;

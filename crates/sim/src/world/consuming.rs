@@ -6,6 +6,7 @@ use super::World;
 use super::flow::{NewFlow, Origin};
 use super::happening::Work;
 use super::log::Owner;
+use crate::coverage::{self, Subject};
 
 impl World {
     pub(super) fn consumer_effects(&mut self, node: usize, effects: Vec<Effect>) {
@@ -14,6 +15,8 @@ impl World {
                 return;
             }
             self.line(|| format!("{} C> {effect:?}", self.nodes[node].name));
+            let number = coverage::consumer_effect(&effect);
+            self.coverage.hit(Subject::ConsumerEffect, number);
             self.consumer_effect(node, effect);
         }
     }

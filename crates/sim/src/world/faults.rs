@@ -1,204 +1,255 @@
-//! Misfortune, at the rates of the plan.
+//! Misfortune, at the rates of the plan, and what ends it.
 
 use std::path::Path;
 
+use consign_core::consumer::state::SlotState;
 use consign_core::disk::OpenMode;
 use consign_core::view::MemberState;
 
 use super::happening::End;
-use super::node::inbox_of;
+use super::inflow::staged;
+use super::node::{SPOOL, inbox_of};
 use super::{Happening, World};
+use crate::plan::{Fault, Rate};
 
-/// What goes wrong.
+/// What follows upon a fault, and happens also when all else is healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    Kill,
-    PowerCut,
-    CrashAtOp,
-    BreakLink,
-    Partition,
-    Rejoin(usize, usize),
-    DiskFull,
+pub(super) enum Aftermath {
+    /// Messages from the first to the second arrive again.
+    Reach(usize, usize),
+    /// A connection that was only half there breaks.
+    Break(u64),
     DiskRoom(usize),
-    SyncError,
-    WriteError,
-    Cancel,
-    Retry,
-    Take,
-    Squat,
-    Drain,
     Undrain(usize),
-    ConsumerGone,
-    ProducerGone,
+    Configure(usize),
     Forget(usize),
     Join(usize),
 }
 
 impl World {
     pub(super) fn set_up_faults(&mut self) {
-        let every = [
-            Fault::Kill,
-            Fault::PowerCut,
-            Fault::CrashAtOp,
-            Fault::BreakLink,
-            Fault::Partition,
-            Fault::DiskFull,
-            Fault::SyncError,
-            Fault::WriteError,
-            Fault::Cancel,
-            Fault::Retry,
-            Fault::Take,
-            Fault::Squat,
-            Fault::Drain,
-        ];
-        for fault in every {
-            self.schedule_fault(fault);
-        }
-        if let Some(at) = self.plan.faults.consumer_gone_at_ms {
-            self.after(at * 1_000, Happening::Fault(Fault::ConsumerGone));
-        }
-        if let Some(at) = self.plan.faults.producer_gone_at_ms {
-            self.after(at * 1_000, Happening::Fault(Fault::ProducerGone));
+        let faults: Vec<(Fault, Rate)> = self.plan.faults.iter().collect();
+        for (fault, rate) in faults {
+            match rate {
+                Rate::Every(_) => self.schedule_fault(fault),
+                Rate::At(at_ms) => self.after(at_ms * 1_000, Happening::Fault(fault)),
+                Rate::Permille(_) => {}
+            }
         }
         for node in 0..self.nodes.len() {
             if self.plan.nodes[node].joins_late {
                 let at = self.draw(self.plan.heal_at_ms * 1_000);
-                self.after(at, Happening::Fault(Fault::Join(node)));
+                self.after(at, Happening::Aftermath(Aftermath::Join(node)));
             }
         }
     }
 
-    fn mean_ms(&self, fault: Fault) -> Option<u64> {
-        let faults = &self.plan.faults;
-        match fault {
-            Fault::Kill => faults.kill,
-            Fault::PowerCut => faults.power_cut,
-            Fault::CrashAtOp => faults.crash_at_op,
-            Fault::BreakLink => faults.break_link,
-            Fault::Partition => faults.partition,
-            Fault::DiskFull => faults.disk_full,
-            Fault::SyncError => faults.sync_error,
-            Fault::WriteError => faults.write_error,
-            Fault::Cancel => faults.cancel,
-            Fault::Retry => faults.retry,
-            Fault::Take => faults.take,
-            Fault::Squat => faults.squat,
-            Fault::Drain => faults.drain,
-            Fault::Rejoin(..)
-            | Fault::DiskRoom(_)
-            | Fault::Undrain(_)
-            | Fault::ConsumerGone
-            | Fault::ProducerGone
-            | Fault::Forget(_)
-            | Fault::Join(_) => None,
-        }
-    }
-
     fn schedule_fault(&mut self, fault: Fault) {
-        if let Some(mean) = self.mean_ms(fault) {
-            let delay = self.draw(2_000 * mean);
+        let rate = self.plan.faults.iter().find(|(kind, _)| *kind == fault);
+        if let Some((_, Rate::Every(mean_ms))) = rate {
+            let delay = self.draw(2_000 * mean_ms);
             self.after(delay, Happening::Fault(fault));
         }
     }
 
     pub(super) fn on_fault(&mut self, fault: Fault) {
-        let lasting = matches!(
-            fault,
-            Fault::Rejoin(..)
-                | Fault::DiskRoom(_)
-                | Fault::Undrain(_)
-                | Fault::Forget(_)
-                | Fault::Join(_)
-        );
-        if self.healed && !lasting {
+        if self.healed {
             return;
         }
         self.line(|| format!("fault: {fault:?}"));
         let node = self.draw(self.nodes.len() as u64) as usize;
-        match fault {
-            Fault::Kill => self.end_if_living(node, End::Kill),
-            Fault::PowerCut => self.end_if_living(node, End::PowerCut),
-            Fault::CrashAtOp => {
-                let ops = self.draw(40);
-                self.nodes[node].planned_end = self.draw_end();
-                self.nodes[node].disk.crash_after(ops);
-            }
-            Fault::BreakLink => self.break_something(),
-            Fault::Partition => self.partition(node),
-            Fault::Rejoin(a, b) => drop(self.blocked.remove(&(a, b))),
-            Fault::DiskFull => self.fill_disk(node),
-            Fault::DiskRoom(node) => self.nodes[node].disk.set_capacity(None),
-            Fault::SyncError | Fault::WriteError if !self.lives(node) => {}
-            Fault::SyncError => {
-                let nth = self.draw(6);
-                self.nodes[node].disk.fail_sync(nth);
-            }
-            Fault::WriteError => {
-                let nth = self.draw(12);
-                self.nodes[node].disk.fail_write(nth);
-            }
-            Fault::Cancel => self.cancel(),
-            Fault::Retry => self.retry(node),
-            Fault::Take => self.take_away(),
-            Fault::Squat => self.squat(),
-            Fault::Drain => self.drain(node),
-            Fault::Undrain(node) => {
-                if !self.nodes[node].gone {
-                    self.change_member(node, Some(MemberState::Active));
-                }
-            }
-            Fault::ConsumerGone => self.lose_consumer(),
-            Fault::ProducerGone => self.lose_producer(),
-            Fault::Forget(node) => self.forget(node),
-            Fault::Join(node) => self.join(node),
+        if self.strike(fault, node) {
+            self.coverage.fault(fault);
         }
         self.schedule_fault(fault);
     }
 
-    fn end_if_living(&mut self, node: usize, end: End) {
-        if self.lives(node) {
-            self.end(node, end);
+    /// Lets a fault strike; false when there was nothing for it to strike.
+    fn strike(&mut self, fault: Fault, node: usize) -> bool {
+        match fault {
+            Fault::Kill => self.end_if_living(node, End::Kill),
+            Fault::PowerCut => self.end_if_living(node, End::PowerCut),
+            Fault::BreakLink => self.break_something(),
+            Fault::Partition => self.partition(node, true),
+            Fault::OneWay => self.partition(node, false),
+            Fault::HalfOpen => self.half_open_some(),
+            Fault::Stall => self.stall_something(),
+            Fault::DiskFull => self.fill_disk(node),
+            Fault::CrashAtOp
+            | Fault::NoSpaceCall
+            | Fault::SyncError
+            | Fault::WriteError
+            | Fault::ReadError => self.plan_call(fault, node),
+            Fault::Cancel => self.cancel(),
+            Fault::Retry => self.retry(node),
+            Fault::BadRequest => self.bad_request(node),
+            Fault::Take => self.take_away(),
+            Fault::Squat => self.squat(),
+            Fault::Drain => self.drain(node),
+            Fault::Weigh => self.weigh(node),
+            Fault::Move => self.move_member(node),
+            Fault::Reconfigure => self.reconfigure(node),
+            Fault::RotStaging => self.rot_staging(node),
+            Fault::RotSpool => self.rot_spool(node),
+            Fault::LoseStaging => self.lose_staging(node),
+            Fault::ConsumerGone => self.lose_consumer(),
+            Fault::ProducerGone => self.lose_producer(),
+            Fault::Leave => self.leave(),
+            // They strike where the thing happens that they spoil.
+            Fault::CrashInRecovery
+            | Fault::SilentLoss
+            | Fault::LateFrame
+            | Fault::DamageSmall
+            | Fault::DamageChunk
+            | Fault::ForgeChunk
+            | Fault::Withdraw
+            | Fault::ClockJump
+            | Fault::DamageLog => false,
         }
     }
 
-    fn break_something(&mut self) {
+    pub(super) fn on_aftermath(&mut self, aftermath: Aftermath) {
+        self.line(|| format!("fault: {aftermath:?}"));
+        match aftermath {
+            Aftermath::Reach(from, to) => drop(self.blocked.remove(&(from, to))),
+            Aftermath::Break(link) => self.break_link(link, 1_000_000),
+            Aftermath::DiskRoom(node) => self.nodes[node].disk.set_capacity(None),
+            Aftermath::Undrain(node) => {
+                let name = self.name(node);
+                let state = self.view.member(&name).map(|member| member.state);
+                if state == Some(MemberState::Draining) && !self.nodes[node].gone {
+                    self.change_member(node, Some(MemberState::Active));
+                }
+            }
+            Aftermath::Configure(node) => {
+                self.nodes[node].unconfigured.clear();
+                self.tell_policies(node);
+            }
+            Aftermath::Forget(node) => self.forget(node),
+            Aftermath::Join(node) => self.join(node),
+        }
+    }
+
+    fn after_ms(&mut self, most_ms: u64, aftermath: Aftermath) {
+        let delay = self.draw(most_ms * 1_000);
+        self.after(delay, Happening::Aftermath(aftermath));
+    }
+
+    fn end_if_living(&mut self, node: usize, end: End) -> bool {
+        let lives = self.lives(node);
+        if lives {
+            self.end(node, end);
+        }
+        lives
+    }
+
+    /// One of the next calls to a node's disk fails.
+    fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
+        let nth = self.draw(40);
+        let end = self.draw_end();
+        if !self.lives(node) {
+            return false;
+        }
+        let disk = &self.nodes[node].disk;
+        match fault {
+            Fault::SyncError => disk.fail_sync(nth / 6),
+            Fault::WriteError => disk.fail_write(nth / 3),
+            Fault::ReadError => disk.fail_read(nth / 4),
+            Fault::NoSpaceCall => disk.fail_growth(nth / 8),
+            _ => {
+                disk.crash_after(nth);
+                self.nodes[node].planned_end = end;
+            }
+        }
+        true
+    }
+
+    fn break_something(&mut self) -> bool {
         if self.rng.one_in(3) {
             return self.break_some_flow();
         }
-        let open = self.open_links();
-        if !open.is_empty() {
-            let nth = self.draw(open.len() as u64) as usize;
-            self.break_link(open[nth], 300_000);
-        }
+        let Some(link) = self.some_link() else {
+            return false;
+        };
+        self.break_link(link, 300_000);
+        true
     }
 
-    fn partition(&mut self, a: usize) {
+    fn some_link(&mut self) -> Option<u64> {
+        let open = self.open_links();
+        let nth = self.draw(open.len() as u64) as usize;
+        open.get(nth).copied()
+    }
+
+    /// Nothing arrives any more at one end of a connection, and it is long before anybody notices.
+    fn half_open_some(&mut self) -> bool {
+        let Some(link) = self.some_link() else {
+            return false;
+        };
+        let end = self.draw(2) as usize;
+        self.deafen(link, end);
+        self.after_ms(20_000, Aftermath::Break(link));
+        true
+    }
+
+    fn stall_something(&mut self) -> bool {
+        let by_us = self.draw(10_000_000);
+        if self.rng.one_in(3) {
+            return self.stall_some_flow(by_us);
+        }
+        let Some(link) = self.some_link() else {
+            return false;
+        };
+        let end = self.draw(2) as usize;
+        self.stall_link(link, end, by_us);
+        true
+    }
+
+    /// Nodes cannot reach each other, or one cannot reach the other.
+    fn partition(&mut self, a: usize, both_ways: bool) -> bool {
         let b = self.draw(self.nodes.len() as u64) as usize;
         if a == b {
-            return;
+            return false;
         }
-        let pair = (a.min(b), a.max(b));
-        self.blocked.insert(pair);
+        let lasts = 1 + self.draw(8_000);
+        self.block(a, b, lasts);
+        if both_ways {
+            self.block(b, a, lasts);
+        }
         for link in self.open_links() {
-            if self.joins(link, a, b) {
+            if !self.joins(link, a, b) {
+                continue;
+            }
+            if both_ways {
                 self.break_link(link, 8_000_000);
+            } else {
+                let end = self.end_of(link, b);
+                self.deafen(link, end);
+                self.after_ms(15_000, Aftermath::Break(link));
             }
         }
         self.break_flows_between(a, b);
-        let lasts = self.draw(8_000_000);
-        self.after(lasts, Happening::Fault(Fault::Rejoin(pair.0, pair.1)));
+        true
     }
 
-    fn fill_disk(&mut self, node: usize) {
+    fn block(&mut self, from: usize, to: usize, lasts_ms: u64) {
+        self.blocked.insert((from, to));
+        self.after(
+            lasts_ms * 1_000,
+            Happening::Aftermath(Aftermath::Reach(from, to)),
+        );
+    }
+
+    fn fill_disk(&mut self, node: usize) -> bool {
         let left = self.draw(100_000);
         let capacity = self.nodes[node].disk.used_bytes() + left;
         self.nodes[node].disk.set_capacity(Some(capacity));
-        let lasts = self.draw(4_000_000);
-        self.after(lasts, Happening::Fault(Fault::DiskRoom(node)));
+        self.after_ms(4_000, Aftermath::DiskRoom(node));
+        true
     }
 
     /// A stranger puts a file where one is expected.
-    fn squat(&mut self) {
+    fn squat(&mut self) -> bool {
         let file = self.draw(self.ledger.stories.len() as u64) as usize;
         let plan = &self.plan.files[file];
         let consumers: Vec<usize> = (0..self.nodes.len())
@@ -208,7 +259,7 @@ impl World {
         let path = inbox_of(&self.plan.feeds[plan.feed].name).join(&plan.name);
         let nth = self.draw(consumers.len() as u64) as usize;
         let Some(&node) = consumers.get(nth) else {
-            return;
+            return false;
         };
         let disk = self.nodes[node].disk.mount();
         let opened = disk.open(&path, OpenMode::CreateNew);
@@ -216,7 +267,9 @@ impl World {
             let written = file.write_all_at(b"not yours", 0);
             let _ = written.and_then(|()| disk.sync_fs(Path::new("/")));
             self.nodes[node].squatters.insert(path, identity);
+            return true;
         }
+        false
     }
 
     /// Everything that strangers have put somewhere goes away; from a disk that has crashed it does
@@ -231,63 +284,97 @@ impl World {
         let _ = disk.sync_fs(Path::new("/"));
     }
 
-    fn drain(&mut self, node: usize) {
-        let name = self.name(node);
-        let active = self
-            .view
-            .member(&name)
-            .is_some_and(|member| member.state == MemberState::Active);
-        if !active || self.plan.nodes[node].consumes.is_empty() {
-            return;
-        }
-        self.change_member(node, Some(MemberState::Draining));
-        let lasts = self.draw(4_000_000);
-        self.after(lasts, Happening::Fault(Fault::Undrain(node)));
+    /// A feed is taken out of a node's configuration, and comes back.
+    fn reconfigure(&mut self, node: usize) -> bool {
+        let feed = self.draw(self.plan.feeds.len() as u64) as usize;
+        self.nodes[node].unconfigured.insert(feed);
+        self.tell_policies(node);
+        self.after_ms(4_000, Aftermath::Configure(node));
+        true
     }
 
-    fn lose_consumer(&mut self) {
-        let consumers: Vec<usize> = (0..self.nodes.len())
-            .filter(|&node| !self.plan.nodes[node].produces && !self.plan.nodes[node].joins_late)
+    /// A file that is being received at a node: its slot, and how much of it is written.
+    fn some_inflow(&mut self, node: usize) -> Option<(consign_core::ids::SlotId, u64)> {
+        let life = self.nodes[node].life.as_ref()?;
+        let nth = self.rng.below(life.inflows.len().max(1) as u64) as usize;
+        let (slot, inflow) = life.inflows.iter().nth(nth)?;
+        Some((slot.clone(), inflow.verified))
+    }
+
+    /// A byte changes that was verified and will not be looked at again.
+    fn rot_staging(&mut self, node: usize) -> bool {
+        let Some((slot, verified)) = self.some_inflow(node) else {
+            return false;
+        };
+        let at = self.draw(verified);
+        let Some(file) = self.ledger.file_at(node, &slot).filter(|_| verified > 0) else {
+            return false;
+        };
+        let life = self.life(node);
+        let order = &life.inflows[&slot].order;
+        let path = staged(&order.feed, &order.staging);
+        let Some(identity) = self.nodes[node].disk.identity(&path) else {
+            return false;
+        };
+        self.nodes[node].disk.rot(identity, at);
+        self.ledger.rotten.insert((node, file));
+        true
+    }
+
+    /// A staging file goes that nobody was promised yet.
+    fn lose_staging(&mut self, node: usize) -> bool {
+        let Some((slot, _)) = self.some_inflow(node) else {
+            return false;
+        };
+        let life = self.life(node);
+        let entry = life.consumer.entries().find(|(at, _)| *at == slot);
+        let unsaved = entry.is_some_and(|(_, entry)| {
+            matches!(
+                entry.state,
+                SlotState::Receiving | SlotState::Received { .. }
+            )
+        });
+        let order = &life.inflows[&slot].order;
+        let path = staged(&order.feed, &order.staging);
+        if !unsaved || self.nodes[node].disk.identity(&path).is_none() {
+            return false;
+        }
+        let disk = self.nodes[node].disk.mount();
+        let removed = disk.remove(&path);
+        removed
+            .and_then(|()| disk.sync_dir(path.parent().unwrap_or(Path::new("/"))))
+            .is_ok()
+    }
+
+    /// A byte of a source changes after its digest is synced.
+    fn rot_spool(&mut self, node: usize) -> bool {
+        let Some(life) = self.nodes[node].life.as_ref() else {
+            return false;
+        };
+        let streams = life.streams.iter().filter(|(key, _)| {
+            let file = self.ledger.file_of(node, **key);
+            file.is_some_and(|file| self.ledger.stories[file].digested)
+        });
+        let spools: Vec<_> = streams
+            .map(|(_, stream)| Path::new(SPOOL).join(&stream.order.source.spool))
             .collect();
-        let nth = self.draw(consumers.len() as u64) as usize;
-        if let Some(&node) = consumers.get(nth) {
-            self.lose_node(node);
-        }
+        let nth = self.draw(spools.len() as u64) as usize;
+        let disk = &self.nodes[node].disk;
+        let identity = spools.get(nth).and_then(|path| disk.identity(path));
+        let Some(identity) = identity else {
+            return false;
+        };
+        let len = disk.bytes(&spools[nth]).map_or(0, |bytes| bytes.len());
+        let at = self.draw(len as u64);
+        self.nodes[node].disk.rot(identity, at);
+        self.nodes[node].rotten.push((identity, at));
+        true
     }
 
-    fn lose_producer(&mut self) {
-        let producers: Vec<usize> = (0..self.nodes.len())
-            .filter(|&node| {
-                self.plan.nodes[node].produces && self.plan.nodes[node].consumes.is_empty()
-            })
-            .collect();
-        let nth = self.draw(producers.len() as u64) as usize;
-        if let Some(&node) = producers.get(nth) {
-            self.lose_node(node);
-        }
-    }
-
-    /// A machine is gone for good; its operator says so some time later.
-    fn lose_node(&mut self, node: usize) {
-        self.nodes[node].gone = true;
-        self.end_if_living(node, End::PowerCut);
-        let patience = self.draw(5_000_000);
-        self.after(patience, Happening::Fault(Fault::Forget(node)));
-    }
-
-    fn forget(&mut self, node: usize) {
-        self.change_member(node, None);
-        for other in 0..self.nodes.len() {
-            if other != node {
-                self.nodes[other].to_forget.insert(node);
-            }
-        }
-    }
-
-    fn join(&mut self, node: usize) {
-        if self.view.member(&self.nodes[node].name).is_none() {
-            self.change_member(node, Some(MemberState::Active));
-            self.after(1, Happening::Start(node));
+    /// What changed in the spool is put back from a copy.
+    pub(super) fn restore_spool(&mut self, node: usize) {
+        for (identity, at) in std::mem::take(&mut self.nodes[node].rotten) {
+            self.nodes[node].disk.rot(identity, at);
         }
     }
 }

@@ -7,7 +7,7 @@ use consign_core::ids::FeedName;
 use consign_core::publish::STAGING_DIR;
 use consign_core::spec::Replicas;
 
-use super::faults::Fault;
+use super::faults::Aftermath;
 use super::node::{SPOOL, WATCHED, inbox_of};
 use super::{Happening, PATIENCE_MS, World};
 use crate::disk::SimDisk;
@@ -24,6 +24,14 @@ impl World {
         self.healed = true;
         self.blocked.clear();
         for node in 0..self.nodes.len() {
+            self.restore_spool(node);
+            self.nodes[node].unconfigured.clear();
+            self.nodes[node].weight = self.plan.nodes[node].weight;
+            self.nodes[node]
+                .zone
+                .clone_from(&self.plan.nodes[node].zone);
+            self.change_again(node);
+            self.tell_policies(node);
             let disk = self.nodes[node].disk.clone();
             disk.set_capacity(None);
             disk.no_more_faults();
@@ -35,7 +43,7 @@ impl World {
         // Where too few consumers are left somebody adds one.
         for node in 0..self.nodes.len() {
             if self.plan.nodes[node].joins_late {
-                self.after(2, Happening::Fault(Fault::Join(node)));
+                self.after(2, Happening::Aftermath(Aftermath::Join(node)));
             }
         }
         self.after(LOOK_US, Happening::LookForEnd);
@@ -43,7 +51,8 @@ impl World {
 
     fn is_at_rest(&self) -> bool {
         let handed = self.ledger.stories.iter().all(|story| {
-            self.nodes[story.plan.producer].gone || story.acknowledged || story.key.is_some()
+            let producer = &self.nodes[story.plan.producer];
+            producer.gone || story.plan.left_out || story.acknowledged || story.key.is_some()
         });
         handed
             && (0..self.nodes.len()).all(|node| match &self.nodes[node].life {
@@ -125,7 +134,8 @@ impl World {
             }
         }
         for (file, story) in self.ledger.stories.iter().enumerate() {
-            if story.key.is_none() && !self.nodes[story.plan.producer].gone {
+            if story.key.is_none() && !story.plan.left_out && !self.nodes[story.plan.producer].gone
+            {
                 left.push(format!("file {file} is not submitted"));
                 first = first.or(Some(file));
             }

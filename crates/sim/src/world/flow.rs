@@ -10,6 +10,7 @@ use consign_core::wire::Leg;
 
 use super::happening::Work;
 use super::{Happening, World};
+use crate::plan::Fault;
 
 /// Chunks of one flow that may be under way.
 const WINDOW_CHUNKS: u64 = 2;
@@ -183,14 +184,14 @@ impl World {
     }
 
     fn send_chunk(&mut self, number: u64, offset: u64, mut hash: ChunkHash, mut bytes: Vec<u8>) {
-        if self.permille(self.plan.faults.damage_permille) {
+        if self.chance(Fault::DamageChunk) {
             let at = self.draw(bytes.len() as u64) as usize;
             bytes[at] ^= 1;
         }
         let flow = &self.flows[&number];
         let (from, to) = (flow.from, flow.head.to);
-        let lies = matches!(flow.origin, Origin::Inflow(_)) && !self.healed;
-        if lies && self.permille(self.plan.faults.lie_permille) {
+        let forwarded = matches!(flow.origin, Origin::Inflow(_));
+        if forwarded && self.chance(Fault::ForgeChunk) {
             let flow = &self.flows[&number];
             let (index, chunk_bytes, size) =
                 (offset / flow.chunk_bytes, flow.chunk_bytes, flow.size);
@@ -290,12 +291,27 @@ impl World {
         });
     }
 
-    pub(super) fn break_some_flow(&mut self) {
-        let flows = self.flows.len() as u64;
-        let nth = self.draw(flows) as usize;
-        if let Some(&number) = self.flows.keys().nth(nth) {
+    fn some_flow(&mut self) -> Option<u64> {
+        let nth = self.draw(self.flows.len() as u64) as usize;
+        self.flows.keys().nth(nth).copied()
+    }
+
+    pub(super) fn break_some_flow(&mut self) -> bool {
+        let some = self.some_flow();
+        if let Some(number) = some {
             self.break_flows(|flow| flow.head.flow == number);
         }
+        some.is_some()
+    }
+
+    /// Whatever goes over one of the flows from now on is late.
+    pub(super) fn stall_some_flow(&mut self, by_us: u64) -> bool {
+        let (now, some) = (self.now, self.some_flow());
+        let flow = some.and_then(|number| self.flows.get_mut(&number));
+        if let Some(flow) = flow {
+            flow.last = flow.last.max(now + by_us);
+        }
+        some.is_some()
     }
 
     fn break_flows(&mut self, which: impl Fn(&Flow) -> bool) {

@@ -13,8 +13,10 @@ use consign_core::tree::ChunkHash;
 use consign_core::wire::Message;
 
 use super::World;
+use super::faults::Aftermath;
 use super::flow::FlowHead;
 use super::smalls::Frame;
+use crate::plan::Fault;
 
 /// Something that happens at a time; of two at the same time the one that was scheduled first.
 #[derive(Debug)]
@@ -137,7 +139,8 @@ pub(super) enum Happening {
         hash: ChunkHash,
         bytes: Bytes,
     },
-    Fault(super::faults::Fault),
+    Fault(Fault),
+    Aftermath(Aftermath),
     ViewTo(usize),
     Heal,
     LookForEnd,
@@ -165,7 +168,8 @@ impl Happening {
             Self::FlowReply { flow, .. } => 11 << 32 | flow,
             Self::FlowBroken(flow) => 13 << 32 | flow,
             Self::Chunk { head, offset, .. } => 14 << 56 | head.flow << 32 | offset,
-            Self::Fault(_) => 15 << 32,
+            Self::Fault(fault) => 15 << 32 | *fault as u64,
+            Self::Aftermath(_) => 19 << 32,
             Self::ViewTo(node) => 16 << 32 | *node as u64,
             Self::Heal => 17 << 32,
             Self::LookForEnd => 18 << 32,
@@ -237,6 +241,7 @@ impl World {
                 bytes,
             } => self.on_chunk(&head, offset, hash, &bytes),
             Happening::Fault(fault) => self.on_fault(fault),
+            Happening::Aftermath(aftermath) => self.on_aftermath(aftermath),
             Happening::ViewTo(node) => self.view_to(node),
             Happening::Heal => self.heal(),
             Happening::LookForEnd => return self.look_for_end(),

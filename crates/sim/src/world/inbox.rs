@@ -8,6 +8,7 @@ use consign_core::disk::{Attributes, Disk, Entry, File, OpenMode};
 use consign_core::ids::{FeedName, SlotId};
 use consign_core::limits;
 use consign_core::publish::{self, PublishFile, PublishOutcome};
+use consign_core::spec::OnConflict;
 
 use super::World;
 use super::happening::Work;
@@ -216,10 +217,16 @@ impl World {
                 let story = &self.ledger.stories[file];
                 let whole = self.nodes[node].disk.holds(&path, story.content.bytes());
                 let large = story.plan.size > limits::SMALL_FILE_BYTES_MAX;
-                if !whole {
+                // A consumer that refuses a taken path waits for a person, and nobody for it.
+                let feed = &self.plan.feeds[story.plan.feed];
+                let refusing = feed.on_conflict == OnConflict::Reject;
+                if !whole && self.ledger.rotten.contains(&(node, file)) {
+                    // Found by comparing inboxes with the producers' digests: `audit`.
+                    self.ledger.stats.rotten += 1;
+                } else if !whole {
                     self.violate(not_whole(&path, file));
                 }
-                if large && self.plan.is_calm() && self.plan.is_swift() {
+                if large && !refusing && self.plan.is_calm() && self.plan.is_swift() {
                     self.check_two_phases(node, slot, file);
                 }
             }
@@ -270,7 +277,8 @@ impl World {
             };
             let disk = &self.nodes[node].disk;
             let there = disk.identity(&shown.path) == Some(shown.identity);
-            if there && !disk.holds(&shown.path, story.content.bytes()) {
+            let rotten = self.ledger.rotten.contains(&(node, number));
+            if there && !rotten && !disk.holds(&shown.path, story.content.bytes()) {
                 broken = Some(not_whole(&shown.path, number));
             }
         }

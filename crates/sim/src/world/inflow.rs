@@ -19,14 +19,14 @@ use consign_core::publish::{STAGING_DIR, staging_path};
 /// What a life knows of a file that it receives.
 #[derive(Debug)]
 pub(super) struct Inflow {
-    order: InflowOrder,
+    pub(super) order: InflowOrder,
     /// The fence of the chunks that are taken; `None` when none are.
     fence: Option<(Incarnation, Attempt)>,
     /// Whether the staging file is open for that fence.
     ready: bool,
     file: Option<Arc<dyn File>>,
     /// Everything below is verified and written.
-    verified: u64,
+    pub(super) verified: u64,
     hashes: ChunkHashes,
     /// Whether the staging directory's entry is synced.
     entered: bool,

@@ -6,7 +6,7 @@ use std::path::Path;
 use consign_core::consumer::{self, Consumer};
 use consign_core::disk::Disk;
 use consign_core::ids::{FeedName, Incarnation, Millis, NodeName, Start, TransferKey};
-use consign_core::log::{Log, LogError, LogSettings, Payload, Position};
+use consign_core::log::{Log, LogError, LogSettings, Payload, Position, Recovery};
 use consign_core::producer::{self, FeedRules, Identity, Producer};
 use consign_core::publish;
 use consign_core::record::{Boot, Record};
@@ -15,10 +15,12 @@ use consign_core::spec::{ConsumePolicy, ProducePolicy};
 use super::happening::{End, Work};
 use super::inbox::Beneath;
 use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
+use super::watching::Seen;
 use super::{Happening, World};
-use crate::disk::is_crash;
+use crate::coverage::{Recovered, Subject};
+use crate::disk::{is_crash, is_injected};
 use crate::ledger::Violation;
-use crate::plan::CLOCK_JUMP_ONE_IN;
+use crate::plan::Fault;
 
 /// How often a node is told that time has passed, in µs.
 const TICK_US: u64 = 100_000;
@@ -38,6 +40,15 @@ enum Stillborn {
 pub(super) fn is_planned(error: &LogError) -> bool {
     match error {
         LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => is_crash(source),
+        _ => false,
+    }
+}
+
+/// Whether an error of the log is that of a call which was planned to fail: another start may do
+/// better.
+fn fails_by_plan(error: &LogError) -> bool {
+    match error {
+        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => is_injected(source),
         _ => false,
     }
 }
@@ -69,11 +80,10 @@ impl World {
             return;
         }
         self.nodes[node].powered = true;
-        let jumps = self.plan.faults.clock_jumps && !self.healed;
-        if jumps && self.rng.one_in(CLOCK_JUMP_ONE_IN) {
+        if self.chance(Fault::ClockJump) {
             self.nodes[node].clock_ms = super::EPOCH_MS - YEARS_MS + self.draw(2 * YEARS_MS);
         }
-        if !self.healed && self.permille(self.plan.faults.crash_in_recovery_permille) {
+        if self.chance(Fault::CrashInRecovery) {
             let ops = self.draw(30);
             self.nodes[node].disk.crash_after(ops);
             self.nodes[node].planned_end = self.draw_end();
@@ -82,6 +92,7 @@ impl World {
         match self.begin_life(node) {
             Ok(()) => {}
             Err(Stillborn::Disk) => {
+                self.coverage.recovered(Recovered::Crashed);
                 self.line(|| format!("{} did not come up", self.nodes[node].name));
                 let end = self.nodes[node].planned_end;
                 self.end(node, end);
@@ -110,11 +121,15 @@ impl World {
                 records.push((at, record));
             },
         );
-        let (log, _) = opened.map_err(|error| match error {
+        let (log, recovery) = opened.map_err(|error| match error {
             // A full disk cannot take a new log, and nothing is promised yet.
-            LogError::Full { .. } if !self.has_log(node) => Stillborn::Disk,
+            LogError::Full { .. } if !self.has_log(node) => {
+                self.coverage.recovered(Recovered::Full);
+                Stillborn::Disk
+            }
             error => self.stillborn(&error),
         })?;
+        self.count_recovery(&recovery);
         let seen = records.iter().filter_map(|(_, record)| match record {
             Record::Boot(boot) => Some(boot.incarnation),
             _ => None,
@@ -137,6 +152,8 @@ impl World {
         let mut consumer = Consumer::new(identity.clone());
         for (position, record) in &records {
             self.line(|| format!("{name} replays {position} {record:?}"));
+            let kind = usize::from(record.kind());
+            self.coverage.hit(Subject::Replayed, kind);
             let found = self.ledger.committed(node, &name, record);
             self.check(found);
             producer.replay(*position, record);
@@ -170,16 +187,30 @@ impl World {
             claims: claims_of(&records),
             streams: BTreeMap::new(),
             inflows: BTreeMap::new(),
+            seen: Seen::default(),
             dialled: BTreeMap::new(),
         }));
         self.log_boot(node, &identity)?;
-        self.tidy(node, &disk, &records)
-            .map_err(|error| match is_crash(&error) {
+        self.tidy(node, &disk, &records).map_err(|error| {
+            match is_crash(&error) || is_injected(&error) {
                 true => Stillborn::Disk,
                 false => Stillborn::Refuses(error.to_string()),
-            })?;
+            }
+        })?;
         self.begin_roles(node);
         Ok(())
+    }
+
+    fn count_recovery(&mut self, recovery: &Recovery) {
+        let found = [
+            (recovery.created, Recovered::Created),
+            (recovery.rewritten_records > 0, Recovered::Rewrote),
+            (recovery.cut_bytes > 0, Recovered::Cut),
+            (recovery.removed_segments > 0, Recovered::RemovedDropped),
+        ];
+        for (_, what) in found.into_iter().filter(|(found, _)| *found) {
+            self.coverage.recovered(what);
+        }
     }
 
     fn has_log(&self, node: usize) -> bool {
@@ -188,8 +219,12 @@ impl World {
         logs.any(|path| path.extension().is_some_and(|end| end == "log"))
     }
 
-    fn stillborn(&self, error: &LogError) -> Stillborn {
-        match is_planned(error) {
+    fn stillborn(&mut self, error: &LogError) -> Stillborn {
+        let failed = fails_by_plan(error);
+        if failed {
+            self.coverage.recovered(Recovered::ReadFailed);
+        }
+        match is_planned(error) || failed {
             true => Stillborn::Disk,
             false => Stillborn::Refuses(error.to_string()),
         }
@@ -259,16 +294,14 @@ impl World {
 
     fn begin_roles(&mut self, node: usize) {
         let now = self.millis(node);
-        let produced = self.produce_rules(node);
-        let consumed = self.consume_policies(node);
-        self.produce(node, producer::Event::Policies(produced));
-        self.consume(node, consumer::Event::Policies(consumed));
+        self.tell_policies(node);
         let room = self.life(node).room;
         self.produce(node, producer::Event::LogRoom(room));
         self.consume(node, consumer::Event::LogRoom(room));
         let effects = self.life(node).producer.begin(now);
         self.producer_effects(node, effects);
         let effects = self.life(node).consumer.begin(now, BTreeSet::new());
+        self.watch_recovered(node);
         self.consumer_effects(node, effects);
         self.do_after(node, 1, Work::Tick);
         if self.plan.nodes[node].produces {
@@ -281,6 +314,14 @@ impl World {
         }
     }
 
+    /// Tells both roles their feeds' policies, as a node does when it reads its configuration again.
+    pub(super) fn tell_policies(&mut self, node: usize) {
+        let produced = self.produce_rules(node);
+        let consumed = self.consume_policies(node);
+        self.produce(node, producer::Event::Policies(produced));
+        self.consume(node, consumer::Event::Policies(consumed));
+    }
+
     fn produce_rules(&self, node: usize) -> Vec<FeedRules> {
         if !self.plan.nodes[node].produces {
             return Vec::new();
@@ -289,31 +330,39 @@ impl World {
             .plan
             .feeds
             .iter()
-            .zip(0..)
-            .map(|(feed, priority)| FeedRules {
+            .enumerate()
+            .filter(|(number, _)| !self.nodes[node].unconfigured.contains(number))
+            .map(|(number, feed)| FeedRules {
                 policy: ProducePolicy {
                     feed: FeedName::new(&feed.name).expect("a clean name"),
                     replicas: feed.replicas,
-                    priority,
+                    priority: number as i32,
                     replace_after_ms: feed.replace_after_ms,
                 },
-                max_queue_bytes: u64::MAX,
+                max_queue_bytes: feed.max_queue_bytes,
             });
         rules.collect()
     }
 
     fn consume_policies(&self, node: usize) -> Vec<ConsumePolicy> {
         let feeds = self.plan.nodes[node].consumes.iter();
-        feeds
+        let configured = feeds.filter(|feed| !self.nodes[node].unconfigured.contains(feed));
+        configured
             .map(|&feed| {
                 let feed = &self.plan.feeds[feed];
                 ConsumePolicy {
                     feed: FeedName::new(&feed.name).expect("a clean name"),
                     inbox: inbox_of(&feed.name).display().to_string(),
-                    layout: "{name}".to_owned(),
+                    layout: match self.healed {
+                        true => "{name}".to_owned(),
+                        false => feed.layout.clone(),
+                    },
                     on_conflict: feed.on_conflict,
-                    min_free_bytes: 0,
-                    from: Vec::new(),
+                    min_free_bytes: feed.min_free_bytes,
+                    from: match self.healed {
+                        true => Vec::new(),
+                        false => feed.from.clone(),
+                    },
                     owner: None,
                     mode: None,
                 }
@@ -354,7 +403,7 @@ impl World {
     }
 
     pub(super) fn draw_end(&mut self) -> End {
-        let power = self.plan.faults.power_cut.is_some() || self.plan.faults.kill.is_none();
+        let power = self.plan.faults.has(Fault::PowerCut) || !self.plan.faults.has(Fault::Kill);
         match power && self.rng.one_in(2) {
             true => End::PowerCut,
             false => End::Kill,
@@ -377,14 +426,13 @@ impl World {
     /// Ends a process or a machine, and lets it come back after a while.
     pub(super) fn end(&mut self, node: usize, end: End) {
         self.line(|| format!("{} ends: {end:?}", self.nodes[node].name));
+        let life = self.nodes[node].life.take();
+        if let Some(life) = &life {
+            self.watch_end(life);
+        }
         // Whoever waits for an answer asks again, unless the log turns out to have it.
-        for ask in self.nodes[node]
-            .life
-            .take()
-            .into_iter()
-            .flat_map(|life| life.asks)
-        {
-            if let (_, Ask::Submit(file)) = ask {
+        for ask in life.into_iter().flat_map(|life| life.asks) {
+            if let (_, Ask::Submit(file, _)) = ask {
                 self.hand_over_later(file);
             }
         }

@@ -10,6 +10,7 @@ use consign_core::record::Record;
 use super::World;
 use super::happening::Work;
 use super::life::is_planned;
+use crate::coverage::Subject;
 use crate::ledger::Violation;
 use crate::plan::SMALL_BYTES_MAX;
 
@@ -114,6 +115,7 @@ impl World {
             let (kind, size) = (append.record.kind(), append.record.encoded_len());
             let numbers = [u64::from(kind), size as u64, position.pack()];
             self.trace.borrow_mut().mix(&numbers);
+            self.coverage.hit(Subject::Committed, usize::from(kind));
             let found = self.ledger.committed(node, &name, &append.record);
             self.check(found);
         }

@@ -15,12 +15,14 @@ mod inbox;
 mod inflow;
 mod life;
 mod log;
+mod members;
 mod network;
 mod node;
 mod producing;
 mod smalls;
 mod spool;
 mod view;
+mod watching;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -29,15 +31,17 @@ use consign_core::ids::NodeName;
 use consign_core::view::View;
 
 use crate::content::Content;
+use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::ledger::{Ledger, Stats, Story, Violation};
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::rng::Rng;
 use crate::trace::SharedTrace;
 use flow::Flow;
 use happening::{Happening, Scheduled};
 use network::Link;
 use node::Node;
+use watching::Seen;
 
 /// The wall clock at the beginning of time, in ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -59,16 +63,20 @@ pub struct World {
     flows: BTreeMap<u64, Flow>,
     next_number: u64,
     view: View,
+    /// Pairs of which the first cannot reach the second.
     blocked: BTreeSet<(usize, usize)>,
     ledger: Ledger,
     trace: SharedTrace,
+    coverage: Coverage,
+    /// Only its memory is kept between events.
+    seen: Seen,
     healed: bool,
     violation: Option<Violation>,
     events: u64,
 }
 
 /// What a run that kept all promises leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Hash over everything that happened.
     pub hash: u64,
@@ -78,6 +86,8 @@ pub struct Outcome {
     pub events: u64,
     /// Counts.
     pub stats: Stats,
+    /// What was met.
+    pub coverage: Coverage,
 }
 
 impl World {
@@ -114,7 +124,8 @@ impl World {
         let ledger = Ledger::new(stories, &names, replicas);
         let nodes = names
             .into_iter()
-            .map(|name| Node::new(name, SimDisk::new(rng.next_u64())))
+            .zip(&plan.nodes)
+            .map(|(name, plan)| Node::new(name, plan, SimDisk::new(rng.next_u64())))
             .collect();
         let mut world = Self {
             plan,
@@ -130,6 +141,8 @@ impl World {
             blocked: BTreeSet::new(),
             ledger,
             trace,
+            coverage: Coverage::default(),
+            seen: Seen::default(),
             healed: false,
             violation: None,
             events: 0,
@@ -146,6 +159,9 @@ impl World {
             self.after(at, Happening::Start(node));
         }
         for (file, plan) in self.plan.files.clone().iter().enumerate() {
+            if plan.left_out {
+                continue;
+            }
             self.after(plan.at_ms * 1_000, Happening::HandOver(file));
         }
         self.set_up_faults();
@@ -182,6 +198,7 @@ impl World {
                     time_ms: self.now / 1_000,
                     events: self.events,
                     stats: self.ledger.stats,
+                    coverage: std::mem::take(&mut self.coverage),
                 });
             }
         }
@@ -206,8 +223,14 @@ impl World {
         self.rng.below(bound.max(1))
     }
 
-    fn permille(&mut self, of_1000: u64) -> bool {
-        of_1000 > 0 && self.rng.below(1000) < of_1000
+    /// Whether a fault that has a chance now comes true.
+    fn chance(&mut self, fault: Fault) -> bool {
+        let of_1000 = self.plan.faults.permille(fault);
+        let strikes = of_1000 > 0 && !self.healed && self.rng.below(1000) < of_1000;
+        if strikes {
+            self.coverage.fault(fault);
+        }
+        strikes
     }
 
     /// How long a message takes, in µs: mostly short, seldom much longer.

@@ -6,6 +6,7 @@ use consign_core::wire::Message;
 
 use super::happening::{End, Work};
 use super::{Happening, World};
+use crate::coverage::Subject;
 
 /// A connection from a producer to a consumer.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Link {
     up: [bool; 2],
     /// Whether what was on its way to each end when it broke still arrives.
     passes: [bool; 2],
+    /// Whether what is sent to each end from now on is lost, though nobody knows.
+    deaf: [bool; 2],
     /// When the last message to each end arrives.
     last: [u64; 2],
 }
@@ -32,7 +35,12 @@ const PRODUCER: usize = 0;
 
 impl World {
     pub(super) fn is_blocked(&self, a: usize, b: usize) -> bool {
-        self.blocked.contains(&(a.min(b), a.max(b)))
+        self.is_deaf_to(a, b) || self.is_deaf_to(b, a)
+    }
+
+    /// Whether nothing that the second says reaches the first.
+    pub(super) fn is_deaf_to(&self, a: usize, b: usize) -> bool {
+        self.blocked.contains(&(b, a))
     }
 
     /// Dials a consumer, and again whenever there is no link to it.
@@ -51,6 +59,7 @@ impl World {
             broken: false,
             up: [false; 2],
             passes: [true; 2],
+            deaf: [false; 2],
             last: [self.now; 2],
         };
         self.links.insert(number, link);
@@ -107,7 +116,11 @@ impl World {
     }
 
     pub(super) fn admit(&mut self, session: Session) {
-        let Some(link) = self.links.get(&session.0) else {
+        let Some(link) = self
+            .links
+            .get(&session.0)
+            .filter(|link| !link.deaf[PRODUCER])
+        else {
             return;
         };
         let (from, to) = (link.consumer, link.producer);
@@ -161,6 +174,9 @@ impl World {
             true => (link.producer, link.consumer, CONSUMER),
             false => (link.consumer, link.producer, PRODUCER),
         };
+        if link.deaf[end] {
+            return;
+        }
         let at = self.arrival(session.0, end, from, to);
         let deliver = Happening::Deliver {
             link: session.0,
@@ -177,6 +193,11 @@ impl World {
         let end = usize::from(to_consumer);
         if link.broken && !link.passes[end] || !link.up[end] {
             return;
+        }
+        self.coverage
+            .hit(Subject::Delivered, usize::from(message.kind()));
+        if let Message::Refused(refused) = &message {
+            self.coverage.hit(Subject::Refused, refused.code as usize);
         }
         let session = Session(number);
         if to_consumer {
@@ -205,6 +226,29 @@ impl World {
                     },
                 );
             }
+        }
+    }
+
+    /// Nothing that is sent from now on arrives at one end of a connection.
+    pub(super) fn deafen(&mut self, number: u64, end: usize) {
+        if let Some(link) = self.links.get_mut(&number) {
+            link.deaf[end] = true;
+        }
+    }
+
+    /// Which end of a connection a node is.
+    pub(super) fn end_of(&self, number: u64, node: usize) -> usize {
+        match self.links[&number].consumer == node {
+            true => CONSUMER,
+            false => PRODUCER,
+        }
+    }
+
+    /// What is sent to one end of a connection from now on is late.
+    pub(super) fn stall_link(&mut self, number: u64, end: usize, by_us: u64) {
+        let now = self.now;
+        if let Some(link) = self.links.get_mut(&number) {
+            link.last[end] = link.last[end].max(now + by_us);
         }
     }
 
@@ -272,8 +316,13 @@ impl World {
     /// Forgets links that both ends have done with.
     pub(super) fn sweep_links(&mut self) {
         let now = self.now;
-        self.links.retain(|_, link| {
-            !link.broken
+        let nodes = &self.nodes;
+        self.links.retain(|number, link| {
+            let dialler = nodes[link.producer].life.as_ref();
+            let awaited =
+                dialler.is_some_and(|life| life.dialled.get(&link.consumer) == Some(number));
+            awaited
+                || !link.broken
                 || link.up != [false; 2]
                 || link.last.iter().any(|&at| at + 20_000_000 > now)
         });

@@ -15,8 +15,10 @@ use super::happening::{End, Work};
 use super::inflow::Inflow;
 use super::log::Append;
 use super::producing::Stream;
+use super::watching::Seen;
 use super::{EPOCH_MS, Happening, World};
 use crate::disk::SimDisk;
+use crate::plan::NodePlan;
 
 /// Where a node's log, spool, watched directory and archive are.
 pub(super) const LOG: &str = "/data/log";
@@ -51,15 +53,25 @@ pub(super) struct Node {
     pub(super) watched: BTreeMap<String, usize>,
     /// Nodes that its operator has declared gone, and that may not have been told yet.
     pub(super) to_forget: BTreeSet<usize>,
+    /// Its share of the keys, and its zone, as members are told.
+    pub(super) weight: u32,
+    pub(super) zone: Option<String>,
+    /// Feeds that its configuration lacks for now.
+    pub(super) unconfigured: BTreeSet<usize>,
+    /// Bytes of its spool that have changed.
+    pub(super) rotten: Vec<(u64, u64)>,
 }
 
 /// What somebody asked a producer for.
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
-    Submit(usize),
+    /// A file, and its name in the spool if it was put there.
+    Submit(usize, String),
     Claim(usize, String),
     Cancel(usize),
     Retry,
+    /// Nonsense, which is to be refused.
+    Nonsense,
     /// Asked of both machines; `left` have not answered.
     Forget {
         node: usize,
@@ -96,12 +108,13 @@ pub(super) struct Life {
     pub(super) claims: BTreeMap<String, Option<TransferKey>>,
     pub(super) streams: BTreeMap<TransferKey, Stream>,
     pub(super) inflows: BTreeMap<SlotId, Inflow>,
+    pub(super) seen: Seen,
     /// Links to consumers, by node.
     pub(super) dialled: BTreeMap<usize, u64>,
 }
 
 impl Node {
-    pub(super) fn new(name: NodeName, disk: SimDisk) -> Self {
+    pub(super) fn new(name: NodeName, plan: &NodePlan, disk: SimDisk) -> Self {
         Self {
             name,
             disk,
@@ -114,6 +127,10 @@ impl Node {
             squatters: BTreeMap::new(),
             watched: BTreeMap::new(),
             to_forget: BTreeSet::new(),
+            weight: plan.weight,
+            zone: plan.zone.clone(),
+            unconfigured: BTreeSet::new(),
+            rotten: Vec::new(),
         }
     }
 }

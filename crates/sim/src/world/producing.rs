@@ -2,7 +2,7 @@
 
 use consign_core::consumer;
 use consign_core::ids::{Attempt, SlotId, Start, TransferKey};
-use consign_core::log::Position;
+use consign_core::log::{LogError, Position};
 use consign_core::producer::{self, Effect, StreamFault, StreamOrder};
 use consign_core::record::Record;
 use consign_core::tree::{self, ChunkHash, ChunkHashes};
@@ -14,13 +14,15 @@ use super::flow::{NewFlow, Origin};
 use super::happening::Work;
 use super::log::Owner;
 use super::node::SPOOL;
+use crate::coverage::{self, Subject};
+use crate::disk::is_injected;
 use crate::ledger::Violation;
 use consign_core::disk::OpenMode;
 
 /// A large file that is being read, hashed and sent.
 #[derive(Debug)]
 pub(super) struct Stream {
-    order: StreamOrder,
+    pub(super) order: StreamOrder,
     hashes: ChunkHashes,
     /// Chunks whose hashes the producer has been told.
     reported: u64,
@@ -40,6 +42,7 @@ impl World {
         }
         let now = self.millis(node);
         let effects = self.life(node).producer.apply(now, event);
+        self.watch_producer(node);
         self.producer_effects(node, effects);
     }
 
@@ -49,6 +52,8 @@ impl World {
                 return;
             }
             self.line(|| format!("{} P> {effect:?}", self.nodes[node].name));
+            let number = coverage::producer_effect(&effect);
+            self.coverage.hit(Subject::ProducerEffect, number);
             self.producer_effect(node, effect);
         }
     }
@@ -124,6 +129,13 @@ impl World {
                     submitted: Box::new(submitted),
                     placed,
                 }
+            }
+            (Err(LogError::Io { source, .. }), _) | (_, Err(LogError::Io { source, .. }))
+                if is_injected(&source) =>
+            {
+                // What was promised cannot be read: the node stops.
+                self.life(node).stops = true;
+                return;
             }
             (first, second) => return self.misread(key, &format!("{first:?}, {second:?}")),
         };
@@ -294,6 +306,9 @@ impl World {
         }
         let now = self.millis(node);
         let effects = self.life(node).consumer.apply(now, event);
+        if !quiet || !effects.is_empty() {
+            self.watch_consumer(node);
+        }
         self.consumer_effects(node, effects);
     }
 

@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use consign_core::consumer::{self, SmallArrival};
 use consign_core::ids::{Digest, Incarnation, NodeName, Slot, Start};
-use consign_core::producer::{self, SmallSend};
+use consign_core::log::LogError;
+use consign_core::producer::{self, SmallSend, Unread};
 use consign_core::wire::Leg;
 
 use super::happening::Work;
 use super::{Happening, World};
+use crate::plan::Fault;
 
 /// A frame on its way.
 #[derive(Debug, Clone)]
@@ -37,18 +39,20 @@ impl World {
         for file in files {
             match life.reader.read(file.submitted) {
                 Ok((_, Some(bytes))) => read.push((file, bytes)),
-                Ok((_, None)) | Err(_) => unread.push(file),
+                Err(LogError::Gone { .. }) => unread.push((file, Unread::Moved)),
+                Err(error) => unread.push((file, Unread::Lost(error.to_string()))),
+                Ok((_, None)) => unread.push((file, Unread::Lost("no bytes".to_owned()))),
             }
         }
         if self.nodes[node].disk.has_crashed() {
             return;
         }
-        for file in unread {
+        for (file, why) in unread {
             let event = producer::Event::SmallUnread {
                 key: file.key,
                 attempt: file.attempt,
                 to: self.name(route[0]),
-                why: producer::Unread::Moved,
+                why,
             };
             self.do_after(node, 1, Work::Producer(event));
         }
@@ -66,12 +70,15 @@ impl World {
 
     fn send_frame(&mut self, from: usize, frame: Frame) {
         let to = frame.route[0];
-        let delay = self.latency(from, to);
-        let reachable = self.lives(to) && !self.is_blocked(from, to);
+        let mut delay = self.latency(from, to);
+        let reachable = self.lives(to) && !self.is_deaf_to(to, from);
         if !reachable {
             return self.frame_lost(from, &frame);
         }
-        if self.permille(self.plan.faults.silent_loss_permille) {
+        if self.chance(Fault::LateFrame) {
+            delay += self.draw(60_000_000);
+        }
+        if self.chance(Fault::SilentLoss) {
             self.line(|| format!("a frame to {} is lost", self.nodes[to].name));
             return;
         }
@@ -117,6 +124,14 @@ impl World {
                 bytes: bytes.clone(),
             }
         });
+        let mut files: Vec<SmallArrival> = files.collect();
+        let damaged = self.draw(files.len() as u64) as usize;
+        if files[damaged].spec.size > 0 && self.chance(Fault::DamageSmall) {
+            let mut bytes = files[damaged].bytes.to_vec();
+            bytes[0] ^= 1;
+            files[damaged].bytes = bytes.into();
+        }
+        let files = files.into_iter();
         let verified =
             files.filter(|file| Digest(*blake3::hash(&file.bytes).as_bytes()) == file.digest);
         let event = consumer::Event::Smalls {

@@ -12,6 +12,7 @@ use super::World;
 use super::happening::Work;
 use super::node::{ARCHIVE, SPOOL, WATCHED};
 use crate::disk::is_crash;
+use crate::plan::Fault;
 
 impl World {
     /// Takes a source into the spool, whether or not that was begun before.
@@ -22,9 +23,10 @@ impl World {
         _spec: &FileSpec,
         source: Source,
     ) {
+        self.maybe_withdraw(node, &source);
         let disk = self.life(node).disk.clone();
         let spooled = Path::new(SPOOL).join(&source.spool);
-        let taken = take(&*disk, Path::new(&source.origin), &spooled);
+        let taken = take(&*disk, &source, &spooled);
         let outcome = match taken {
             Ok(bytes) => {
                 let small = bytes.len() as u64 <= limits::SMALL_FILE_BYTES_MAX;
@@ -37,21 +39,42 @@ impl World {
                 })
             }
             Err(error) if is_crash(&error) => return,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(error.to_string()),
+            Err(error) if is_harmless(&error) => Err(error.to_string()),
             // A failed sync is final.
             Err(_) => {
                 self.life(node).stops = true;
                 return;
             }
         };
-        let name = source.origin.rsplit('/').next().unwrap_or_default();
-        self.life(node).claims.remove(name);
+        // What stays in its place must not be claimed again before it is submitted.
+        if outcome.is_err() || source.after() != After::Keep {
+            let name = source.origin.rsplit('/').next().unwrap_or_default();
+            self.life(node).claims.remove(name);
+        }
         let delay = self.draw(2_000);
         self.do_after(
             node,
             delay,
             Work::Producer(producer::Event::Taken { key, outcome }),
         );
+    }
+
+    /// Somebody takes a file back that is about to be taken in, and brings it again later.
+    fn maybe_withdraw(&mut self, node: usize, source: &Source) {
+        let origin = Path::new(&source.origin);
+        let spooled = Path::new(SPOOL).join(&source.spool);
+        let disk = self.nodes[node].disk.clone();
+        let still_there = disk.identity(origin).is_some() && disk.identity(&spooled).is_none();
+        if !still_there || !self.chance(Fault::Withdraw) {
+            return;
+        }
+        let mount = disk.mount();
+        let _ = mount.remove(origin);
+        let _ = mount.sync_dir(Path::new(WATCHED));
+        let name = source.origin.rsplit('/').next().unwrap_or_default();
+        if let Some(&file) = self.nodes[node].watched.get(name) {
+            self.hand_over_later(file);
+        }
     }
 
     pub(super) fn release_sources(&mut self, node: usize, releases: &[Release]) {
@@ -70,9 +93,18 @@ impl World {
     }
 }
 
-fn take(disk: &dyn Disk, origin: &Path, spooled: &Path) -> std::io::Result<Vec<u8>> {
-    if disk.stat(spooled)?.is_none() {
-        disk.rename(origin, spooled)?;
+/// Whether an attempt to take a file in may simply be made again.
+fn is_harmless(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotFound, StorageFull};
+    matches!(error.kind(), NotFound | StorageFull)
+}
+
+fn take(disk: &dyn Disk, source: &Source, spooled: &Path) -> std::io::Result<Vec<u8>> {
+    let origin = Path::new(&source.origin);
+    match source.after() {
+        _ if disk.stat(spooled)?.is_some() => {}
+        After::Keep => copy(disk, origin, spooled)?,
+        After::Delete | After::Archive => disk.rename(origin, spooled)?,
     }
     let file = disk.open(spooled, OpenMode::Write)?;
     file.sync()?;
@@ -83,14 +115,32 @@ fn take(disk: &dyn Disk, origin: &Path, spooled: &Path) -> std::io::Result<Vec<u
     Ok(bytes)
 }
 
+/// A copy under its name is always whole.
+fn copy(disk: &dyn Disk, origin: &Path, spooled: &Path) -> std::io::Result<()> {
+    let part = spooled.with_extension("part");
+    if disk.stat(&part)?.is_some() {
+        disk.remove(&part)?;
+    }
+    let from = disk.open(origin, OpenMode::Read)?;
+    let mut bytes = vec![0; from.len()? as usize];
+    from.read_exact_at(&mut bytes, 0)?;
+    let file = disk.open(&part, OpenMode::CreateNew)?;
+    file.write_all_at(&bytes, 0)?;
+    file.sync()?;
+    disk.rename(&part, spooled)
+}
+
 fn let_go(disk: &dyn Disk, release: &Release) -> std::io::Result<()> {
     let spooled = Path::new(SPOOL).join(&release.source.spool);
-    if disk.stat(&spooled)?.is_none() {
+    if release.source.spool.is_empty() || disk.stat(&spooled)?.is_none() {
         // An earlier try came that far.
         return Ok(());
     }
     let archived = release.source.after() == After::Archive;
-    let to: Option<PathBuf> = if release.give_back && !release.source.origin.is_empty() {
+    let stays = release.source.after() == After::Keep;
+    let to: Option<PathBuf> = if stays {
+        None
+    } else if release.give_back && !release.source.origin.is_empty() {
         Some(release.source.origin.clone().into())
     } else if archived {
         Some(Path::new(ARCHIVE).join(format!("{}", release.key)))

@@ -25,8 +25,8 @@ impl World {
         let members = members.map(|(number, node)| Member {
             name: NodeName::new(&node.name).expect("a clean name"),
             addr: format!("{}.sim:7420", node.name),
-            zone: node.zone.clone(),
-            weight: 100,
+            zone: self.nodes[number].zone.clone(),
+            weight: self.nodes[number].weight,
             feeds: self.consumed(number).into_iter().collect(),
             state: states.get(&number).copied().unwrap_or_default(),
         });
@@ -41,8 +41,8 @@ impl World {
         if let Some(state) = state {
             members.push(Member {
                 addr: format!("{name}.sim:7420"),
-                zone: self.plan.nodes[node].zone.clone(),
-                weight: 100,
+                zone: self.nodes[node].zone.clone(),
+                weight: self.nodes[node].weight,
                 feeds: self.consumed(node).into_iter().collect(),
                 state,
                 name,

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use consign_core::consumer;
 use consign_core::disk::OpenMode;
+use consign_core::ids::{Digest, NodeName, Sequence, Start, TransferKey};
 use consign_core::limits;
 use consign_core::producer::{self, Answer, Token};
 use consign_core::spec::{After, FileSpec, Source};
@@ -12,6 +14,7 @@ use consign_core::spec::{After, FileSpec, Source};
 use super::happening::Work;
 use super::node::{Ask, SPOOL, WATCHED};
 use super::{Happening, World};
+use crate::coverage::{self, Subject};
 use crate::plan::Handing;
 
 impl World {
@@ -23,6 +26,7 @@ impl World {
             key: plan.name.clone(),
             size: plan.size,
             meta: BTreeMap::from([("file".to_owned(), file.to_string())]),
+            priority: plan.priority,
             submitted_at: self.now / 1_000,
             ..FileSpec::default()
         }
@@ -40,7 +44,9 @@ impl World {
         match handing {
             _ if !self.lives(node) => self.hand_over_later(file),
             Handing::Api => self.upload(node, file),
-            Handing::WatchedDelete | Handing::WatchedArchive => self.drop_in(node, file),
+            Handing::WatchedDelete | Handing::WatchedArchive | Handing::WatchedKeep => {
+                self.drop_in(node, file);
+            }
         }
     }
 
@@ -62,7 +68,7 @@ impl World {
         if small {
             let spec = self.spec(file);
             let small = Some((self.ledger.stories[file].digest, content.shared()));
-            let token = self.ask(node, Ask::Submit(file));
+            let token = self.ask(node, Ask::Submit(file, String::new()));
             let source = Source::default();
             let submit = producer::Event::Submit {
                 token,
@@ -84,11 +90,11 @@ impl World {
         match written {
             Ok(()) => {
                 let source = Source {
-                    spool,
+                    spool: spool.clone(),
                     ..Source::default()
                 };
                 let delay = self.disk_time(node);
-                let token = self.ask(node, Ask::Submit(file));
+                let token = self.ask(node, Ask::Submit(file, spool));
                 let spooled = Work::Spooled {
                     token,
                     file,
@@ -167,12 +173,16 @@ impl World {
             }
             let path = Path::new(WATCHED).join(&name);
             let there = self.nodes[node].disk.identity(&path).is_some();
-            let given_back = self.ledger.stories[file].cancelled;
-            if !there || given_back || self.life(node).claims.contains_key(&name) {
+            // What stays there is remembered as taken as soon as it is submitted.
+            let keeps = self.plan.files[file].handing == Handing::WatchedKeep;
+            let story = &self.ledger.stories[file];
+            let over = story.cancelled || keeps && story.key.is_some();
+            if !there || over || self.life(node).claims.contains_key(&name) {
                 continue;
             }
             let after = match self.plan.files[file].handing {
                 Handing::WatchedArchive => After::Archive,
+                Handing::WatchedKeep => After::Keep,
                 Handing::Api | Handing::WatchedDelete => After::Delete,
             };
             let source = Source {
@@ -184,6 +194,10 @@ impl World {
             let spec = self.spec(file);
             let token = self.ask(node, Ask::Claim(file, name.clone()));
             self.life(node).claims.insert(name, None);
+            if after == After::Keep && spec.size <= limits::SMALL_FILE_BYTES_MAX {
+                self.submit_in_place(node, token, file, spec, source);
+                continue;
+            }
             let claim = producer::Event::Claim {
                 token,
                 spec,
@@ -193,16 +207,83 @@ impl World {
         }
     }
 
+    /// A small file that stays where it is is read there.
+    fn submit_in_place(
+        &mut self,
+        node: usize,
+        token: Token,
+        file: usize,
+        spec: FileSpec,
+        source: Source,
+    ) {
+        let story = &self.ledger.stories[file];
+        let small = Some((story.digest, story.content.shared()));
+        let submit = producer::Event::Submit {
+            token,
+            spec,
+            source,
+            small,
+        };
+        self.produce(node, submit);
+    }
+
+    /// Somebody asks for what cannot be.
+    pub(super) fn bad_request(&mut self, node: usize) -> bool {
+        if !self.lives(node) || !self.plan.nodes[node].produces {
+            return false;
+        }
+        let token = self.ask(node, Ask::Nonsense);
+        let nowhere = TransferKey {
+            start: Start(1),
+            seq: Sequence(1),
+        };
+        let kind = self.draw(5);
+        let spec = FileSpec {
+            feed: match kind {
+                0 => self.plan.feeds[0].name.clone(),
+                _ => "nosuchfeed".to_owned(),
+            },
+            name: "../etc/passwd".to_owned(),
+            ..FileSpec::default()
+        };
+        let event = match kind {
+            0 | 1 => producer::Event::Submit {
+                token,
+                spec,
+                source: Source::default(),
+                small: Some((Digest(*blake3::hash(b"").as_bytes()), Bytes::new())),
+            },
+            2 => producer::Event::Retry {
+                token,
+                key: Some(nowhere),
+            },
+            3 => producer::Event::Cancel {
+                token,
+                key: nowhere,
+            },
+            _ => producer::Event::Forget {
+                token,
+                node: NodeName::new("nobody").expect("a clean name"),
+            },
+        };
+        self.produce(node, event);
+        true
+    }
+
     /// What a producer answers.
     pub(super) fn answered(&mut self, node: usize, token: Token, answer: Answer) {
         if self.forgotten(node, token) {
             return;
         }
+        if let Answer::Refused(refusal) = &answer {
+            let number = coverage::refusal(refusal);
+            self.coverage.hit(Subject::RequestRefused, number);
+        }
         let Some(ask) = self.life(node).asks.remove(&token) else {
             return;
         };
         match (ask, answer) {
-            (Ask::Submit(file) | Ask::Claim(file, _), Answer::Submitted(key)) => {
+            (Ask::Submit(file, _) | Ask::Claim(file, _), Answer::Submitted(key)) => {
                 let story = &mut self.ledger.stories[file];
                 story.acknowledged = true;
                 if story.key != Some(key) {
@@ -214,7 +295,12 @@ impl World {
                     });
                 }
             }
-            (Ask::Submit(file), Answer::Refused(_)) => self.hand_over_later(file),
+            (Ask::Submit(file, spool), Answer::Refused(_)) => {
+                if !spool.is_empty() {
+                    let _ = self.life(node).disk.remove(&Path::new(SPOOL).join(spool));
+                }
+                self.hand_over_later(file);
+            }
             (Ask::Claim(_, name), Answer::Refused(_)) => {
                 self.life(node).claims.remove(&name);
             }
@@ -225,7 +311,7 @@ impl World {
                 );
                 self.ledger.stats.cancelled += 1;
             }
-            (Ask::Cancel(_) | Ask::Retry, _) => {}
+            (Ask::Cancel(_) | Ask::Retry, _) | (Ask::Nonsense, Answer::Refused(_)) => {}
             (ask, answer) => panic!("{ask:?} was answered by {answer:?}"),
         }
     }
@@ -280,14 +366,16 @@ impl World {
         }
     }
 
-    pub(super) fn retry(&mut self, node: usize) {
-        if self.lives(node) && self.plan.nodes[node].produces {
+    pub(super) fn retry(&mut self, node: usize) -> bool {
+        let there = self.lives(node) && self.plan.nodes[node].produces;
+        if there {
             let token = self.ask(node, Ask::Retry);
             self.produce(node, producer::Event::Retry { token, key: None });
         }
+        there
     }
 
-    pub(super) fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) -> bool {
         let files = self.ledger.stories.len() as u64;
         let file = self.draw(files) as usize;
         let node = self.plan.files[file].producer;
@@ -296,11 +384,13 @@ impl World {
         {
             let token = self.ask(node, Ask::Cancel(file));
             self.produce(node, producer::Event::Cancel { token, key });
+            return true;
         }
+        false
     }
 
     /// An application takes away one of the files that it finds.
-    pub(super) fn take_away(&mut self) {
+    pub(super) fn take_away(&mut self) -> bool {
         let there: Vec<(usize, usize)> = self
             .ledger
             .stories
@@ -316,11 +406,12 @@ impl World {
             .filter(|(_, node)| self.nodes[*node].powered && !self.nodes[*node].gone)
             .collect();
         if there.is_empty() {
-            return;
+            return false;
         }
         let nth = self.draw(there.len() as u64) as usize;
         let (file, node) = there[nth];
         self.take_one(file, node);
+        true
     }
 
     fn take_one(&mut self, file: usize, node: usize) {
