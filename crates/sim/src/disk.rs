@@ -11,7 +11,7 @@
 mod file;
 mod names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,9 @@ struct State {
     capacity_bytes: Option<u64>,
     /// Faults that are planned, each after so many more calls of its kind.
     planned: Planned,
+    /// Files of which a sync has failed in this life.
+    failed_syncs: BTreeSet<u64>,
+    sync_retried: bool,
     rng: Rng,
 }
 
@@ -120,6 +123,8 @@ impl SimDisk {
             has_crashed: false,
             capacity_bytes: None,
             planned: Planned::default(),
+            failed_syncs: BTreeSet::new(),
+            sync_retried: false,
             rng: Rng::new(seed),
         };
         Self {
@@ -210,6 +215,12 @@ impl SimDisk {
     /// Lets the `nth` call from now on that needs more space find none, 0 being the next.
     pub fn fail_growth(&self, nth: u64) {
         self.lock().planned.growth = Some(nth);
+    }
+
+    /// Whether a file was ever synced again in the life in which a sync of it had failed.
+    #[must_use]
+    pub fn has_retried_sync(&self) -> bool {
+        self.lock().sync_retried
     }
 
     /// Flips a bit of a file, in the cache and on the disk, as a failing disk does. Once more gives
@@ -346,6 +357,7 @@ impl State {
         self.has_crashed = false;
         self.crash_at = None;
         self.planned = Planned::default();
+        self.failed_syncs.clear();
         // No handle is left, so what no name can lead to any more is gone.
         let named = self.names.inodes();
         self.inodes.retain(|inode, _| named.contains(inode));

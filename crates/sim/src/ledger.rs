@@ -16,12 +16,13 @@ use consign_core::spec::Replicas;
 
 use crate::content::Content;
 use crate::plan::FilePlan;
+use crate::promise::Promise;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which promise, in a few words.
-    pub promise: &'static str,
+    /// Which promise.
+    pub promise: Promise,
     /// What was seen.
     pub what: String,
     /// The file concerned, by number.
@@ -102,11 +103,22 @@ pub struct Ledger {
     pub stats: Stats,
     /// Consumers whose own disk has changed their copy of a file before it was published.
     pub rotten: BTreeSet<(usize, usize)>,
+    /// Whether nothing goes wrong in this run.
+    pub calm: bool,
+    /// Where files were first placed, by epoch, feed and key, where nobody can be unreachable for too
+    /// long.
+    placements: BTreeMap<(u64, usize, String), BTreeSet<String>>,
+    /// How far a slot's bytes were ever accepted.
+    reached: BTreeMap<(usize, SlotId), u64>,
     keys: BTreeMap<(usize, TransferKey), usize>,
     slots: BTreeMap<(usize, SlotId), usize>,
     watermarks: BTreeMap<(usize, SlotId), u64>,
     nodes: BTreeMap<NodeName, usize>,
     replicas: Vec<Replicas>,
+    /// Feeds that place files without who is unreachable.
+    pub impatient: BTreeSet<usize>,
+    /// Feeds whose consumers refuse taken paths: they let go of what is not synced.
+    pub refusing: BTreeSet<usize>,
 }
 
 fn slot_id(record: &SlotRecord) -> Option<SlotId> {
@@ -240,14 +252,17 @@ impl Ledger {
                 let story = &mut self.stories[file];
                 if story.key.is_some_and(|known| known != key) {
                     return Err(Violation {
-                        promise: "a file is submitted once",
+                        promise: Promise::SubmittedOnce,
                         what: format!("file {file} is {:?} and {key}", story.key),
                         file: Some(file),
                     });
                 }
                 story.key = Some(key);
             }
-            Record::Placed(placed) => self.placed(node, placed),
+            Record::Placed(placed) => {
+                self.placed(node, placed);
+                return self.same_placement(node, placed);
+            }
             Record::DigestKnown(known) => {
                 let key = TransferKey {
                     start: Start(known.start),
@@ -306,6 +321,30 @@ impl Ledger {
         self.stories[file].kept = kept;
     }
 
+    /// Equal views give equal placements on every node: S7. Only their order may differ, which
+    /// depends on the producer's own zone.
+    fn same_placement(&mut self, node: usize, placed: &Placed) -> Result<(), Violation> {
+        let Some(file) = self.file_of_placed(node, placed) else {
+            return Ok(());
+        };
+        let plan = &self.stories[file].plan;
+        let first = placed.attempt == 1 && !placed.carried;
+        if !self.calm || !first || self.impatient.contains(&plan.feed) {
+            return Ok(());
+        }
+        let at = (placed.epoch, plan.feed, plan.name.clone());
+        let chosen: BTreeSet<String> = placed.legs.iter().map(|leg| leg.node.clone()).collect();
+        let known = self.placements.entry(at).or_insert_with(|| chosen.clone());
+        if *known == chosen {
+            return Ok(());
+        }
+        Err(Violation {
+            promise: Promise::SamePlacement,
+            what: format!("epoch {}: {known:?} and {chosen:?}", placed.epoch),
+            file: Some(file),
+        })
+    }
+
     fn unplaced(&mut self, producer: &NodeName, settled: &LegsSettled) {
         let Some(&consumer) = NodeName::new(&settled.node)
             .ok()
@@ -340,7 +379,7 @@ impl Ledger {
             };
             if file.digest != self.stories[number].digest.0 {
                 return Err(Violation {
-                    promise: "the digest is that of the file",
+                    promise: Promise::RightDigest,
                     what: format!("{slot} is about to be published with another digest"),
                     file: Some(number),
                 });
@@ -364,10 +403,22 @@ impl Ledger {
         end: u64,
     ) -> Result<(), Violation> {
         self.stats.chunks += 1;
-        let synced = self.watermarks.get(&(consumer, slot.clone()));
+        let at = (consumer, slot.clone());
+        let reached = self.reached.insert(at.clone(), end);
+        let file = self.file_at(consumer, slot);
+        let refusing =
+            file.is_none_or(|file| self.refusing.contains(&self.stories[file].plan.feed));
+        if self.calm && !refusing && reached.is_some_and(|reached| end <= reached) {
+            return Err(Violation {
+                promise: Promise::NothingAgain,
+                what: format!("{slot} got bytes up to {end} again without any failure"),
+                file: self.file_at(consumer, slot),
+            });
+        }
+        let synced = self.watermarks.get(&at);
         if synced.is_some_and(|&synced| end <= synced) {
             return Err(Violation {
-                promise: "no synced byte is sent again",
+                promise: Promise::NothingAgain,
                 what: format!("{slot} got bytes up to {end} again, synced are {synced:?}"),
                 file: self.file_at(consumer, slot),
             });
@@ -406,7 +457,7 @@ impl Ledger {
             let all_saved = story.kept.keys().all(|node| story.saved.contains(node));
             if story.kept.len() < enough || !all_saved {
                 return Err(Violation {
-                    promise: "a file is done only when every consumer has saved it",
+                    promise: Promise::DoneIsSaved,
                     what: format!(
                         "{key} is placed at {:?}, saved at {:?}, wanted {enough}",
                         story.kept, story.saved
@@ -428,7 +479,7 @@ impl Ledger {
     ) -> Result<usize, Violation> {
         let Some(file) = self.file_at(consumer, slot) else {
             return Err(Violation {
-                promise: "nothing foreign is published",
+                promise: Promise::NothingForeign,
                 what: format!("{slot} was never placed here, and is at {}", path.display()),
                 file: None,
             });
@@ -444,7 +495,7 @@ impl Ledger {
         let story = &mut self.stories[file];
         if !story.saved.contains(&consumer) {
             return Err(Violation {
-                promise: "nothing is shown before it is saved",
+                promise: Promise::ShownIsSaved,
                 what: format!("{slot} is at {}", shown.path.display()),
                 file: Some(file),
             });
@@ -452,7 +503,7 @@ impl Ledger {
         if let Some(before) = story.shown.insert(consumer, shown) {
             if !before.may_repeat {
                 return Err(Violation {
-                    promise: "nothing appears twice",
+                    promise: Promise::ShownOnce,
                     what: format!("{slot} was shown at {} before", before.path.display()),
                     file: Some(file),
                 });
@@ -475,7 +526,7 @@ impl Ledger {
                 Ok(())
             }
             Some(_) | None => Err(Violation {
-                promise: "what is saved becomes visible",
+                promise: Promise::SavedIsShown,
                 what: format!("{slot} counts as published and is not in the inbox"),
                 file: Some(file),
             }),
@@ -498,7 +549,7 @@ impl Ledger {
                 shown.may_repeat = true;
             } else if shown.settled && !shown.taken && !is_there(shown) {
                 return Err(Violation {
-                    promise: "what is visible stays so",
+                    promise: Promise::ShownStays,
                     what: format!("{} is gone after a power cut", shown.path.display()),
                     file: Some(file),
                 });

@@ -6,6 +6,7 @@
 //! * [`plan`]: what one seed does: its cluster, its files, its faults and their rates.
 //! * [`world`]: time, network, nodes; the shipped state machines, log and publishing run in it.
 //! * [`ledger`]: what really happened, seen from outside, held against the promises.
+//! * [`promise`]: what is promised, by number.
 //! * [`coverage`]: which states, edges, records, messages and faults a run has met.
 //! * [`trace`], [`run`]: what a run leaves, and running seeds.
 
@@ -14,6 +15,7 @@ pub mod coverage;
 pub mod disk;
 pub mod ledger;
 pub mod plan;
+pub mod promise;
 pub mod rng;
 pub mod run;
 pub mod trace;

@@ -3,12 +3,19 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use consign_sim::coverage::Coverage;
 use consign_sim::ledger::Stats;
-use consign_sim::run::{Failure, run_seed, trace_seed};
+use consign_sim::plan::Cut;
+use consign_sim::run::{Failure, run_cut, shrink, trace_seed};
+
+/// How long a failure is made smaller before it is told.
+const SHRINK_AT_MOST: Duration = Duration::from_secs(20);
+
+/// Seeds between two lines of progress where they are not overwritten.
+const PROGRESS_EVERY: u64 = 5_000;
 
 /// Runs whole consign clusters under seeds, with every kind of misfortune, and checks the promises.
 #[derive(Debug, Parser)]
@@ -29,6 +36,12 @@ struct Args {
     /// Go on after a failure, and list all of them.
     #[arg(long)]
     keep_going: bool,
+    /// Parts of the plan of --seed to leave out, as a failure names them.
+    #[arg(long, value_delimiter = ',')]
+    cut: Vec<Cut>,
+    /// Fail when anything that should be met by some seed was met by none.
+    #[arg(long)]
+    coverage_required: bool,
 }
 
 fn main() -> ExitCode {
@@ -38,13 +51,13 @@ fn main() -> ExitCode {
     }
     if args.trace {
         let mut out = io::stdout().lock();
-        for line in trace_seed(args.seed) {
+        for line in trace_seed(args.seed, &args.cut) {
             // A reader that has seen enough is no error.
             if writeln!(out, "{line}").is_err() {
                 break;
             }
         }
-        return match run_seed(args.seed) {
+        return match run_cut(args.seed, &args.cut) {
             Ok(outcome) => {
                 eprintln!("{outcome:?}");
                 ExitCode::SUCCESS
@@ -71,7 +84,7 @@ fn run_many(args: &Args) -> ExitCode {
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || send.send(run_seed(seed)).is_err() {
+                    if seed >= end || send.send(run_cut(seed, &args.cut)).is_err() {
                         return;
                     }
                 }
@@ -91,13 +104,7 @@ fn run_many(args: &Args) -> ExitCode {
                     stop.store(!args.keep_going, Ordering::Relaxed);
                 }
             }
-            if io::stderr().is_terminal() && done.is_multiple_of(100) {
-                eprint!(
-                    "\r{done} of {} seeds, {} failures",
-                    args.seeds,
-                    failures.len()
-                );
-            }
+            tell_progress(done, args.seeds, failures.len());
         }
     });
     let seconds = begun.elapsed().as_secs_f64();
@@ -107,12 +114,29 @@ fn run_many(args: &Args) -> ExitCode {
     );
     print!("{coverage}");
     failures.sort_by_key(|failure| failure.seed);
-    if let [only] = failures.as_slice() {
-        report(only, false);
+    if !args.keep_going
+        && let Some(first) = failures.first()
+    {
+        report(&shrink(first.clone(), SHRINK_AT_MOST), false);
     }
-    match failures.is_empty() {
+    let gaps = coverage.gaps();
+    if args.coverage_required && !gaps.is_empty() {
+        println!("no seed met: {}", gaps.join(", "));
+    }
+    match failures.is_empty() && (gaps.is_empty() || !args.coverage_required) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// A line that is overwritten on a terminal, and one now and then elsewhere.
+fn tell_progress(done: u64, seeds: u64, failures: usize) {
+    let terminal = io::stderr().is_terminal();
+    let line = format!("{done} of {seeds} seeds, {failures} failures");
+    if terminal && done.is_multiple_of(100) {
+        eprint!("\r{line}");
+    } else if !terminal && done.is_multiple_of(PROGRESS_EVERY) {
+        eprintln!("{line}");
     }
 }
 
@@ -141,9 +165,18 @@ fn report(failure: &Failure, brief: bool) -> ExitCode {
     );
     if !brief {
         println!(
-            "replay: cargo run -p consign-sim --release -- --seed {} --trace",
-            failure.seed
+            "replay: cargo run -p consign-sim --release -- --seed {}{} --trace",
+            failure.seed,
+            cut_argument(&failure.cuts)
         );
     }
     ExitCode::FAILURE
+}
+
+fn cut_argument(cuts: &[Cut]) -> String {
+    let names: Vec<String> = cuts.iter().map(ToString::to_string).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(" --cut {}", names.join(",")),
+    }
 }

@@ -101,7 +101,10 @@ fn a_stage(number: usize) -> Stage {
         0 => Stage::Claiming,
         1 => Stage::Queued,
         2 => Stage::Placing,
-        3 => Stage::Opening { deadline },
+        3 => Stage::Opening {
+            deadline,
+            why: String::new(),
+        },
         4 => Stage::Streaming,
         5 => Stage::Committing { deadline },
         6 => Stage::Parking,

@@ -200,7 +200,9 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.change()?;
+        state.sync_retried |= state.failed_syncs.contains(&self.inode);
         if is_due(&mut state.planned.sync) {
+            state.failed_syncs.insert(self.inode);
             let mut rng = state.rng.fork();
             state.inode(self.inode)?.fail_sync(&mut rng);
             return Err(injected("sync"));

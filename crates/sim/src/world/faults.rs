@@ -122,8 +122,7 @@ impl World {
                 }
             }
             Aftermath::Configure(node) => {
-                self.nodes[node].unconfigured.clear();
-                self.tell_policies(node);
+                self.configure(node);
             }
             Aftermath::Forget(node) => self.forget(node),
             Aftermath::Join(node) => self.join(node),
@@ -288,9 +287,20 @@ impl World {
     fn reconfigure(&mut self, node: usize) -> bool {
         let feed = self.draw(self.plan.feeds.len() as u64) as usize;
         self.nodes[node].unconfigured.insert(feed);
-        self.tell_policies(node);
+        let restart = self.plan.nodes[node].consumes.contains(&feed);
+        self.read_again(node, restart);
         self.after_ms(4_000, Aftermath::Configure(node));
         true
+    }
+
+    /// All feeds are in a node's configuration again.
+    fn configure(&mut self, node: usize) {
+        let back = std::mem::take(&mut self.nodes[node].unconfigured);
+        let consumes = &self.plan.nodes[node].consumes;
+        let restart = back.iter().any(|feed| consumes.contains(feed));
+        if !back.is_empty() {
+            self.read_again(node, restart);
+        }
     }
 
     /// A file that is being received at a node: its slot, and how much of it is written.

@@ -13,6 +13,7 @@ use super::{Happening, PATIENCE_MS, World};
 use crate::disk::SimDisk;
 use crate::ledger::Violation;
 use crate::plan::Handing;
+use crate::promise::Promise;
 
 /// How often it is looked whether all is done, in µs.
 const LOOK_US: u64 = 500_000;
@@ -25,13 +26,15 @@ impl World {
         self.blocked.clear();
         for node in 0..self.nodes.len() {
             self.restore_spool(node);
+            let other = self.changes_policies(node);
+            let back = !self.nodes[node].unconfigured.is_empty();
             self.nodes[node].unconfigured.clear();
             self.nodes[node].weight = self.plan.nodes[node].weight;
             self.nodes[node]
                 .zone
                 .clone_from(&self.plan.nodes[node].zone);
             self.change_again(node);
-            self.tell_policies(node);
+            self.read_again(node, other || back);
             let disk = self.nodes[node].disk.clone();
             disk.set_capacity(None);
             disk.no_more_faults();
@@ -47,6 +50,13 @@ impl World {
             }
         }
         self.after(LOOK_US, Happening::LookForEnd);
+    }
+
+    /// Whether healing gives a node other policies. Where nothing goes wrong nothing is healed.
+    fn changes_policies(&self, node: usize) -> bool {
+        let consumes = self.plan.nodes[node].consumes.iter();
+        let mut feeds = consumes.map(|&feed| &self.plan.feeds[feed]);
+        !self.plan.is_calm() && feeds.any(|feed| feed.layout != "{name}" || !feed.from.is_empty())
     }
 
     fn is_at_rest(&self) -> bool {
@@ -89,7 +99,7 @@ impl World {
         if late {
             let (file, what) = self.what_is_left();
             self.violate(Violation {
-                promise: "everything is delivered in the end",
+                promise: Promise::Delivered,
                 what,
                 file,
             });
@@ -166,7 +176,7 @@ impl World {
         }
         if let Some(what) = foreign {
             self.violate(Violation {
-                promise: "nothing foreign is published",
+                promise: Promise::NothingForeign,
                 what,
                 file: None,
             });
@@ -189,7 +199,7 @@ impl World {
         let story = &self.ledger.stories[file];
         let lost = |what: String| {
             Err(Violation {
-                promise: "nothing is lost",
+                promise: Promise::NothingLost,
                 what,
                 file: Some(file),
             })
@@ -242,7 +252,7 @@ impl World {
         let disk = &self.nodes[story.plan.producer].disk;
         if watched && !disk.holds(&path, story.content.bytes()) {
             return Err(Violation {
-                promise: "a cancelled file is given back",
+                promise: Promise::GivenBack,
                 what: format!("{} is not there", path.display()),
                 file: Some(file),
             });
@@ -269,7 +279,7 @@ impl World {
         }
         if !orphans.is_empty() {
             self.violate(Violation {
-                promise: "no orphans are left",
+                promise: Promise::NoOrphans,
                 what: format!("{} has {orphans:?}", self.nodes[node].name),
                 file: None,
             });
@@ -285,7 +295,7 @@ impl World {
         );
         if live > 0 {
             self.violate(Violation {
-                promise: "the log forgets what is over",
+                promise: Promise::LogForgets,
                 what: format!(
                     "{} has {live} live bytes in {length} segments",
                     self.nodes[node].name

@@ -16,6 +16,7 @@ use super::inflow::{fault_of, staged};
 use super::node::inbox_of;
 use crate::disk::is_crash;
 use crate::ledger::Violation;
+use crate::promise::Promise;
 
 /// A disk whose root is a directory of another one.
 #[derive(Debug)]
@@ -257,7 +258,7 @@ impl World {
             });
             if waiting {
                 self.violate(Violation {
-                    promise: "nobody publishes before all have received",
+                    promise: Promise::TwoPhases,
                     what: format!(
                         "{} shows {key} and {} still receives it",
                         self.nodes[node].name, self.nodes[consumer].name
@@ -290,7 +291,7 @@ impl World {
 
 fn not_whole(path: &Path, file: usize) -> Violation {
     Violation {
-        promise: "nothing is half there",
+        promise: Promise::Whole,
         what: format!("{} has other bytes than the file", path.display()),
         file: Some(file),
     }

@@ -14,6 +14,7 @@ use consign_core::spec::{ConsumePolicy, ProducePolicy};
 
 use super::happening::{End, Work};
 use super::inbox::Beneath;
+use super::log::fingerprint;
 use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
 use super::watching::Seen;
 use super::{Happening, World};
@@ -21,6 +22,7 @@ use crate::coverage::{Recovered, Subject};
 use crate::disk::{is_crash, is_injected};
 use crate::ledger::Violation;
 use crate::plan::Fault;
+use crate::promise::Promise;
 
 /// How often a node is told that time has passed, in µs.
 const TICK_US: u64 = 100_000;
@@ -83,6 +85,9 @@ impl World {
         if self.chance(Fault::ClockJump) {
             self.nodes[node].clock_ms = super::EPOCH_MS - YEARS_MS + self.draw(2 * YEARS_MS);
         }
+        if self.chance(Fault::DamageLog) {
+            self.try_damage(node);
+        }
         if self.chance(Fault::CrashInRecovery) {
             let ops = self.draw(30);
             self.nodes[node].disk.crash_after(ops);
@@ -98,7 +103,7 @@ impl World {
                 self.end(node, end);
             }
             Err(Stillborn::Refuses(what)) => self.violate(Violation {
-                promise: "a node always comes up",
+                promise: Promise::ComesUp,
                 what: format!("{}: {what}", self.nodes[node].name),
                 file: None,
             }),
@@ -130,6 +135,7 @@ impl World {
             error => self.stillborn(&error),
         })?;
         self.count_recovery(&recovery);
+        self.check_recovered(node, &records);
         let seen = records.iter().filter_map(|(_, record)| match record {
             Record::Boot(boot) => Some(boot.incarnation),
             _ => None,
@@ -243,7 +249,9 @@ impl World {
         let logged = position.and_then(|position| life.log.commit().map(|_| position));
         match logged {
             Ok(position) => {
+                let committed = (position.segment, fingerprint(&boot));
                 life.own.push((position, boot));
+                self.nodes[node].committed.push(committed);
                 Ok(())
             }
             Err(error) => Err(self.stillborn(&error)),
@@ -294,7 +302,9 @@ impl World {
 
     fn begin_roles(&mut self, node: usize) {
         let now = self.millis(node);
-        self.tell_policies(node);
+        let consumed = self.consume_policies(node);
+        self.tell_rules(node);
+        self.consume(node, consumer::Event::Policies(consumed));
         let room = self.life(node).room;
         self.produce(node, producer::Event::LogRoom(room));
         self.consume(node, consumer::Event::LogRoom(room));
@@ -314,12 +324,19 @@ impl World {
         }
     }
 
-    /// Tells both roles their feeds' policies, as a node does when it reads its configuration again.
-    pub(super) fn tell_policies(&mut self, node: usize) {
+    fn tell_rules(&mut self, node: usize) {
         let produced = self.produce_rules(node);
-        let consumed = self.consume_policies(node);
         self.produce(node, producer::Event::Policies(produced));
-        self.consume(node, consumer::Event::Policies(consumed));
+    }
+
+    /// A node's configuration has changed. What it produces takes effect at once, what it consumes
+    /// at its next start.
+    pub(super) fn read_again(&mut self, node: usize, restart: bool) {
+        if restart && self.lives(node) {
+            self.end(node, End::Kill);
+        } else {
+            self.tell_rules(node);
+        }
     }
 
     fn produce_rules(&self, node: usize) -> Vec<FeedRules> {
@@ -353,7 +370,7 @@ impl World {
                 ConsumePolicy {
                     feed: FeedName::new(&feed.name).expect("a clean name"),
                     inbox: inbox_of(&feed.name).display().to_string(),
-                    layout: match self.healed {
+                    layout: match self.healed && !self.plan.is_calm() {
                         true => "{name}".to_owned(),
                         false => feed.layout.clone(),
                     },
@@ -412,6 +429,14 @@ impl World {
 
     /// Ends a life whose disk has ended it, or that had to stop.
     pub(super) fn bury(&mut self, node: usize) {
+        if self.nodes[node].disk.has_retried_sync() {
+            let what = format!("{} syncs a file again", self.nodes[node].name);
+            self.violate(Violation {
+                promise: Promise::SyncOnce,
+                what,
+                file: None,
+            });
+        }
         let Some(life) = &self.nodes[node].life else {
             return;
         };

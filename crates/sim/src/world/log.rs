@@ -13,6 +13,7 @@ use super::life::is_planned;
 use crate::coverage::Subject;
 use crate::ledger::Violation;
 use crate::plan::SMALL_BYTES_MAX;
+use crate::promise::Promise;
 
 /// How many times less than a segment is synced together at most, but for the last record: as at a
 /// node. What a recovery may have to copy then leaves room in a segment.
@@ -46,7 +47,48 @@ fn counted_bytes(append: &Append) -> u64 {
     append.record.encoded_len() as u64 + payload
 }
 
+/// Tells a record from others.
+pub(super) fn fingerprint(record: &Record) -> u64 {
+    use std::hash::Hasher as _;
+    let mut bytes = Vec::with_capacity(256);
+    record.encode(&mut bytes);
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write_u8(record.kind());
+    hasher.write(&bytes);
+    hasher.finish()
+}
+
 impl World {
+    /// Every record that was committed is replayed, in its order: S8. What was dropped may come
+    /// before them, and what was not acknowledged after.
+    pub(super) fn check_recovered(&mut self, node: usize, records: &[(Position, Record)]) {
+        let replayed: Vec<(u32, u64)> = records
+            .iter()
+            .map(|(at, record)| (at.segment, fingerprint(record)))
+            .collect();
+        let committed = &self.nodes[node].committed;
+        let same = |run: &[(u32, u64)]| {
+            run.iter()
+                .zip(committed)
+                .all(|((_, replayed), (_, committed))| replayed == committed)
+        };
+        let kept = committed.is_empty() || replayed.windows(committed.len()).any(same);
+        if !kept {
+            let what = format!(
+                "{} replays {} records, and not the {} that were committed",
+                self.nodes[node].name,
+                replayed.len(),
+                committed.len()
+            );
+            self.violate(Violation {
+                promise: Promise::RecordsKept,
+                what,
+                file: None,
+            });
+        }
+        self.nodes[node].committed = replayed;
+    }
+
     pub(super) fn append(
         &mut self,
         node: usize,
@@ -119,6 +161,10 @@ impl World {
             let found = self.ledger.committed(node, &name, &append.record);
             self.check(found);
         }
+        let committed = appended
+            .iter()
+            .map(|(append, at)| (at.segment, fingerprint(&append.record)));
+        self.nodes[node].committed.extend(committed);
         self.life(node).synced.extend(appended);
         // Whoever said that it needs no more of the log has handed out its records before, and
         // they are committed now.
@@ -138,7 +184,7 @@ impl World {
             LogError::Io { .. } | LogError::SyncFailed { .. } => self.life(node).stops = true,
             LogError::Full { .. } => {}
             other => self.violate(Violation {
-                promise: "the log takes what the machines write",
+                promise: Promise::LogTakes,
                 what: format!("{other}, {append:?}"),
                 file: None,
             }),
@@ -196,8 +242,14 @@ impl World {
         if needed <= first {
             return;
         }
-        match life.log.drop_below(needed) {
-            Ok(()) => self.ledger.stats.segments_dropped += u64::from(needed - first),
+        // A crash in the middle may have dropped some of them.
+        let dropped = life.log.drop_below(needed);
+        let committed = &mut self.nodes[node].committed;
+        committed.retain(|(segment, _)| *segment >= needed);
+        match dropped {
+            Ok(()) => {
+                self.ledger.stats.segments_dropped += u64::from(needed - first);
+            }
             Err(error) => self.log_failed(node, &error, None),
         }
     }

@@ -7,6 +7,7 @@
 //! operation of a disk.
 
 mod consuming;
+mod damage;
 mod faults;
 mod finish;
 mod flow;
@@ -28,6 +29,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use consign_core::ids::NodeName;
+use consign_core::spec::OnConflict;
 use consign_core::view::View;
 
 use crate::content::Content;
@@ -121,7 +123,16 @@ impl World {
             })
             .collect();
         let replicas = plan.feeds.iter().map(|feed| feed.replicas).collect();
-        let ledger = Ledger::new(stories, &names, replicas);
+        let mut ledger = Ledger::new(stories, &names, replicas);
+        ledger.calm = plan.is_calm() && plan.is_swift();
+        let patient = plan
+            .feeds
+            .iter()
+            .map(|feed| feed.replace_after_ms.is_none());
+        let feeds = patient.enumerate().filter(|(_, patient)| !patient);
+        let refusing = |feed: &usize| plan.feeds[*feed].on_conflict == OnConflict::Reject;
+        ledger.refusing = (0..plan.feeds.len()).filter(refusing).collect();
+        ledger.impatient = feeds.map(|(feed, _)| feed).collect();
         let nodes = names
             .into_iter()
             .zip(&plan.nodes)

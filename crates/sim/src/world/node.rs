@@ -60,6 +60,8 @@ pub(super) struct Node {
     pub(super) unconfigured: BTreeSet<usize>,
     /// Bytes of its spool that have changed.
     pub(super) rotten: Vec<(u64, u64)>,
+    /// The records that are committed in its log, by segment and hash.
+    pub(super) committed: Vec<(u32, u64)>,
 }
 
 /// What somebody asked a producer for.
@@ -131,6 +133,7 @@ impl Node {
             zone: plan.zone.clone(),
             unconfigured: BTreeSet::new(),
             rotten: Vec::new(),
+            committed: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::node::SPOOL;
 use crate::coverage::{self, Subject};
 use crate::disk::is_injected;
 use crate::ledger::Violation;
+use crate::promise::Promise;
 use consign_core::disk::OpenMode;
 
 /// A large file that is being read, hashed and sent.
@@ -144,7 +145,7 @@ impl World {
 
     fn misread(&mut self, key: TransferKey, what: &str) {
         self.violate(Violation {
-            promise: "what is live can be read back from the log",
+            promise: Promise::ReadBack,
             what: format!("{key}: {what}"),
             file: None,
         });
@@ -324,7 +325,7 @@ impl World {
         let file = self.ledger.file_of(node, key);
         if file.is_some_and(|file| !self.ledger.stories[file].digested) {
             self.violate(Violation {
-                promise: "the digest is synced before the first commit",
+                promise: Promise::DigestFirst,
                 what: format!("{key} is committed"),
                 file,
             });
@@ -357,7 +358,7 @@ impl World {
         for slot in slots {
             if !self.ledger.is_saved(node, &slot) {
                 self.violate(Violation {
-                    promise: "nothing is acknowledged before it is synced",
+                    promise: Promise::SavedIsSynced,
                     what: format!("{} says that {slot} is saved", self.nodes[node].name),
                     file: self.ledger.file_at(node, &slot),
                 });

@@ -64,7 +64,7 @@ impl Seen {
                 key: transfer.key,
                 stage: coverage::stage(&transfer.stage),
                 mark: match transfer.stage {
-                    Stage::Opening { deadline } => deadline.0,
+                    Stage::Opening { deadline, .. } => deadline.0,
                     Stage::Streaming => u64::from(transfer.attempt.0),
                     _ => 0,
                 },

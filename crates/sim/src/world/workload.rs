@@ -16,6 +16,7 @@ use super::node::{Ask, SPOOL, WATCHED};
 use super::{Happening, World};
 use crate::coverage::{self, Subject};
 use crate::plan::Handing;
+use crate::promise::Promise;
 
 impl World {
     fn spec(&self, file: usize) -> FileSpec {
@@ -289,7 +290,7 @@ impl World {
                 if story.key != Some(key) {
                     let what = format!("{key} is not in the log");
                     self.violate(crate::ledger::Violation {
-                        promise: "nothing is acknowledged before it is synced",
+                        promise: Promise::SubmittedIsSynced,
                         what,
                         file: Some(file),
                     });
