@@ -119,6 +119,9 @@ fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Ite
     let mut source = Source {
         origin: path.to_string_lossy().into_owned(),
         after: after.into(),
+        // After a power cut before anybody was answered, another file may be at this path, or what
+        // is left of one that was never synced. Neither was handed over.
+        stamp: Some(stamp),
         ..Source::default()
     };
     if after != After::Keep || stamp.size > limits::SMALL_FILE_BYTES_MAX {

@@ -56,9 +56,10 @@ pub(super) fn compare(before: &Stamp, now: Stamp) -> Look {
     }
 }
 
-/// Whether both stamps are of one file that was not written between them.
+/// Whether both stamps are of one file that was not written between them. The number of its device
+/// does not count: the same disk may have another one after the machine was started again.
 pub(super) fn same_content(a: &Stamp, b: &Stamp) -> bool {
-    (a.size, a.mtime_ns, a.ino, a.dev) == (b.size, b.mtime_ns, b.ino, b.dev)
+    (a.size, a.mtime_ns, a.ino) == (b.size, b.mtime_ns, b.ino)
 }
 
 /// Seconds and nanoseconds as nanoseconds, held at the ends of their range: a file dated beyond the

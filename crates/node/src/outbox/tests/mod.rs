@@ -295,6 +295,19 @@ fn a_file_that_cannot_go_back_is_set_aside_and_named() {
 }
 
 #[test]
+fn another_number_of_the_same_device_is_no_edit() {
+    let place = Place::new();
+    let taken = place.take(&place.file("a", LARGE), After::Keep).unwrap();
+    let before_a_reboot = Stamp {
+        dev: stamp(&taken).dev + 1,
+        ..stamp(&taken)
+    };
+    let now = stamp(&taken);
+    let looked = super::stamp::compare(&before_a_reboot, now);
+    assert_eq!(looked, Look::Touched(now));
+}
+
+#[test]
 fn edits_of_a_linked_file_are_seen_and_renames_of_it_are_not_edits() {
     let place = Place::new();
     let path = place.file("a", LARGE);
