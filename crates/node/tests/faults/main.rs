@@ -1,0 +1,23 @@
+//! The real binary on real filesystems and real networks, under real faults. Needs root, and a few
+//! tools; what cannot run is skipped aloud.
+//!
+//! Each kind of fault runs for as long as fits into a run of all tests; environment variables make
+//! it longer:
+//!
+//! | variable | of |
+//! |---|---|
+//! | `POWER_CUTS` | `power`: cuts on each filesystem |
+//! | `SYSCALL_CASES` | `syscalls`: calls that fail |
+//! | `FAULT_SEED` | everything: another seed, printed by each test |
+
+mod fleet;
+mod http;
+mod image;
+mod isolated;
+mod ledger;
+mod load;
+mod machine;
+mod power;
+mod rng;
+mod syscalls;
+mod waiting;

@@ -1,0 +1,414 @@
+//! Power cuts of real filesystems under load. Each machine has a disk of its own, so each loses
+//! power alone, or all of them at once. What was acknowledged must be there afterwards.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::fleet;
+use crate::image::{Cut, Kind, Scratch};
+use crate::isolated::{amount, isolated};
+use crate::ledger::{Ledger, base};
+use crate::load;
+use crate::machine::{Machine, files_in};
+use crate::rng::Rng;
+use crate::waiting::{SOON, comes, until};
+
+const NAMES: [&str; 4] = ["prod-1", "cons-1", "cons-2", "cons-3"];
+const DISK_BYTES: u64 = 768 << 20;
+/// After so many cuts the disks are new, since kept files and archives fill them.
+const CUTS_PER_FLEET: u64 = 40;
+/// Files handed over around each cut.
+const FILES_PER_CUT: u64 = 12;
+/// How late after the begin of the load a cut may come: about as long as it takes.
+const LATEST_CUT_MS: u64 = 400;
+/// Files that may wait before more are handed over.
+const BACKLOG_MAX: usize = 40;
+const DELIVERY_DEADLINE: Duration = Duration::from_secs(90);
+const TAKE_EVERY: Duration = Duration::from_millis(15);
+
+#[test]
+fn acknowledged_files_survive_power_cuts_on_ext4() {
+    let test = "power::acknowledged_files_survive_power_cuts_on_ext4";
+    isolated(test, &["xfs_io", "mkfs.ext4"], || cut_power(Kind::Ext4));
+}
+
+#[test]
+fn acknowledged_files_survive_power_cuts_on_xfs() {
+    let test = "power::acknowledged_files_survive_power_cuts_on_xfs";
+    isolated(test, &["xfs_io", "mkfs.xfs"], || cut_power(Kind::Xfs));
+}
+
+fn cut_power(kind: Kind) {
+    let (mut left, mut seed) = (amount("POWER_CUTS", 60), amount("FAULT_SEED", 1));
+    let began = Instant::now();
+    let mut all = Counts::default();
+    while left > 0 {
+        let cuts = left.min(CUTS_PER_FLEET);
+        println!("FAULT_SEED={seed}: {cuts} power cuts on {}", kind.name());
+        all.add(&Fleet::new(kind, seed).run(cuts));
+        left -= cuts;
+        seed += 1;
+    }
+    println!("{}: {all:?} in {:?}", kind.name(), began.elapsed());
+}
+
+/// What was done, so that a run that did nothing is seen.
+#[derive(Debug, Default)]
+struct Counts {
+    cuts: u64,
+    blackouts: u64,
+    files: u64,
+    accepted: u64,
+    receipts: u64,
+    removals_undone: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.cuts += other.cuts;
+        self.blackouts += other.blackouts;
+        self.files += other.files;
+        self.accepted += other.accepted;
+        self.receipts += other.receipts;
+        self.removals_undone += other.removals_undone;
+    }
+}
+
+struct Fleet {
+    machines: Vec<Machine>,
+    ledger: Mutex<Ledger>,
+    rounds_done: AtomicU64,
+    seed: u64,
+    // Last, so that it is unmounted last.
+    _scratch: Scratch,
+}
+
+impl Fleet {
+    fn new(kind: Kind, seed: u64) -> Self {
+        let scratch = Scratch::new();
+        Self {
+            machines: fleet::machines(scratch.path(), &NAMES, kind, DISK_BYTES),
+            ledger: Mutex::default(),
+            rounds_done: AtomicU64::new(0),
+            seed,
+            _scratch: scratch,
+        }
+    }
+
+    fn producer(&self) -> &Machine {
+        &self.machines[0]
+    }
+
+    fn consumers(&self) -> &[Machine] {
+        &self.machines[1..]
+    }
+
+    fn run(self, cuts: u64) -> Counts {
+        self.machines.iter().for_each(Machine::spawn);
+        self.machines.iter().for_each(Machine::wait_until_ready);
+        let counts = std::thread::scope(|scope| {
+            let (go, rounds) = channel();
+            let (apply, end) = channel();
+            let fleet = &self;
+            scope.spawn(move || fleet.load(&rounds));
+            scope.spawn(move || fleet.applications(&end));
+            // Both go away when this ends, also by a failure, and with them the threads.
+            self.cycles(cuts, go, apply)
+        });
+        let ledger = self.ledger.into_inner().unwrap();
+        assert!(ledger.violations.is_empty(), "{:#?}", ledger.violations);
+        counts
+    }
+
+    /// Hands over files, a round at a time.
+    fn load(&self, rounds: &Receiver<()>) {
+        let mut rng = Rng::new(self.seed ^ 0x10ad);
+        let mut number = 0;
+        while rounds.recv().is_ok() {
+            for _ in 0..FILES_PER_CUT {
+                number += 1;
+                let producer = self.producer();
+                let _disk = producer.mounted.read().unwrap();
+                load::hand_one(producer, &self.ledger, number, &mut rng);
+            }
+            self.rounds_done.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes files out of the inboxes until the other end is gone.
+    fn applications(&self, end: &Receiver<()>) {
+        let mut rng = Rng::new(self.seed ^ 0xa99);
+        let goes_on = || {
+            let ended = end.recv_timeout(TAKE_EVERY);
+            ended == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+        };
+        while goes_on() {
+            for consumer in self.consumers() {
+                self.take(consumer, &mut rng);
+            }
+        }
+    }
+
+    fn take(&self, consumer: &Machine, rng: &mut Rng) {
+        // A disk without power is not waited for.
+        if let Ok(_disk) = consumer.mounted.try_read() {
+            let mut ledger = self.ledger.lock().unwrap();
+            ledger.take(&consumer.name, &consumer.disk, rng);
+        }
+    }
+
+    fn cycles(&self, cuts: u64, go: Sender<()>, apply: Sender<()>) -> Counts {
+        let mut rng = Rng::new(self.seed);
+        let mut counts = Counts::default();
+        for cycle in 1..=cuts {
+            go.send(()).unwrap();
+            // The moment of a cut is part of the fault; nothing is waited for.
+            std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
+            let cut = [Cut::DropsAll, Cut::KeepsMetadata][cycle as usize % 2];
+            let victims = self.victims(&mut rng);
+            counts.blackouts += u64::from(victims.len() == self.machines.len());
+            victims
+                .iter()
+                .for_each(|victim| self.lose_power(victim, cut));
+            mount_again(&victims, &mut rng);
+            counts.receipts += self.restart(&victims, &mut rng);
+            until("the load is handed over", DELIVERY_DEADLINE, || {
+                self.rounds_done.load(Ordering::SeqCst) == cycle
+            });
+            self.wait_for_delivery(BACKLOG_MAX);
+            counts.cuts += 1;
+        }
+        drop(go);
+        self.wait_for_delivery(0);
+        self.check_the_end();
+        drop(apply);
+        let ledger = self.ledger.lock().unwrap();
+        counts.files = ledger.handed.len() as u64;
+        counts.accepted = ledger.accepted_files() as u64;
+        counts.removals_undone = ledger.undone;
+        counts
+    }
+
+    fn victims(&self, rng: &mut Rng) -> Vec<&Machine> {
+        let all: Vec<_> = self.machines.iter().collect();
+        match rng.below(8) {
+            0 | 1 => all,
+            2 => vec![self.producer(), rng.pick(self.consumers())],
+            3 | 4 => vec![self.producer()],
+            _ => vec![rng.pick(self.consumers())],
+        }
+    }
+
+    /// The disk stops first; until it is killed, the agent may go on by what it remembers.
+    fn lose_power(&self, victim: &Machine, cut: Cut) {
+        let mut ledger = self.ledger.lock().unwrap();
+        victim.image().lose_power(cut);
+        ledger.lost_power(&victim.name);
+        drop(ledger);
+        victim.kill();
+    }
+
+    /// Starts what lost power. Consumers come up alone, so that whatever the producer holds
+    /// receipts for can only come from their own disks. Returns how many receipts there were.
+    fn restart(&self, victims: &[&Machine], rng: &mut Rng) -> u64 {
+        let producer = self.producer();
+        let (has_producer, consumers): (Vec<_>, Vec<_>) = victims
+            .iter()
+            .partition(|victim| victim.name == producer.name);
+        if !has_producer.is_empty() {
+            producer.start();
+        }
+        if consumers.is_empty() {
+            return 0;
+        }
+        let receipts = self.receipts(&consumers);
+        let archived = files_in(&producer.disk.join("archive"));
+        producer.signal(Signal::STOP);
+        consumers.iter().for_each(|consumer| consumer.spawn());
+        consumers
+            .iter()
+            .for_each(|consumer| consumer.wait_until_ready());
+        let mut lacking = Vec::new();
+        let all_there = comes(SOON, || {
+            self.consumers()
+                .iter()
+                .for_each(|consumer| self.take(consumer, rng));
+            let ledger = self.ledger.lock().unwrap();
+            lacking = receipts
+                .iter()
+                .filter(|(name, consumer)| !ledger.has(consumer, name))
+                .cloned()
+                .collect();
+            lacking.is_empty()
+        });
+        let mut ledger = self.ledger.lock().unwrap();
+        let released = archived
+            .iter()
+            .map(|path| base(path.to_str().unwrap()).to_owned());
+        ledger.check_released(&released.collect::<Vec<_>>());
+        drop(ledger);
+        producer.signal(Signal::CONT);
+        assert!(
+            all_there,
+            "saved, and not there after a power cut: {lacking:?}"
+        );
+        receipts.len() as u64
+    }
+
+    /// What the producer's log says that these consumers have saved: name and consumer.
+    fn receipts(&self, consumers: &[&&Machine]) -> BTreeSet<(String, String)> {
+        let names: BTreeSet<_> = consumers.iter().map(|machine| &*machine.name).collect();
+        let transfers = self.producer().transfers().expect("the producer answers");
+        let mut receipts = BTreeSet::new();
+        for transfer in transfers {
+            let name = base(transfer["name"].as_str().unwrap()).to_owned();
+            for leg in transfer["consumers"].as_array().unwrap() {
+                let node = leg["node"].as_str().unwrap();
+                if leg["state"] == "saved" && names.contains(node) {
+                    receipts.insert((name.clone(), node.to_owned()));
+                }
+            }
+        }
+        receipts
+    }
+
+    #[track_caller]
+    fn wait_for_delivery(&self, may_wait: usize) {
+        let missing = || self.ledger.lock().unwrap().missing();
+        let delivered = comes(DELIVERY_DEADLINE, || missing().len() <= may_wait);
+        assert!(
+            delivered,
+            "these wait: {:#?}\n{}",
+            missing(),
+            self.told(&missing())
+        );
+    }
+
+    /// What the nodes say about files that are missing.
+    fn told(&self, missing: &[String]) -> String {
+        let mut told = String::new();
+        for machine in &self.machines {
+            told += &format!("{}: {}\n", machine.name, machine.status());
+        }
+        let producer = self.producer();
+        let left = files_in(&producer.disk).into_iter();
+        let left = left.filter(|path| !path.starts_with(producer.disk.join("archive")));
+        told += &format!("on the producer's disk: {:#?}\n", left.collect::<Vec<_>>());
+        for transfer in producer.transfers().unwrap_or_default() {
+            let name = base(transfer["name"].as_str().unwrap());
+            if missing.iter().any(|text| text.starts_with(name)) {
+                let id = transfer["id"].as_str().unwrap();
+                told += &format!("{transfer}\n{}", producer.ask(&["show", id]).1);
+            }
+        }
+        told
+    }
+
+    fn check_the_end(&self) {
+        let producer = self.producer();
+        let unfinished = || {
+            let transfers = producer.transfers().expect("the producer answers");
+            let open = |state: &str| state != "done" && state != "failed" && state != "cancelled";
+            let states = transfers
+                .iter()
+                .map(|transfer| transfer["state"].as_str().unwrap());
+            states.filter(|state| open(state)).count()
+        };
+        until("all transfers have ended", DELIVERY_DEADLINE, || {
+            unfinished() == 0
+        });
+        self.no_accepted_file_failed();
+        for consumer in self.consumers() {
+            until("nothing is left in staging", SOON, || {
+                staged(consumer).is_empty()
+            });
+        }
+        let spool = producer.data_dir().join("spool");
+        until("nothing is left in the spool", SOON, || {
+            files_in(&spool).is_empty()
+        });
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.check_copies();
+        self.check_sources(&ledger);
+    }
+
+    fn no_accepted_file_failed(&self) {
+        let transfers = self.producer().transfers().expect("the producer answers");
+        let ledger = self.ledger.lock().unwrap();
+        for transfer in transfers
+            .iter()
+            .filter(|transfer| transfer["state"] == "failed")
+        {
+            let name = base(transfer["name"].as_str().unwrap());
+            let accepted = ledger
+                .handed
+                .get(name)
+                .is_some_and(|handed| handed.is_accepted);
+            assert!(!accepted, "accepted, and failed: {transfer}");
+            println!("failed, never accepted: {}", transfer["error"]);
+        }
+    }
+
+    /// What is delivered is released: from where it was, and into the archive.
+    fn check_sources(&self, ledger: &Ledger) {
+        let disk = &self.producer().disk;
+        let accepted = ledger
+            .handed
+            .iter()
+            .filter(|(_, handed)| handed.is_accepted);
+        for (name, handed) in accepted {
+            let at = match handed.feed {
+                "watched" => disk.join("watched").join(name),
+                "removed" | "archived" => disk.join("own").join(name),
+                _ => continue,
+            };
+            until("the source is released", SOON, || !at.exists());
+            if handed.feed == "archived" {
+                let archive = disk.join("archive");
+                let found = files_in(&archive)
+                    .into_iter()
+                    .find(|path| path.ends_with(name));
+                let bytes = std::fs::read(found.expect(name)).unwrap();
+                assert!(
+                    blake3::hash(&bytes) == handed.digest,
+                    "{name} in the archive"
+                );
+            }
+        }
+    }
+}
+
+/// A device's number may be another after each start of a machine: so it is here where several
+/// disks are mounted in another order.
+fn mount_again(victims: &[&Machine], rng: &mut Rng) {
+    let alone: Vec<_> = victims
+        .iter()
+        .map(|victim| {
+            let alone = victim.mounted.write().unwrap();
+            victim.image().unmount();
+            alone
+        })
+        .collect();
+    let mut left = victims.to_vec();
+    while !left.is_empty() {
+        let at = rng.below(left.len() as u64) as usize;
+        left.swap_remove(at).image().mount();
+    }
+    drop(alone);
+}
+
+fn staged(consumer: &Machine) -> Vec<String> {
+    let staging = fleet::FEEDS.map(|feed| fleet::inbox(&consumer.disk, feed).join(".consign"));
+    let names = staging
+        .iter()
+        .flat_map(|staging| std::fs::read_dir(staging).unwrap());
+    names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "marker")
+        .collect()
+}

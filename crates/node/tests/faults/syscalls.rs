@@ -1,0 +1,295 @@
+//! System calls that fail, or are the last one of a process: strace's injection on the unmodified
+//! binary, swept over the numbers of the calls while one producer carries small and large files to
+//! two consumers. strace counts for each thread, so a failure can hit several of them once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::fleet::{self, Addresses};
+use crate::image::{Image, Kind, Scratch};
+use crate::isolated::{amount, isolated};
+use crate::ledger::Ledger;
+use crate::load;
+use crate::machine::Machine;
+use crate::rng::Rng;
+use crate::waiting::{SOON, comes};
+
+const NAMES: [&str; 3] = ["prod-1", "cons-1", "cons-2"];
+/// Who gets the faults: one of each role.
+const TARGETS: [&str; 2] = ["prod-1", "cons-1"];
+const DISK_BYTES: u64 = 2 << 30;
+/// How long a node may go on with its fault before it is restarted.
+const UNDER_FAULT: Duration = Duration::from_secs(4);
+
+const SYNCS: [&str; 3] = ["fsync", "fdatasync", "syncfs"];
+const CHANGES: [&str; 12] = [
+    "renameat2",
+    "pwrite64",
+    "pwritev",
+    "fallocate",
+    "openat",
+    "openat2",
+    "unlinkat",
+    "linkat",
+    "ftruncate",
+    "sync_file_range",
+    "mkdirat",
+    // Also what wakes threads up, which cannot fail: it is only killed at.
+    "write",
+];
+const FAULTS: [&str; 3] = ["signal=KILL", "error=EIO", "error=ENOSPC"];
+/// Of one call, so many numbers at most; those beyond are repetitions of a loop.
+const NUMBERS_MAX: u64 = 80;
+/// Files whose sync may fail without ending the node: they hold no promise.
+const WITHOUT_PROMISE: [&str; 1] = ["catalogue"];
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    target: usize,
+    call: &'static str,
+    fault: &'static str,
+    number: u64,
+}
+
+#[test]
+fn no_failing_system_call_loses_or_repeats_a_file() {
+    let test = "syscalls::no_failing_system_call_loses_or_repeats_a_file";
+    isolated(test, &["strace"], sweep);
+}
+
+fn sweep() {
+    let (seed, most) = (amount("FAULT_SEED", 1), amount("SYSCALL_CASES", 60));
+    let mut bench = Bench::new();
+    let mut cases = bench.cases();
+    let all = cases.len();
+    // Fisher and Yates, so that a part of it is a fair sample.
+    let mut rng = Rng::new(seed);
+    for at in (1..cases.len()).rev() {
+        cases.swap(at, rng.below(at as u64 + 1) as usize);
+    }
+    cases.truncate(usize::try_from(most).unwrap());
+    println!("FAULT_SEED={seed}: {} of {all} cases", cases.len());
+    let began = Instant::now();
+    let mut hits = 0;
+    for case in &cases {
+        hits += u64::from(bench.run(*case));
+    }
+    let ledger = bench.ledger.into_inner().unwrap();
+    println!(
+        "{} cases, {hits} injected, {} files accepted, in {:?}",
+        cases.len(),
+        ledger.accepted_files(),
+        began.elapsed()
+    );
+    let wrong = [ledger.violations, bench.wrong].concat();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(hits * 4 > cases.len() as u64, "most faults never happened");
+}
+
+struct Bench {
+    machines: Vec<Machine>,
+    ledger: Mutex<Ledger>,
+    wrong: Vec<String>,
+    number: u64,
+    trace: PathBuf,
+    _image: Image,
+    _scratch: Scratch,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let dir = scratch.path().join("mounted");
+        let image = scratch.path().join("image");
+        let image = Image::new(Kind::Ext4, &image, &dir, DISK_BYTES, &[]);
+        let addresses = Addresses::on_loopback(&NAMES);
+        let machine = |name: &&str| {
+            let machine = Machine::new(&dir, name);
+            fleet::prepare(&machine.disk);
+            fleet::configure(&machine, addresses.of(name), &addresses.members(&[]), "");
+            machine
+        };
+        let machines: Vec<_> = NAMES.iter().map(machine).collect();
+        machines.iter().for_each(Machine::spawn);
+        machines.iter().for_each(Machine::wait_until_ready);
+        Self {
+            machines,
+            ledger: Mutex::default(),
+            wrong: Vec::new(),
+            number: 0,
+            trace: scratch.path().join("trace"),
+            _image: image,
+            _scratch: scratch,
+        }
+    }
+
+    /// Every call of a run without faults, with every fault.
+    fn cases(&mut self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for (target, name) in TARGETS.iter().enumerate() {
+            let counts = self.count(target);
+            println!("{name} makes at most, in one thread: {counts:?}");
+            for call in SYNCS.iter().chain(&CHANGES).copied() {
+                let numbers = counts.get(call).copied().unwrap_or_default();
+                let faults = if call == "write" {
+                    &FAULTS[..1]
+                } else {
+                    &FAULTS
+                };
+                for fault in faults {
+                    let case = |number| Case {
+                        target,
+                        call,
+                        fault,
+                        number,
+                    };
+                    cases.extend((1..=numbers.min(NUMBERS_MAX)).map(case));
+                }
+            }
+        }
+        cases
+    }
+
+    fn count(&mut self, target: usize) -> BTreeMap<String, u64> {
+        let calls = SYNCS.iter().chain(&CHANGES).copied().collect::<Vec<_>>();
+        self.under(target, &["-e", &format!("trace={}", calls.join(","))]);
+        self.machine(target).start();
+        let text = fs::read_to_string(&self.trace).unwrap();
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for line in text.lines() {
+            let (thread, rest) = line.split_once(' ').unwrap_or_default();
+            let call = rest.trim_start().split('(').next().unwrap_or_default();
+            if SYNCS.contains(&call) || CHANGES.contains(&call) {
+                *counts.entry((thread, call)).or_default() += 1;
+            }
+        }
+        let mut most = BTreeMap::new();
+        for ((_, call), count) in counts {
+            let entry = most.entry(call.to_owned()).or_insert(count);
+            *entry = count.max(*entry);
+        }
+        most
+    }
+
+    /// Carries files while the target runs below strace, then restarts it without. Returns how it
+    /// ended by itself, if it did.
+    fn under(&mut self, target: usize, injection: &[&str]) -> Option<std::process::ExitStatus> {
+        let machine = self.machine(target);
+        machine.kill();
+        // As a grandchild, the tracer leaves the agent to be waited for and killed.
+        let mut strace = vec!["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-o"];
+        strace.push(self.trace.to_str().unwrap());
+        strace.extend(injection);
+        let _ = fs::remove_file(&self.trace);
+        machine.spawn_under(&strace);
+        comes(UNDER_FAULT, || {
+            machine.ended().is_some() || machine.is_ready()
+        });
+        for (feed, size) in [
+            ("put", 2_000),
+            ("removed", 300_000),
+            ("archived", 1_000),
+            ("kept", 1_500_000),
+            ("watched", 10_000),
+        ] {
+            self.number += 1;
+            let name = format!("{:06}", self.number);
+            load::hand(
+                &self.machines[0],
+                &self.ledger,
+                &name,
+                feed,
+                size,
+                self.number,
+            );
+        }
+        let machine = self.machine(target);
+        comes(UNDER_FAULT, || {
+            self.take();
+            machine.ended().is_some() || self.missing().is_empty()
+        });
+        let ended = machine.ended();
+        machine.kill();
+        ended
+    }
+
+    fn machine(&self, target: usize) -> &Machine {
+        let name = TARGETS[target];
+        let found = self.machines.iter().find(|machine| machine.name == name);
+        found.expect(name)
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.ledger.lock().unwrap().missing()
+    }
+
+    fn take(&self) {
+        // Nothing loses power here, so what is removed stays so.
+        let mut rng = Rng::new(0);
+        let mut ledger = self.ledger.lock().unwrap();
+        for consumer in &self.machines[1..] {
+            ledger.take(&consumer.name, &consumer.disk, &mut rng);
+        }
+    }
+
+    /// Returns whether the fault happened.
+    fn run(&mut self, case: Case) -> bool {
+        let before = self.machine(case.target).log().len();
+        let Case {
+            call,
+            fault,
+            number,
+            ..
+        } = case;
+        let inject = format!("inject={call}:{fault}:when={number}");
+        let trace = format!("trace={call}");
+        let ended = self.under(case.target, &["-e", &trace, "-e", &inject]);
+        let trace = fs::read_to_string(&self.trace).unwrap_or_default();
+        let injected: Vec<_> = trace
+            .lines()
+            .filter(|line| line.contains("INJECTED"))
+            .collect();
+        let is_kill = fault.starts_with("signal");
+        let hit = !injected.is_empty() || (is_kill && ended.is_some());
+        let log = self.machine(case.target).log();
+        if !is_kill {
+            self.judge_end(case, &injected, ended.is_some(), &log[before..]);
+        }
+        let machine = self.machine(case.target);
+        machine.start();
+        let delivered = comes(SOON, || {
+            self.take();
+            self.missing().is_empty()
+        });
+        if !delivered {
+            let missing = self.missing();
+            let text = format!("{case:?}: {missing:?} {injected:?}\n{}", machine.log_tail());
+            eprintln!("NOT DELIVERED {text}");
+            self.wrong.push(text);
+            // What follows is judged without them.
+            self.ledger.lock().unwrap().give_up_missing();
+        }
+        hit
+    }
+
+    /// A failed sync ends the node, and whatever ends it says what to do.
+    fn judge_end(&mut self, case: Case, injected: &[&str], ended: bool, log: &str) {
+        let of_promises = |line: &&&str| !WITHOUT_PROMISE.iter().any(|name| line.contains(name));
+        let syncs = SYNCS.contains(&case.call);
+        let text = if syncs && !ended && injected.iter().any(|line| of_promises(&line)) {
+            "goes on after a failed sync"
+        } else if ended && log.contains("consign: ") && !log.contains("hint: ") {
+            "ends without a hint"
+        } else if log.contains("panicked") {
+            "panics"
+        } else {
+            return;
+        };
+        let text = format!("{case:?} {text}: {injected:?}\n{log}");
+        eprintln!("WRONG {text}");
+        self.wrong.push(text);
+    }
+}
