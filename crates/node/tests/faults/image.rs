@@ -91,6 +91,11 @@ impl Image {
         let name = file.to_str().unwrap();
         let make = format!("mkfs.{}", kind.name());
         tool(&make, &[&["-q"], options, &[name]].concat());
+        Self::existing(kind, file, at)
+    }
+
+    /// Mounts one that is there.
+    pub(crate) fn existing(kind: Kind, file: &Path, at: &Path) -> Self {
         fs::create_dir_all(at).unwrap();
         let (file, at) = (file.to_owned(), at.to_owned());
         let image = Self {
@@ -136,6 +141,7 @@ impl Drop for Image {
     fn drop(&mut self) {
         if self.is_mounted.load(Ordering::Relaxed) {
             // A mount that stays is gone with the namespace.
+            let _ = Command::new("umount").arg(&self.at).output();
             let _ = Command::new("umount").arg("-l").arg(&self.at).output();
         }
     }

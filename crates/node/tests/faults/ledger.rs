@@ -51,6 +51,18 @@ impl Ledger {
         self.handed.get_mut(name).expect(name).is_accepted = true;
     }
 
+    /// The same files, of which only these are accepted, and nothing was seen of them yet.
+    pub(crate) fn with_accepted(&self, names: &[String]) -> Self {
+        let mut handed = self.handed.clone();
+        for (name, handed) in &mut handed {
+            handed.is_accepted = names.contains(name);
+        }
+        Self {
+            handed,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn accepted_files(&self) -> usize {
         let accepted = self.handed.values().filter(|handed| handed.is_accepted);
         accepted.count()

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `POWER_CUTS` | `power`: cuts on each filesystem |
 //! | `SYSCALL_CASES` | `syscalls`: calls that fail |
+//! | `CRASH_STATES` | `states`: states of each filesystem |
 //! | `FAULT_SEED` | everything: another seed, printed by each test |
 
 mod fleet;
@@ -19,5 +20,6 @@ mod load;
 mod machine;
 mod power;
 mod rng;
+mod states;
 mod syscalls;
 mod waiting;
