@@ -33,6 +33,13 @@ pub(super) fn data_dir(path: &Path, kind: FsKind) -> Result<Vec<String>, FsError
     Probe::new(&disk, path, kind, Path::new("")).run()
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
 fn unusable(path: &Path, source: io::Error) -> FsError {
     FsError::Unusable {
         path: path.to_owned(),
@@ -80,7 +87,19 @@ impl<'a> Probe<'a> {
         self.clean();
         let outcome = self.try_all();
         self.clean();
-        outcome
+        match outcome {
+            // A full disk says nothing about its filesystem, and must not keep the node down.
+            Err(FsError::Lacks { source, .. } | FsError::Unusable { source, .. })
+                if is_full(&source) =>
+            {
+                Ok(vec![format!(
+                    "{:?} has no room to try out what its filesystem can do ({source}): free some \
+                     space, or inodes",
+                    self.path
+                )])
+            }
+            outcome => outcome,
+        }
     }
 
     /// Scratch files that cannot be removed do no harm, and the next probe tries again.
