@@ -37,16 +37,19 @@ impl Addresses {
         Self(named.collect())
     }
 
+    pub(crate) fn given(names: &[&str], of: impl Fn(usize) -> String) -> Self {
+        let named = names.iter().enumerate();
+        Self(named.map(|(at, &name)| (name.to_owned(), of(at))).collect())
+    }
+
     pub(crate) fn of(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| known == name);
         &found.expect(name).1
     }
 
-    /// Lets everybody reach `name` at another address than the one where it listens.
-    pub(crate) fn members(&self, instead: &[(&str, String)]) -> String {
+    /// The members as everybody's config lists them.
+    pub(crate) fn members(&self) -> String {
         let members = self.0.iter().map(|(name, addr)| {
-            let other = instead.iter().find(|(known, _)| known == name);
-            let addr = other.map_or(addr, |(_, other)| other);
             let feeds = if name.starts_with("cons") {
                 format!("{FEEDS:?}")
             } else {
@@ -109,7 +112,7 @@ pub(crate) fn inbox(disk: &Path, feed: &str) -> std::path::PathBuf {
 /// Machines with a disk each, configured and not started.
 pub(crate) fn machines(dir: &Path, names: &[&str], kind: Kind, bytes: u64) -> Vec<Machine> {
     let addresses = Addresses::on_loopback(names);
-    let members = addresses.members(&[]);
+    let members = addresses.members();
     let machine = |name: &&str| {
         let mut machine = Machine::new(dir, name);
         let file = dir.join(format!("{name}.img"));

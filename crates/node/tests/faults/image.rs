@@ -131,9 +131,11 @@ impl Image {
         tool("xfs_io", &["-x", "-c", command, self.at.to_str().unwrap()]);
     }
 
-    pub(crate) fn remount(&self, option: &str) {
-        let option = format!("remount,{option}");
-        tool("mount", &["-o", &option, self.at.to_str().unwrap()]);
+    /// As the kernel does after an error on the disk.
+    pub(crate) fn turn_read_only(&self) {
+        let at = self.at.to_str().unwrap();
+        // An ordinary remount is refused while files are open for writing.
+        tool("mount", &["-o", "remount,abort", at]);
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::http;
 use crate::image::Image;
-use crate::waiting::{SOON, comes, until};
+use crate::waiting::{SOON, comes};
 
 /// How much of its log a failed test shows, in bytes.
 const LOG_TAIL_BYTES: usize = 4_000;
@@ -144,19 +144,6 @@ impl Machine {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-
-    /// SIGTERM; it must end well and soon.
-    #[track_caller]
-    pub(crate) fn stop(&self) {
-        self.signal(Signal::TERM);
-        let mut ended = None;
-        until("it stops", SOON, || {
-            ended = self.ended();
-            ended.is_some()
-        });
-        self.kill();
-        assert!(ended.unwrap().success(), "{ended:?}\n{}", self.log_tail());
     }
 
     pub(crate) fn image(&self) -> &Image {

@@ -9,15 +9,18 @@
 //! | `POWER_CUTS` | `power`: cuts on each filesystem |
 //! | `SYSCALL_CASES` | `syscalls`: calls that fail |
 //! | `CRASH_STATES` | `states`: states of each filesystem |
+//! | `LINK_FAULTS` | `network`: faults of links |
 //! | `FAULT_SEED` | everything: another seed, printed by each test |
 
 mod fleet;
+mod full;
 mod http;
 mod image;
 mod isolated;
 mod ledger;
 mod load;
 mod machine;
+mod network;
 mod power;
 mod rng;
 mod states;

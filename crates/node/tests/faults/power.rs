@@ -66,6 +66,7 @@ struct Counts {
     accepted: u64,
     receipts: u64,
     removals_undone: u64,
+    remnants: u64,
 }
 
 impl Counts {
@@ -76,6 +77,7 @@ impl Counts {
         self.accepted += other.accepted;
         self.receipts += other.receipts;
         self.removals_undone += other.removals_undone;
+        self.remnants += other.remnants;
     }
 }
 
@@ -187,7 +189,9 @@ impl Fleet {
         self.wait_for_delivery(0);
         self.check_the_end();
         drop(apply);
-        let ledger = self.ledger.lock().unwrap();
+        let mut ledger = self.ledger.lock().unwrap();
+        counts.remnants = ledger.remnants.len() as u64;
+        ledger.check_remnants();
         counts.files = ledger.handed.len() as u64;
         counts.accepted = ledger.accepted_files() as u64;
         counts.removals_undone = ledger.undone;

@@ -151,7 +151,7 @@ impl Run {
             let mut machine = Machine::new(dir, name);
             machine.disk = mounted.join(name);
             fleet::prepare(&machine.disk);
-            fleet::configure(&machine, addresses.of(name), &addresses.members(&[]), "");
+            fleet::configure(&machine, addresses.of(name), &addresses.members(), "");
             machine
         };
         let machines: Vec<_> = NAMES.iter().map(machine).collect();
@@ -266,6 +266,7 @@ impl Run {
             }
             ledger.missing().is_empty()
         });
+        ledger.check_remnants();
         let missing = ledger.missing();
         assert!(delivered, "at write {place} of the log: {missing:?}");
         assert!(
