@@ -10,8 +10,7 @@ use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 
-/// Connections that the system keeps waiting for us.
-const BACKLOG: i32 = 128;
+use super::bounds::BACKLOG;
 
 /// Why the API is not served. Nothing has changed; the agent does not start without it.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 //! * [`model`], [`received`], [`error`]: what is said. * [`routes`], [`stream`]: who says it.
 //! * [`guard`], [`token`]: who may ask over TCP. * [`listen`], [`mod@serve`]: the sockets.
 
+mod bounds;
 pub(crate) mod error;
 mod guard;
 mod listen;
@@ -29,12 +30,8 @@ use tokio::task::JoinHandle;
 
 use crate::catalogue::Reader;
 use crate::driver::handle::Handle;
+pub(crate) use bounds::{IDS_PER_REQUEST_MAX, REQUEST_BYTES_MAX};
 pub(crate) use listen::ListenError;
-
-/// Largest body of a request that is not a file, in bytes: 10,000 files with long paths.
-pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
-/// Ids in one `GET /transfers?ids=…`: they have to fit into a request line.
-pub(crate) const IDS_PER_REQUEST_MAX: usize = 200;
 
 /// What the API answers from.
 #[derive(Clone)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -12,14 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Connections of one listener; more wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 256;
-/// How long the head of a request may take.
-const HEAD_DEADLINE: Duration = Duration::from_secs(15);
-/// How long running requests may take to end once the agent stops.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause after a connection could not be accepted: there are no file descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use super::bounds::{ACCEPT_PAUSE, CONNECTIONS_MAX, HEAD_DEADLINE, STOP_DEADLINE};
 
 /// Something that connections come from.
 pub(super) trait Listener: Send + Sync + 'static {

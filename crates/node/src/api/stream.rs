@@ -10,12 +10,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Api;
+use super::bounds::PAGES_WAITING_MAX;
 use super::error::ApiError;
 use super::model::Live;
 use crate::catalogue::{FileRow, Pages};
-
-/// Pages that wait for a slow listener before the query waits for it too.
-const PAGES_WAITING_MAX: usize = 2;
 
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -16,14 +15,12 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 
 use super::super::Api;
+use super::super::bounds::BODY_DEADLINE;
 use super::super::error::{ApiError, ErrorBody};
 use super::super::model::{Submission, Transfer};
 use super::super::stream::{self, Format};
 use super::{named, parsed};
 use crate::driver::handle::{FILES_PER_SUBMIT_MAX, SubmitBytes, SubmitRequest};
-
-/// How long the body of a small file may take.
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

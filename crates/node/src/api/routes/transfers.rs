@@ -1,7 +1,5 @@
 //! Transfers: listed, shown, retried, cancelled.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -10,6 +8,7 @@ use axum::response::Response;
 use consign_core::ids::TransferId;
 use serde::Deserialize;
 
+use super::super::bounds::{CATALOGUE_LAG_MAX, CATALOGUE_LOOK_EVERY};
 use super::super::error::{ApiError, ErrorBody};
 use super::super::model::{Acted, File, Live, RefusedTransfer};
 use super::super::stream::{self, Format};
@@ -18,11 +17,6 @@ use super::named;
 use crate::catalogue::{FileRow, Filter, Pages};
 use crate::driver::handle::{Failed, Outcome};
 use crate::driver::refusal::Refusal;
-
-/// The catalogue follows the log with a small delay; so long a transfer of this very start is
-/// waited for before it is said not to exist.
-const CATALOGUE_LAG_MAX: Duration = Duration::from_secs(2);
-const CATALOGUE_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
