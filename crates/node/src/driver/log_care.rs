@@ -13,6 +13,8 @@ use super::log_writer::{LogStanding, Order, Role};
 #[derive(Debug)]
 pub(crate) struct LogCare {
     pub(crate) standing: LogStanding,
+    /// Bytes free on the log's filesystem, as last measured.
+    pub(super) free_bytes: u64,
     producer_from: u32,
     consumer_from: u32,
     /// The node's own records, to be written again before their segment goes.
@@ -32,6 +34,7 @@ impl LogCare {
     pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32) -> Self {
         Self {
             standing,
+            free_bytes: 0,
             producer_from: standing.first_segment,
             consumer_from: standing.first_segment,
             own,

@@ -70,8 +70,10 @@ pub(crate) enum Worked {
     Released(releasing::Released),
     /// The original of a copied file is gone, or remembered; who waits for that.
     OriginSettled(Option<Box<submissions::Waiting>>),
-    /// Free space was measured.
+    /// Free space under the inboxes was measured.
     Space(Vec<(FeedName, u64)>),
+    /// And under the data directory.
+    DataSpace(u64),
     /// Nothing that anybody waits for.
     Nothing,
     /// Something failed that this node must not survive.
@@ -245,6 +247,7 @@ impl Driver {
                     self.consume(consumer::Event::Space { feed, free });
                 }
             }
+            Worked::DataSpace(free) => self.log_care.free_bytes = free,
             Worked::Fatal(why) => self.die(why),
         }
     }
@@ -343,7 +346,13 @@ impl Driver {
 
     fn measure_space(&mut self) {
         let inboxes = Arc::clone(&self.inboxes);
-        self.work(move || Worked::Space(inboxes.space()));
+        let (data_dir, worked) = (self.config.node.data_dir.clone(), self.worked.clone());
+        self.work(move || {
+            if let Ok(free) = crate::filesystem::free_space(&data_dir) {
+                let _ = worked.send(Worked::DataSpace(free));
+            }
+            Worked::Space(inboxes.space())
+        });
     }
 
     /// Hands what has gathered to the workers.

@@ -257,7 +257,7 @@ impl Driver {
             },
             producer::Refusal::LogFull => Refusal::NoSpace {
                 what: "the intent log".to_owned(),
-                free_bytes: crate::filesystem::free_space(&self.config.node.data_dir).unwrap_or(0),
+                free_bytes: self.log_care.free_bytes,
             },
             producer::Refusal::NoSuchTransfer { key } => {
                 let id = self.id_of(key);
