@@ -149,6 +149,7 @@ pub(super) enum Rung {
     /// Every consumer has it, synced, and will show it in its inbox
     Saved,
     /// Every consumer's application has acknowledged it [not in this version]
+    #[value(hide = true)]
     Processed,
 }
 

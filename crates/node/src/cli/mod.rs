@@ -142,8 +142,17 @@ fn check_config(target: Target) -> Result<(), Failure> {
 
 fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "consign", &mut script);
+    clap_complete::generate(shell, &mut offered(), "consign", &mut script);
     Ok(std::io::stdout().write_all(&script)?)
+}
+
+/// What a shell may offer: what is hidden does not exist yet, and only has a name to be refused by.
+fn offered() -> clap::Command {
+    let all = Cli::command();
+    let existing = all.get_subcommands().filter(|one| !one.is_hide_set());
+    clap::Command::new("consign")
+        .args(all.get_arguments().cloned())
+        .subcommands(existing.cloned())
 }
 
 fn missing(command: &str) -> Result<(), Failure> {

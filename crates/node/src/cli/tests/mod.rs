@@ -3,10 +3,11 @@
 mod against_an_agent;
 
 use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
 
 use super::command::Cli;
 use super::exit::Exit;
-use super::run;
+use super::{offered, run};
 
 #[test]
 fn the_definition_is_consistent() {
@@ -43,6 +44,22 @@ fn what_does_not_exist_yet_is_refused_by_name() {
         let name = line.split(' ').next().unwrap();
         assert!(failure.text.contains(name), "{failure:?}");
         assert!(failure.text.contains("hint: "), "{failure:?}");
+    }
+}
+
+#[test]
+fn completions_offer_only_what_exists() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut offered(), "consign", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for word in ["transfers", "retry", "--config", "saved"] {
+            let word = word.trim_start_matches('-');
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+        for word in ["drain", "pause", "audit", "receipt", "processed"] {
+            assert!(!script.contains(word), "{shell} offers {word}");
+        }
     }
 }
 
