@@ -1,9 +1,10 @@
 //! `consign status`: am I healthy, what is queued, what waits and why, what failed and what to do.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::command::Output;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::feeds::{consumed_table, produced_table};
 use super::human;
 use super::paint::Paint;
@@ -18,11 +19,18 @@ const MOVING_SHOWN_MAX: usize = 8;
 
 pub(super) async fn run(session: &mut Session, output: Output) -> Result<(), Failure> {
     let status: Status = session.client.get("/status").await?;
-    if output.json {
-        return Ok(session.print_json(&status)?);
+    match output.json {
+        true => session.print_json(&status)?,
+        false => session.print(&page(&status, Timestamp::now(), session.paint))?,
     }
-    let page = page(&status, Timestamp::now(), session.paint);
-    Ok(session.print(&page)?)
+    match status.node.ready && status.node.log.has_room {
+        true => Ok(()),
+        // Printed before the exit code tells it, which is the one thing that scripts look at.
+        false => {
+            session.out.flush()?;
+            Err(Failure::silent(Exit::Failed))
+        }
+    }
 }
 
 // Writing to a String cannot fail, so the results of `writeln!` are dropped below.

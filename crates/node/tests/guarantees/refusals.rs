@@ -138,7 +138,7 @@ fn a_log_that_is_damaged_in_the_middle_is_not_guessed_at() {
     cluster.spawn("prod-1");
     crate::cluster::until("it says what is wrong", crate::cluster::SOON, || {
         let said = cluster.ask("prod-1", &["status", "--json"]);
-        said.code == 0 && said.out.contains("damaged")
+        said.code == 1 && said.out.contains("damaged")
     });
     assert_eq!(cluster.status("prod-1")["ready"], false);
     // Nothing new is accepted meanwhile.

@@ -17,7 +17,9 @@ use crate::driver::handle::{
     Accepted, Candidate, Command, DriverEnd, Explanation, Failed, Outcome, channel,
 };
 use crate::driver::refusal::Refusal;
-use crate::driver::snapshot::{ActiveConsumer, ActiveTransfer, Member, ProducedFeed, Snapshot};
+use crate::driver::snapshot::{
+    ActiveConsumer, ActiveTransfer, LogState, Member, ProducedFeed, Snapshot,
+};
 use crate::timestamp::Timestamp;
 
 pub(crate) const NODE: &str = "cam-7";
@@ -47,6 +49,10 @@ pub(crate) fn snapshot() -> Snapshot {
         start: format!("{START:016x}"),
         started_at: Timestamp(1_700_000_000_000),
         ready: true,
+        log: LogState {
+            has_room: true,
+            ..LogState::default()
+        },
         members: vec![Member {
             name: "store-1".to_owned(),
             addr: "10.0.0.5:7420".to_owned(),

@@ -433,11 +433,14 @@ impl Cluster {
         consign(&all)
     }
 
-    /// The node's `status`.
+    /// The node's `status`, which exits with 1 when the node accepts nothing.
     #[track_caller]
     pub(crate) fn status(&self, name: &str) -> Value {
-        let said = self.ask(name, &["status", "--json"]).good();
-        said.objects().remove(0)
+        let said = self.ask(name, &["status", "--json"]);
+        let status = said.objects().remove(0);
+        let accepts = status["ready"] == true && status["log"]["has_room"] == true;
+        assert_eq!(said.code, i32::from(!accepts), "{status:#}");
+        status
     }
 
     /// The node's transfers that satisfy some options of `transfers`.
