@@ -116,7 +116,8 @@ pub(crate) struct ProducedFeed {
     pub(crate) queued_bytes: u64,
     /// Those of them that move right now.
     pub(crate) active: u64,
-    /// Files done since this agent started.
+    /// Files done: in `/status` and `/feeds` as far as the history goes, else since this agent
+    /// started.
     pub(crate) done_total: u64,
     /// Their bytes.
     pub(crate) done_bytes_total: u64,
@@ -139,7 +140,8 @@ pub(crate) struct ConsumedFeed {
     pub(crate) staged_files: u64,
     /// Bytes that they hold in staging.
     pub(crate) staged_bytes: u64,
-    /// Files published since this agent started.
+    /// Files published: in `/status` and `/feeds` as far as the history goes, else since this agent
+    /// started.
     pub(crate) published_total: u64,
     /// Their bytes.
     pub(crate) published_bytes_total: u64,

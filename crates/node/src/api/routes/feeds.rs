@@ -11,12 +11,12 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::model::Feed;
 use super::super::stream::{self, Format};
-use super::named;
+use super::{named, status};
 use crate::driver::handle::Explanation;
 
 /// `GET /feeds`.
 pub(super) async fn list(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let feeds = Feed::all(&api.handle.snapshot());
+    let feeds = Feed::all(&status::standing(&api).await.node);
     stream::list(Format::asked(&headers), &feeds)
 }
 
