@@ -181,6 +181,8 @@ pub(crate) struct Acted {
     pub(crate) files: u64,
     /// Those to which it was not.
     pub(crate) refused: Vec<RefusedTransfer>,
+    /// What becomes of the file of one that was cancelled.
+    pub(crate) note: Option<String>,
 }
 
 /// A transfer to which something was not done.

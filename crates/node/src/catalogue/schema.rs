@@ -11,7 +11,7 @@ use super::health::Health;
 /// "cnsg": tells this database from any other.
 const APPLICATION_ID: i32 = 0x636e_7367;
 /// Version of [`TABLES`]. There is no migration: what differs is begun anew from the log.
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 const TABLES: &str = include_str!("tables.sql");
 
 /// Pages of the write-ahead log after which it is folded back into the database: 32 MiB, so that

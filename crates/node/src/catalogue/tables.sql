@@ -28,12 +28,18 @@ CREATE TABLE transfers (
     attempt       INTEGER NOT NULL,
     priority      INTEGER NOT NULL,
     origin        TEXT,                -- path that it was taken from; NULL: it came as bytes
+    kept          INTEGER NOT NULL,    -- 1 when the file stayed there meanwhile
     submitted_at  INTEGER NOT NULL,
     placed_at     INTEGER,             -- the first placement
     placement     TEXT,                -- what the first placement said
     ended_at      INTEGER,             -- done or cancelled
     released_at   INTEGER,             -- the source was deleted, archived or kept
-    error         TEXT                 -- why it failed
+    error         TEXT,                -- why it failed
+    given_back    TEXT AS (            -- what becomes of the file when it is cancelled
+        CASE WHEN origin IS NULL THEN 'its bytes were handed over, there is no file to give back'
+             WHEN kept THEN 'the file stays at ' || origin
+             ELSE 'the file goes back to ' || origin ||
+                  ', or into failed/ of the data directory if that place is taken' END)
 );
 CREATE INDEX transfers_failed ON transfers (id) WHERE state = 3;
 
@@ -150,5 +156,6 @@ CREATE VIEW timeline (transfer, at, step, kind, node, text) AS
     UNION ALL
     SELECT id, ended_at, 9, 'done', NULL, 'every consumer has it' FROM transfers WHERE state = 2
     UNION ALL
-    SELECT id, released_at, 10, 'released', NULL, 'the source was let go' FROM transfers
-        WHERE released_at IS NOT NULL;
+    SELECT id, released_at, 10, 'released', NULL,
+           CASE state WHEN 4 THEN given_back ELSE 'the source was let go' END
+        FROM transfers WHERE released_at IS NOT NULL;

@@ -46,8 +46,14 @@ async fn each(
     for id in ids {
         let path = format!("/transfers/{}/{action}", encoded(id));
         match session.client.post::<Acted>(&path, &json!({})).await {
-            Ok(_) if as_json => session.print_json(&json!({"id": id, "result": done}))?,
-            Ok(_) => session.print(&format!("{id} {done}\n"))?,
+            Ok(acted) if as_json => {
+                let note = acted.note;
+                session.print_json(&json!({"id": id, "result": done, "note": note}))?;
+            }
+            Ok(Acted { note: None, .. }) => session.print(&format!("{id} {done}\n"))?,
+            Ok(Acted {
+                note: Some(note), ..
+            }) => session.print(&format!("{id} {done}: {}\n", human::printable(&note)))?,
             // The agent is away, or the id is no id: what follows would fare no better.
             Err(failure) if failure.exit != Some(Exit::Failed) => return Err(failure),
             Err(failure) => {

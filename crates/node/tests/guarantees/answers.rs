@@ -122,3 +122,51 @@ fn a_consumer_lists_the_producers_that_are_connected() {
     cluster.stop("prod-1");
     until("it is gone", SOON, || !sends_here(&cluster));
 }
+
+#[test]
+fn what_is_over_is_said_to_be_over_and_a_stranger_to_be_none() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    let path = cluster.write("a.txt", b"a");
+    let args = ["send", path.to_str().unwrap(), "--feed", "files", "--wait"];
+    let id = cluster.ask("prod-1", &args).good().out.trim().to_owned();
+    for action in ["retry", "cancel"] {
+        let said = ["done since 20", "nothing left to do"];
+        cluster.ask("prod-1", &[action, &id]).bad(1, &said);
+        let never = "prod-1.0000000000000001.7";
+        let said = ["no such transfer", "`consign transfers` lists"];
+        cluster.ask("prod-1", &[action, never]).bad(1, &said);
+        let said = ["does not send", "prod-1"];
+        cluster.ask("cons-1", &[action, &id]).bad(1, &said);
+    }
+    // Its totals are those of the history, so they outlive the agent.
+    cluster.stop("prod-1");
+    cluster.start_one("prod-1");
+    let feeds = cluster.ask("prod-1", &["feeds", "--json"]).good().objects();
+    assert_eq!(feeds[0]["done_total"], 1);
+    assert_eq!(cluster.transfers("prod-1", &["--state", "done"]).len(), 1);
+}
+
+#[test]
+fn cancel_says_where_the_file_is() {
+    for (lines, words) in [("", "stays at "), ("after = \"delete\"", "goes back to ")] {
+        let mut cluster = Cluster::new();
+        cluster.producer("prod-1", lines);
+        cluster.start();
+        let path = cluster.write("a.txt", b"a");
+        let path = path.to_str().unwrap();
+        let args = ["send", path, "--feed", "files"];
+        let id = cluster.ask("prod-1", &args).good().out.trim().to_owned();
+        let said = cluster.ask("prod-1", &["cancel", &id]).good().out;
+        let expected = format!("{words}{path}");
+        assert!(said.contains(&expected), "{said}");
+        until("it is there and told so", SOON, || {
+            let page = cluster.ask("prod-1", &["show", &id]).good().out;
+            page.contains(&expected) && std::fs::exists(path).unwrap()
+        });
+        let said = ["cancelled since 20", "nothing left to do"];
+        cluster.ask("prod-1", &["cancel", &id]).bad(1, &said);
+    }
+}

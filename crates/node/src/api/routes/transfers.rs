@@ -14,7 +14,7 @@ use super::super::model::{Acted, File, Live, RefusedTransfer};
 use super::super::stream::{self, Format};
 use super::super::{Api, IDS_PER_REQUEST_MAX};
 use super::named;
-use crate::catalogue::{FileRow, Filter, Pages};
+use crate::catalogue::{FileRow, Filter, Pages, TransferRow, TransferState};
 use crate::driver::handle::{Failed, Outcome};
 use crate::driver::refusal::Refusal;
 
@@ -134,7 +134,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Json<Acted>, ApiError> {
     let which = Failed::These(vec![named(&id)?]);
-    of_one(api.handle.retry(which).await?)
+    of_one(&api, api.handle.retry(which).await?).await
 }
 
 /// `POST /transfers/{id}/cancel`.
@@ -142,7 +142,15 @@ pub(super) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<Acted>, ApiError> {
-    of_one(api.handle.cancel(vec![named(&id)?]).await?)
+    let id: TransferId = named(&id)?;
+    let outcome = api.handle.cancel(vec![id.clone()]).await?;
+    let Json(acted) = of_one(&api, outcome).await?;
+    // It is cancelled, whatever the catalogue can say of its file.
+    let note = match found(&api, id).await {
+        Ok(FileRow::Produced(row)) => Some(row.given_back),
+        Ok(FileRow::Received(_)) | Err(_) => None,
+    };
+    Ok(Json(Acted { note, ..acted }))
 }
 
 /// `POST /transfers/retry-failed`.
@@ -155,16 +163,40 @@ pub(super) async fn retry_failed(State(api): State<Api>) -> Result<Json<Acted>, 
     Ok(Json(Acted {
         files: outcome.files,
         refused: refused.collect(),
+        note: None,
     }))
 }
 
 /// With a single transfer, its refusal is the answer.
-fn of_one(mut outcome: Outcome) -> Result<Json<Acted>, ApiError> {
+async fn of_one(api: &Api, mut outcome: Outcome) -> Result<Json<Acted>, ApiError> {
     match outcome.refused.pop() {
-        Some((_, refusal)) => Err(refusal.into()),
+        Some((id, refusal)) => Err(told(api, id, refusal).await.into()),
         None => Ok(Json(Acted {
             files: outcome.files,
-            refused: Vec::new(),
+            ..Acted::default()
         })),
+    }
+}
+
+/// The producer forgets what has ended, and can only say that it does not know it. The history
+/// knows more.
+async fn told(api: &Api, id: TransferId, refusal: Refusal) -> Refusal {
+    let ended = match &refusal {
+        Refusal::UnknownTransfer { .. } | Refusal::WrongState { .. } => {
+            api.reader.file(id.clone()).await.ok().flatten()
+        }
+        _ => None,
+    };
+    match ended {
+        Some(FileRow::Produced(TransferRow {
+            state: state @ (TransferState::Done | TransferState::Cancelled),
+            ended_at: Some(since),
+            ..
+        })) => Refusal::WrongState {
+            id,
+            state: format!("{state} since {since}"),
+            hint: "there is nothing left to do; `consign show` tells its story".to_owned(),
+        },
+        _ => refusal,
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use consign_core::record::{DigestKnown, Submitted, Transfers};
+use consign_core::spec::After;
 use rusqlite::params;
 
 use super::super::packed::{pack, pack_range};
@@ -26,8 +27,8 @@ impl Applier<'_> {
             .prepare_cached(
                 "INSERT INTO transfers
                      (id, feed, name, key, size, digest, state, attempt, priority, origin,
-                      submitted_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)
+                      kept, submitted_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10, ?11)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -40,6 +41,7 @@ impl Applier<'_> {
                 SUBMITTED,
                 spec.priority,
                 or_null(&body.source.origin),
+                body.source.after() == After::Keep,
                 spec.submitted_at.cast_signed(),
             ])?;
         if entered > 0 {

@@ -37,6 +37,8 @@ pub(crate) struct TransferRow {
     pub(crate) ended_at: Option<Timestamp>,
     /// Why it failed.
     pub(crate) error: Option<String>,
+    /// What becomes of its file when it is cancelled.
+    pub(crate) given_back: String,
 }
 
 /// One consumer of a transfer.
@@ -77,7 +79,7 @@ pub(super) fn page(
 }
 
 const COLUMNS: &str = "id, (SELECT start FROM starts WHERE ordinal = id >> 40), feed, name, key, \
-    size, digest, state, attempt, submitted_at, placed_at, ended_at, error";
+    size, digest, state, attempt, submitted_at, placed_at, ended_at, error, given_back";
 
 /// One transfer, if it is there.
 pub(in super::super) fn one(
@@ -116,6 +118,7 @@ fn read(row: &Row<'_>, node: &NodeName) -> rusqlite::Result<(i64, TransferRow)> 
         placed_at: optional_time(row, 10)?,
         ended_at: optional_time(row, 11)?,
         error: row.get(12)?,
+        given_back: row.get(13)?,
     };
     Ok((number, transfer))
 }
