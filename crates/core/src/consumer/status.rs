@@ -168,12 +168,11 @@ impl Consumer {
             .collect()
     }
 
-    /// Staging files of `feed` that are needed: everything else in its staging directory is an
-    /// orphan.
+    /// Staging files that are needed, of every feed: everything else in a staging directory is an
+    /// orphan. The feed that an inbox is given to now may not be the one that staged a file there.
     #[must_use]
-    pub fn staging_names(&self, feed: &FeedName) -> Vec<String> {
+    pub fn staging_names(&self) -> BTreeSet<String> {
         self.entries()
-            .filter(|(_, entry)| entry.spec.feed == feed.as_str())
             .filter(|(_, entry)| match entry.state {
                 SlotState::Publishing { .. } => true,
                 SlotState::Published { .. } | SlotState::Abandoned | SlotState::Saved { .. } => {

@@ -229,8 +229,8 @@ pub struct SlotCarried {
     pub digest: Vec<u8>,
 }
 
-/// Consumer: an inbox and the marker found in its staging directory. If the marker is not there
-/// at a restart, the directory is not the one that files were staged in.
+/// Consumer: the inbox of a feed and the marker found in its staging directory. If the marker is not
+/// there at a restart, the directory is not the one that the feed's files were staged in.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct InboxMarked {
     /// The inbox's path.
@@ -239,4 +239,7 @@ pub struct InboxMarked {
     /// Random, 16 bytes.
     #[prost(bytes = "vec", tag = "2")]
     pub marker: Vec<u8>,
+    /// The feed whose files are staged there from here on; empty where none is any more.
+    #[prost(string, tag = "3")]
+    pub feed: String,
 }

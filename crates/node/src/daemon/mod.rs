@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use consign_core::ids::{Millis, Start};
 use consign_core::log::Payload;
-use consign_core::record::{Boot, InboxMarked, Record};
+use consign_core::record::{Boot, Record};
 use consign_core::view::View;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -26,7 +26,7 @@ use crate::api;
 use crate::catalogue;
 use crate::config::Config;
 use crate::driver::handle::{self, DriverEnd};
-use crate::driver::inboxes::{Inboxes, Remembered};
+use crate::driver::inboxes::Inboxes;
 use crate::driver::log_care::LogCare;
 use crate::driver::log_writer::{LogStanding, LogWriter};
 use crate::driver::snapshot::Snapshot;
@@ -163,7 +163,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         consumer,
         own,
         own_from,
-        marked,
+        mut marks,
     } = match recovery.run().await {
         Ok(recovered) => recovered,
         // While it cannot tell what it promised, it says so, and accepts nothing.
@@ -171,11 +171,8 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error),
     };
     let _ = catalogue.source.set(log.reader());
-    let remembered = Remembered {
-        marked: &marked,
-        staged: &consumer.feeds_staged(),
-    };
-    let (inboxes, degraded) = Inboxes::open(&config.consume, &remembered, random)?;
+    let (inboxes, degraded) =
+        Inboxes::open(&config.consume, &marks, &consumer.feeds_staged(), random)?;
     problems_of(&problems, &degraded);
     let boot = Boot {
         node: config.node.name.to_string(),
@@ -185,17 +182,10 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     };
     let mut own_records = vec![Record::Boot(boot)];
     own_records.extend(own);
-    let known_inbox = |path: &str| marked.iter().any(|known| known.inbox == path);
-    for (_, inbox) in inboxes
-        .iter()
-        .filter(|(_, inbox)| !known_inbox(&inbox.path.to_string_lossy()))
-    {
-        let marked = InboxMarked {
-            inbox: inbox.path.to_string_lossy().into_owned(),
-            marker: inbox.marker.to_vec(),
-        };
-        own_records.push(Record::InboxMarked(marked));
+    for (feed, inbox) in inboxes.iter() {
+        marks.note_open(feed, &inbox.path, inbox.marker);
     }
+    own_records.extend(marks.records().cloned().map(Record::InboxMarked));
     for record in &own_records[..1] {
         log.append(record, Payload::None)?;
     }

@@ -12,13 +12,14 @@ use consign_core::ids::{Incarnation, Sequence, Start, TransferId, TransferKey};
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::producer::{Identity, Producer};
-use consign_core::record::{InboxMarked, Record};
+use consign_core::record::Record;
 use consign_core::spec::{After, Source};
 use consign_core::view::View;
 use tokio::sync::mpsc;
 
 use crate::catalogue::{Applied, LogSpan};
 use crate::config::Config;
+use crate::driver::inbox_marks::InboxMarks;
 use crate::driver::standing::Problems;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
@@ -44,11 +45,12 @@ pub(super) struct Recovered {
     pub(super) log: Log,
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
-    /// The node's own records that still count, but for the boot record.
+    /// Who was forgotten.
     pub(super) own: Vec<Record>,
     /// The segment of the oldest of them.
     pub(super) own_from: Option<u32>,
-    pub(super) marked: Vec<InboxMarked>,
+    /// Where feeds had their inboxes.
+    pub(super) marks: InboxMarks,
 }
 
 /// A source whose release may have been cut short.
@@ -187,18 +189,16 @@ fn replay(
     );
     let Own {
         forgotten,
-        marked,
+        marks,
         from,
     } = own;
-    let mut kept = forgotten;
-    kept.extend(marked.iter().cloned().map(Record::InboxMarked));
     let recovered = Recovered {
         log,
         producer,
         consumer,
-        own: kept,
+        own: forgotten,
         own_from: from,
-        marked,
+        marks,
     };
     Ok((recovered, sources.into_values().collect()))
 }
@@ -207,7 +207,7 @@ fn replay(
 #[derive(Default)]
 struct Own {
     forgotten: Vec<Record>,
-    marked: Vec<InboxMarked>,
+    marks: InboxMarks,
     from: Option<u32>,
 }
 
@@ -220,10 +220,7 @@ impl Own {
                     self.forgotten.push(record.clone());
                 }
             }
-            Record::InboxMarked(marked) => {
-                self.marked.retain(|known| known.inbox != marked.inbox);
-                self.marked.push(marked.clone());
-            }
+            Record::InboxMarked(marked) => self.marks.note(marked.clone()),
             _ => return,
         }
         self.from.get_or_insert(position.segment);

@@ -1,6 +1,5 @@
 //! The consumer's side: the inboxes, and what is staged in them.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -34,7 +33,7 @@ pub(super) fn examine(ledger: &Ledger, config: &Config, read: bool, findings: &m
 
 fn absent(ledger: &Ledger, feed: &ConsumeConfig, findings: &mut Findings) {
     let path = &feed.policy.inbox;
-    if ledger.markers.contains_key(path) {
+    if ledger.is_lost(feed, None) {
         findings.problem(
             "inbox",
             format!("{path} is not there, and was"),
@@ -48,13 +47,7 @@ fn absent(ledger: &Ledger, feed: &ConsumeConfig, findings: &mut Findings) {
 fn one(disk: &OsDisk, ledger: &Ledger, feed: &ConsumeConfig, read: bool, findings: &mut Findings) {
     let path = &feed.policy.inbox;
     let marker = publish::marker(disk);
-    let known = ledger.markers.get(path);
-    let is_ours = match (&marker, known) {
-        (Ok(Some(found)), Some(known)) => found.as_slice() == known,
-        (Ok(_), None) => true,
-        (Ok(None) | Err(_), Some(_)) | (Err(_), None) => false,
-    };
-    if !is_ours {
+    if marker.map_or(true, |found| ledger.is_lost(feed, found)) {
         findings.problem(
             "inbox",
             format!("{path} is not the directory that files were staged in: its marker is missing or another one"),
@@ -78,12 +71,13 @@ fn one(disk: &OsDisk, ledger: &Ledger, feed: &ConsumeConfig, read: bool, finding
         let what = format!("{path}: {} files are on their way into it", staged.len());
         findings.sound("inbox", what);
     }
-    let known: BTreeSet<&str> = staged.iter().map(|file| file.staging.as_str()).collect();
+    let mut known = ledger.consumer.staging_names();
+    known.extend(staged.into_iter().map(|file| file.staging));
     let entries = disk.list(Path::new(STAGING_DIR)).unwrap_or_default();
     let orphans = entries
         .iter()
         .filter(|entry| publish::is_staging_name(&entry.name))
-        .filter(|entry| !known.contains(entry.name.as_str()))
+        .filter(|entry| !known.contains(&entry.name))
         .count();
     if orphans > 0 {
         let what = format!(

@@ -2,6 +2,7 @@
 //! holds of those that it receives.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use consign_core::consumer::Consumer;
 use consign_core::ids::{Digest, Incarnation, NodeName, Sequence, Start, TransferId, TransferKey};
@@ -9,6 +10,9 @@ use consign_core::log::{InspectedPayload, Position};
 use consign_core::producer::Identity;
 use consign_core::record::{LegRung, Placed, Record, Transfers};
 use consign_core::spec::{FileSpec, Source};
+
+use crate::config::ConsumeConfig;
+use crate::driver::inbox_marks::{InboxMarks, Marker};
 
 /// Where the bytes of a submitted file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +56,8 @@ pub(super) struct Ledger {
     pub(super) submissions: BTreeMap<TransferKey, Submission>,
     /// The consumer as its records leave it, not begun.
     pub(super) consumer: Consumer,
-    /// The markers of inboxes, the newest of each path.
-    pub(super) markers: BTreeMap<String, Vec<u8>>,
+    /// Where feeds had their inboxes.
+    pub(super) marks: InboxMarks,
     /// Whose slots are whose: consumer, start and slot of each leg.
     slots: BTreeMap<(String, u64, u64), TransferKey>,
 }
@@ -70,7 +74,7 @@ impl Ledger {
             me: me.clone(),
             submissions: BTreeMap::new(),
             consumer: Consumer::new(identity),
-            markers: BTreeMap::new(),
+            marks: InboxMarks::default(),
             slots: BTreeMap::new(),
         }
     }
@@ -81,6 +85,13 @@ impl Ledger {
             producer: self.me.clone(),
             key,
         }
+    }
+
+    /// Whether an inbox with this marker is not the one that the files of its feed are staged in.
+    pub(super) fn is_lost(&self, feed: &ConsumeConfig, found: Option<Marker>) -> bool {
+        let (name, path) = (&feed.policy.feed, Path::new(&feed.policy.inbox));
+        let staged = self.consumer.feeds_staged();
+        self.marks.is_lost(name, path, found, &staged)
     }
 
     /// Takes in one record, in the log's order.
@@ -136,10 +147,7 @@ impl Ledger {
                     self.submissions.remove(&key);
                 }
             }
-            Record::InboxMarked(marked) => {
-                self.markers
-                    .insert(marked.inbox.clone(), marked.marker.clone());
-            }
+            Record::InboxMarked(marked) => self.marks.note(marked.clone()),
             // They say nothing of where bytes are.
             Record::Boot(_)
             | Record::PeerSeen(_)

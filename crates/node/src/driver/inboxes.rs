@@ -11,12 +11,12 @@ use consign_core::consumer::{Event, PublishOrder, StageOrder};
 use consign_core::disk::{Attributes, Disk};
 use consign_core::ids::{FeedName, SlotId};
 use consign_core::publish::{self, PublishFile, PublishOutcome, SyncFailed};
-use consign_core::record::InboxMarked;
 
 use crate::config::ConsumeConfig;
 use crate::filesystem::{self, FsError, Use};
 use crate::os_disk::OsDisk;
 
+use super::inbox_marks::{InboxMarks, Marker};
 use super::log_writer::Payloads;
 
 /// One feed's inbox.
@@ -34,30 +34,6 @@ pub(crate) struct Inboxes {
     /// Those that are not the directories that their files were staged in.
     lost: BTreeMap<FeedName, PathBuf>,
 }
-
-/// What the log knows of inboxes.
-pub(crate) struct Remembered<'a> {
-    /// Every inbox that was ever used, and its marker.
-    pub(crate) marked: &'a [InboxMarked],
-    /// Feeds that have files in staging.
-    pub(crate) staged: &'a BTreeSet<FeedName>,
-}
-
-impl Remembered<'_> {
-    /// Whether the directory at `path`, in which `found` is the marker, is not where the files of
-    /// `feed` were staged: its disk is not mounted, say. A directory that was moved takes its marker
-    /// with it.
-    fn is_lost(&self, feed: &FeedName, path: &Path, found: Option<Marker>) -> bool {
-        let path = path.to_string_lossy();
-        let is_found = |marked: &InboxMarked| found.is_some_and(|found| marked.marker == found);
-        match self.marked.iter().find(|marked| marked.inbox == path) {
-            Some(marked) => !is_found(marked),
-            None => self.staged.contains(feed) && !self.marked.iter().any(is_found),
-        }
-    }
-}
-
-type Marker = [u8; publish::MARKER_BYTES];
 
 /// Why an inbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +61,17 @@ pub(crate) enum InboxError {
     Marker {
         /// The inbox.
         path: PathBuf,
+    },
+    /// Two feeds have one directory: by a symbolic link, a mount or a copy.
+    #[error(
+        "inbox {:?} of feed {} is the same directory as inbox {:?} of feed {}, or a copy of it; hint: give each feed an inbox of its own",
+        paths[1], feeds[1], paths[0], feeds[0]
+    )]
+    Shared {
+        /// The feeds.
+        feeds: [FeedName; 2],
+        /// Their inboxes.
+        paths: [PathBuf; 2],
     },
     /// Files cannot be given to their `owner`.
     #[error(
@@ -122,14 +109,16 @@ fn may_give(disk: &dyn Disk, owner: Option<(u32, u32)>) -> std::io::Result<()> {
 }
 
 impl Inboxes {
-    /// Opens and checks them; also what is weaker there than promised. One that is lost is left as
+    /// Opens and checks them, with what the log knows of them and the feeds that have files in
+    /// staging; also what is weaker there than promised. One that is lost is left as
     /// it is: nothing is made in a directory that a disk will be mounted over.
     ///
     /// # Errors
     /// [`InboxError`] for the first that cannot be used.
     pub(crate) fn open(
         consume: &[ConsumeConfig],
-        remembered: &Remembered<'_>,
+        marks: &InboxMarks,
+        staged: &BTreeSet<FeedName>,
         fresh: impl Fn() -> Marker,
     ) -> Result<(Self, Vec<String>), InboxError> {
         let mut inboxes = Self::default();
@@ -144,7 +133,7 @@ impl Inboxes {
                 ErrorKind::InvalidData => InboxError::Marker { path: path.clone() },
                 _ => staging(source),
             })?;
-            if remembered.is_lost(name, &path, found) {
+            if marks.is_lost(name, &path, found, staged) {
                 inboxes.lost.insert(name.clone(), path);
                 continue;
             }
@@ -156,6 +145,12 @@ impl Inboxes {
                 path: path.clone(),
                 source,
             })?;
+            if let Some((other, there)) = inboxes.open.iter().find(|(_, i)| i.marker == marker) {
+                return Err(InboxError::Shared {
+                    feeds: [other.clone(), name.clone()],
+                    paths: [there.path.clone(), path],
+                });
+            }
             let inbox = Inbox { path, disk, marker };
             inboxes.open.insert(name.clone(), inbox);
         }
@@ -299,10 +294,9 @@ impl Inboxes {
     }
 
     /// Removes staging files that nothing in the log needs; how many there were.
-    pub(crate) fn remove_orphans(&self, needed: impl Fn(&FeedName) -> Vec<String>) -> usize {
+    pub(crate) fn remove_orphans(&self, needed: &BTreeSet<String>) -> usize {
         let mut removed = 0;
-        for (feed, inbox) in self.iter() {
-            let needed: BTreeSet<String> = needed(feed).into_iter().collect();
+        for inbox in self.open.values() {
             let Ok(entries) = inbox.disk.list(Path::new(publish::STAGING_DIR)) else {
                 continue;
             };

@@ -8,6 +8,7 @@
 
 mod consuming;
 pub(crate) mod handle;
+pub(crate) mod inbox_marks;
 pub(crate) mod inboxes;
 pub(crate) mod log_care;
 pub(crate) mod log_writer;
@@ -305,14 +306,12 @@ impl Driver {
                 "{} is not the inbox that the files of feed {feed} were staged in: it takes and publishes nothing",
                 path.display()
             );
-            let hint = "mount the right disk there, or give the path back that it had, and start the agent again";
+            let hint = "mount the right disk there, or give the feed back the inbox that it had, and start the agent again";
             tracing::error!(%feed, "{what}; hint: {hint}");
             self.problems.add(what, hint.to_owned());
         }
         // What is staged and in no record was received for nothing: it is received again.
-        let orphans = self
-            .inboxes
-            .remove_orphans(|feed| self.consumer.staging_names(feed));
+        let orphans = self.inboxes.remove_orphans(&self.consumer.staging_names());
         if orphans > 0 {
             tracing::info!(orphans, "staging files that no record needs were removed");
         }

@@ -8,6 +8,7 @@ mod delivery;
 mod demo;
 mod disks;
 mod doctor;
+mod inboxes;
 mod members;
 mod refusals;
 mod sources;

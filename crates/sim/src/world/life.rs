@@ -266,6 +266,7 @@ impl World {
         disk: &std::sync::Arc<dyn Disk>,
         records: &[(Position, Record)],
     ) -> std::io::Result<()> {
+        let needed = self.life(node).consumer.staging_names();
         for feed in self.consumed(node) {
             let inbox = Beneath::new(disk.clone(), inbox_of(feed.as_str()));
             let mut fresh = [0; publish::MARKER_BYTES];
@@ -278,12 +279,6 @@ impl World {
                 prepared => prepared?,
             };
             let _ = marker;
-            let needed: BTreeSet<String> = self
-                .life(node)
-                .consumer
-                .staging_names(&feed)
-                .into_iter()
-                .collect();
             let staging = Path::new(publish::STAGING_DIR);
             for entry in inbox.list(staging)? {
                 if !needed.contains(&entry.name) && !entry.name.starts_with("marker") {

@@ -1,0 +1,140 @@
+//! Inboxes that change under what is saved in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cluster::{Cluster, SOON, left_in_staging, random_bytes, until};
+
+/// A consumer of two feeds, with a file of `files` that is saved and cannot be published, since a
+/// file is in the place of its directory; and what is in the way.
+fn with_a_saved_file_that_waits(size: usize) -> (Cluster, PathBuf) {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    let other = cluster.dir().join("cons-1").join("other");
+    cluster.consumer(
+        "cons-1",
+        &format!("layout = \"sub/{{name}}\"\n[[consume]]\nfeed = \"others\"\ninbox = {other:?}"),
+    );
+    configure(&cluster);
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    let inbox = cluster.node("cons-1").inbox();
+    let in_the_way = inbox.join("sub");
+    fs::write(&in_the_way, b"in the way").unwrap();
+    let path = cluster.write("file", &random_bytes(1, size));
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    cluster.wait_until_done("prod-1", 1, SOON);
+    until("it is staged", SOON, || left_in_staging(&inbox).len() == 1);
+    until("it is tried", SOON, || {
+        cluster
+            .status("cons-1")
+            .to_string()
+            .contains("cannot be published")
+    });
+    cluster.stop("cons-1");
+    fs::remove_file(&in_the_way).unwrap();
+    (cluster, inbox)
+}
+
+/// Writes the configs, in which the consumer says of itself that it takes both feeds.
+fn configure(cluster: &Cluster) {
+    cluster.configure();
+    rewrite(cluster, &[("[\"files\"]", "[\"files\", \"others\"]")]);
+}
+
+/// Replaces words in the config of the consumer.
+#[track_caller]
+fn rewrite(cluster: &Cluster, changes: &[(&str, &str)]) {
+    let path = cluster.node("cons-1").config();
+    let mut text = fs::read_to_string(&path).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from} in {text}");
+        text = text.replace(from, to);
+    }
+    fs::write(path, text).unwrap();
+}
+
+#[track_caller]
+fn arrives(cluster: &mut Cluster, inbox: &Path, size: usize) {
+    configure(cluster);
+    cluster.start_one("cons-1");
+    let there = inbox.join("sub").join("file");
+    until("it is published", SOON, || there.exists());
+    assert!(fs::read(there).unwrap() == random_bytes(1, size));
+}
+
+const SIZES: [usize; 2] = [1_000, 1 << 20];
+
+#[test]
+fn a_saved_file_survives_that_its_inbox_is_given_to_another_feed() {
+    for size in SIZES {
+        let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+        rewrite(&cluster, &[("\"files\"", "\"renamed\"")]);
+        cluster.start_one("cons-1");
+        assert_eq!(left_in_staging(&inbox).len(), 1);
+        cluster.stop("cons-1");
+        arrives(&mut cluster, &inbox, size);
+    }
+}
+
+#[test]
+fn a_saved_file_waits_for_its_inbox_when_its_feed_gets_another_one() {
+    for size in SIZES {
+        let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+        let (one, other) = ("cons-1/inbox\"", "cons-1/other\"");
+        rewrite(&cluster, &[(one, "aside"), (other, one), ("aside", other)]);
+        cluster.start_one("cons-1");
+        let status = cluster.status("cons-1").to_string();
+        assert!(status.contains("give the feed back the inbox"), "{status}");
+        assert!(status.contains("is saved, and"), "{status}");
+        assert_eq!(left_in_staging(&inbox).len(), 1);
+        cluster.stop("cons-1");
+        // It waits for as long as it has to.
+        cluster.start_one("cons-1");
+        cluster.stop("cons-1");
+        arrives(&mut cluster, &inbox, size);
+    }
+}
+
+#[test]
+fn inboxes_without_saved_files_may_be_swapped_and_swapped_again() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    let other = cluster.dir().join("cons-1").join("other");
+    cluster.consumer(
+        "cons-1",
+        &format!("[[consume]]\nfeed = \"others\"\ninbox = {other:?}"),
+    );
+    configure(&cluster);
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    let inbox = cluster.node("cons-1").inbox();
+    let (one, two) = ("cons-1/inbox\"", "cons-1/other\"");
+    for (round, at) in [(1, &other), (2, &inbox)] {
+        cluster.stop("cons-1");
+        rewrite(&cluster, &[(one, "aside"), (two, one), ("aside", two)]);
+        cluster.start_one("cons-1");
+        let name = format!("file-{round}");
+        let path = cluster.write(&name, b"bytes");
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+        until("it is there", SOON, || at.join(&name).exists());
+    }
+}
+
+#[test]
+fn two_feeds_in_one_directory_are_refused() {
+    let mut cluster = Cluster::new();
+    let link = cluster.dir().join("link");
+    cluster.consumer(
+        "cons-1",
+        &format!("[[consume]]\nfeed = \"others\"\ninbox = {link:?}"),
+    );
+    let inbox = cluster.node("cons-1").inbox();
+    fs::create_dir_all(&inbox).unwrap();
+    std::os::unix::fs::symlink(&inbox, &link).unwrap();
+    configure(&cluster);
+    let words = ["files", "others", "same directory"];
+    cluster.start_in_vain("cons-1").bad(1, &words);
+}
