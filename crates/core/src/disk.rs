@@ -105,7 +105,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Syncs a directory's entries.
     ///
     /// # Errors
-    /// An error is final: the caller acknowledges nothing and stops.
+    /// `NotFound`, `NotADirectory` (a symbolic link is none, either) or `PermissionDenied` when it
+    /// cannot be opened, so that no sync has failed. Any other error is final: the caller
+    /// acknowledges nothing and stops.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Syncs the whole filesystem that holds `path`: all bytes and all entries on it.

@@ -60,7 +60,8 @@ pub enum PublishOutcome {
     /// It is not in staging: an earlier run published it, and the application may have taken it.
     AlreadyGone,
     /// It could not be renamed, for a reason that concerns only it: its directory cannot be made,
-    /// is another filesystem, or is a file or a symbolic link. It is still in staging.
+    /// is another filesystem, or is a file or a symbolic link. It is still in staging. Or it was
+    /// renamed and its directory may not be opened to be synced: publishing it again syncs that.
     Failed(io::Error),
 }
 
@@ -194,7 +195,7 @@ pub fn publish(
 ) -> Result<Vec<PublishOutcome>, SyncFailed> {
     let mut made = BTreeSet::new();
     let mut touched = BTreeSet::new();
-    let outcomes: Vec<_> = files
+    let mut outcomes: Vec<_> = files
         .iter()
         .map(|file| {
             // A crash after this line may show the file or not; the log says *publishing*, and
@@ -210,13 +211,21 @@ pub fn publish(
     // ended before its sync. A crash before these syncs can undo renames: the files are in
     // staging again, and are renamed again.
     for dir in &touched {
-        sync_directory(disk, dir)?;
+        if let Some(denied) = sync_directory(disk, dir)? {
+            fail_beneath(dir, &denied, files, &mut outcomes);
+        }
     }
     // Last, so that no file's absence from staging is durable before its presence in the inbox.
     // A crash before this line may bring back a staging entry on no filesystem whose renames are
     // atomic; the directory is synced all the same, since *published* forgets the entry.
-    if !touched.is_empty() {
-        sync_directory(disk, Path::new(STAGING_DIR))?;
+    let staging = Path::new(STAGING_DIR);
+    if !touched.is_empty()
+        && let Some(source) = sync_directory(disk, staging)?
+    {
+        return Err(SyncFailed {
+            what: staging.to_owned(),
+            source,
+        });
     }
     Ok(outcomes)
 }
@@ -292,14 +301,34 @@ fn directories_of(path: &str) -> Vec<PathBuf> {
     up
 }
 
-/// A directory that is gone was removed by the application, with what it had taken from it.
-fn sync_directory(disk: &dyn Disk, dir: &Path) -> Result<(), SyncFailed> {
+/// Syncs a directory, or says why it may not be opened. One that is gone, or has something else in
+/// its place, was removed by the application, with what it had taken from it.
+fn sync_directory(disk: &dyn Disk, dir: &Path) -> Result<Option<io::Error>, SyncFailed> {
     match disk.sync_dir(dir) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(SyncFailed {
-            what: dir.to_owned(),
-            source,
-        }),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(None),
+        Err(source) => match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
+            ErrorKind::PermissionDenied => Ok(Some(source)),
+            _ => Err(SyncFailed {
+                what: dir.to_owned(),
+                source,
+            }),
+        },
+    }
+}
+
+/// Takes back what was claimed of files below a directory that could not be synced.
+fn fail_beneath(
+    dir: &Path,
+    denied: &io::Error,
+    files: &[PublishFile<'_>],
+    outcomes: &mut [PublishOutcome],
+) {
+    for (file, outcome) in files.iter().zip(outcomes) {
+        if settles_directories(outcome) && Path::new(file.path).starts_with(dir) {
+            let error = io::Error::new(denied.kind(), denied.to_string());
+            *outcome = PublishOutcome::Failed(error);
+        }
     }
 }
 

@@ -175,7 +175,7 @@ impl Disk for OsDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let handle = self.root.dir(dir)?;
+        let handle = self.root.dir(dir).map_err(link_is_no_directory)?;
         sync_directory(&handle, &self.root.path().join(dir))
     }
 
@@ -189,6 +189,15 @@ impl Disk for OsDisk {
 /// Nothing can be at a path one of whose directories is missing or is no directory.
 fn is_absence(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// An error that says that a symbolic link was on the way, as the one that a file there gives.
+fn link_is_no_directory(error: io::Error) -> io::Error {
+    // The kind has a name only in later versions of the standard library.
+    match error.kind() == kind_of(Errno::LOOP) {
+        true => io::Error::new(ErrorKind::NotADirectory, error),
+        false => error,
+    }
 }
 
 fn entry(name: &str, stat: &Stat) -> Entry {

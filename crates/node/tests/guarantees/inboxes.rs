@@ -1,6 +1,7 @@
 //! Inboxes that change under what is saved in them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::{Cluster, SOON, left_in_staging, random_bytes, until};
@@ -8,6 +9,11 @@ use crate::cluster::{Cluster, SOON, left_in_staging, random_bytes, until};
 /// A consumer of two feeds, with a file of `files` that is saved and cannot be published, since a
 /// file is in the place of its directory; and what is in the way.
 fn with_a_saved_file_that_waits(size: usize) -> (Cluster, PathBuf) {
+    with_a_saved_file_that_waits_in(two(), size)
+}
+
+/// A producer, and a consumer that takes another feed, too.
+fn two() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.producer("prod-1", "");
     let other = cluster.dir().join("cons-1").join("other");
@@ -15,6 +21,10 @@ fn with_a_saved_file_that_waits(size: usize) -> (Cluster, PathBuf) {
         "cons-1",
         &format!("layout = \"sub/{{name}}\"\n[[consume]]\nfeed = \"others\"\ninbox = {other:?}"),
     );
+    cluster
+}
+
+fn with_a_saved_file_that_waits_in(mut cluster: Cluster, size: usize) -> (Cluster, PathBuf) {
     configure(&cluster);
     cluster.start_one("prod-1");
     cluster.start_one("cons-1");
@@ -119,7 +129,10 @@ fn inboxes_without_saved_files_may_be_swapped_and_swapped_again() {
         let path = cluster.write(&name, b"bytes");
         let args = ["send", path.to_str().unwrap(), "--feed", "files"];
         cluster.ask("prod-1", &args).good();
-        until("it is there", SOON, || at.join(&name).exists());
+        until("it is there, and that is logged", SOON, || {
+            let status = cluster.status("cons-1");
+            at.join(&name).exists() && status["consumes"][0]["staged_files"] == 0
+        });
     }
 }
 
@@ -137,4 +150,55 @@ fn two_feeds_in_one_directory_are_refused() {
     configure(&cluster);
     let words = ["files", "others", "same directory"];
     cluster.start_in_vain("cons-1").bad(1, &words);
+}
+
+/// What a life did that was killed before it could log that a file is published.
+fn publish_by_hand(inbox: &Path) -> PathBuf {
+    let sub = inbox.join("sub");
+    fs::create_dir(&sub).unwrap();
+    let staged = &left_in_staging(inbox)[0];
+    fs::rename(inbox.join(".consign").join(staged), sub.join("file")).unwrap();
+    sub
+}
+
+#[test]
+fn a_directory_that_the_application_replaced_keeps_no_agent_from_starting() {
+    for size in SIZES {
+        for link in [true, false] {
+            let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+            let sub = publish_by_hand(&inbox);
+            fs::remove_dir_all(&sub).unwrap();
+            match link {
+                true => std::os::unix::fs::symlink(cluster.dir(), &sub).unwrap(),
+                false => fs::write(&sub, b"the application's").unwrap(),
+            }
+            cluster.start_one("cons-1");
+            until("it counts as published", SOON, || {
+                cluster.status("cons-1")["problems"] == serde_json::json!([])
+            });
+            cluster.stop("cons-1");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_may_not_be_read_holds_up_its_own_files_only() {
+    let mut cluster = two();
+    if !cluster.as_nobody("cons-1") {
+        return;
+    }
+    let (mut cluster, inbox) = with_a_saved_file_that_waits_in(cluster, 1_000);
+    let sub = publish_by_hand(&inbox);
+    // Names can be looked up in it and made, and it cannot be opened to be synced.
+    let allow = |mode| fs::set_permissions(&sub, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o311);
+    cluster.start_one("cons-1");
+    let problems = |cluster: &Cluster| cluster.status("cons-1")["problems"].to_string();
+    until("it is named", SOON, || {
+        problems(&cluster).contains("sub/file")
+    });
+    allow(0o755);
+    until("it is tried again", SOON, || problems(&cluster) == "[]");
+    cluster.stop("cons-1");
+    assert!(left_in_staging(&inbox).is_empty());
 }

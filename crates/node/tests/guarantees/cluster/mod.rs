@@ -5,7 +5,8 @@ mod proxy;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -20,6 +21,8 @@ pub(crate) use proxy::Proxy;
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How long a command may take: then it hangs, and is killed.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
+/// A user that owns nothing.
+const NOBODY: u32 = 65_534;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How much of each log a failed test shows, in bytes.
 const LOG_TAIL_BYTES: usize = 3_000;
@@ -125,6 +128,8 @@ pub(crate) struct Node {
     addr: String,
     consumes: bool,
     sections: String,
+    /// Whether it runs as a user without rights.
+    nobody: bool,
     process: Option<Child>,
 }
 
@@ -172,7 +177,12 @@ impl Node {
             .create(true)
             .open(self.home.join("log.txt"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_consign"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+        if self.nobody {
+            chown(&self.home, Some(NOBODY), Some(NOBODY)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let child = command
             .arg("agent")
             .arg("--config")
             .arg(self.config())
@@ -268,8 +278,30 @@ impl Cluster {
             addr: format!("127.0.0.1:{port}"),
             consumes,
             sections,
+            nobody: false,
             process: None,
         });
+    }
+
+    /// Lets a node run as a user without rights, from its first start on. `false`, said aloud, where
+    /// this user may not become another one and has rights.
+    pub(crate) fn as_nobody(&mut self, name: &str) -> bool {
+        if !rustix::process::geteuid().is_root() {
+            return true;
+        }
+        let everybody = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.dir(), everybody).unwrap();
+        let seen = Command::new(env!("CARGO_BIN_EXE_consign"))
+            .arg("--version")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output();
+        self.node_mut(name).nobody = true;
+        let may = seen.is_ok_and(|output| output.status.success());
+        if !may {
+            eprintln!("SKIPPED: the program cannot be run as a user without rights");
+        }
+        may
     }
 
     /// Puts a proxy in front of a node: everybody connects to that. Before anything starts.
