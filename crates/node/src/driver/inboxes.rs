@@ -95,8 +95,9 @@ fn may_give(disk: &dyn Disk, owner: Option<(u32, u32)>) -> std::io::Result<()> {
         return Ok(());
     }
     let attributes = Attributes {
+        mtime_ns: Some(0),
+        mode: Some(0o600),
         owner,
-        ..Attributes::default()
     };
     let given = publish::stage_small(disk, OWNER_PROBE, b"", &attributes);
     // It may not even be there.

@@ -62,6 +62,21 @@ impl OsFile {
         }
     }
 
+    /// Makes a file this process's own again that an earlier try may have given away.
+    fn take_back(&self) -> io::Result<()> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(fault("stat", &self.path))?;
+        let me = rustix::process::geteuid();
+        match stat.st_uid == me.as_raw() {
+            true => Ok(()),
+            false => self.chown(me, None),
+        }
+    }
+
+    fn chown(&self, user: Uid, group: Option<Gid>) -> io::Result<()> {
+        rustix::fs::fchown(&self.fd, Some(user), group)
+            .map_err(fault("change the owner of", &self.path))
+    }
+
     fn write_zeroes(&self, from: u64, to: u64) -> io::Result<()> {
         let zeroes = vec![0; ZEROES_BYTES];
         let mut at = from;
@@ -174,15 +189,10 @@ impl File for OsFile {
     }
 
     fn set_attributes(&self, attributes: &Attributes) -> io::Result<()> {
-        // The owner first, since a change of owner clears permission bits; the time last, since
-        // nothing after it may touch it.
-        if let Some((user, group)) = attributes.owner {
-            rustix::fs::fchown(
-                &self.fd,
-                Some(Uid::from_raw(user)),
-                Some(Gid::from_raw(group)),
-            )
-            .map_err(fault("change the owner of", &self.path))?;
+        // The owner last: only a file of its own may a process change, if all it may beyond that is
+        // to give files away. A change of owner clears none of the bits that are set here.
+        if attributes.owner.is_some() {
+            self.take_back()?;
         }
         if let Some(mode) = attributes.mode {
             rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode & MODE_BITS))
@@ -191,6 +201,9 @@ impl File for OsFile {
         if let Some(mtime_ns) = attributes.mtime_ns {
             rustix::fs::futimens(&self.fd, &modified_at(mtime_ns))
                 .map_err(fault("set the modification time of", &self.path))?;
+        }
+        if let Some((user, group)) = attributes.owner {
+            self.chown(Uid::from_raw(user), Some(Gid::from_raw(group)))?;
         }
         if *attributes != Attributes::default() {
             self.attributes_changed.store(true, Ordering::Release);

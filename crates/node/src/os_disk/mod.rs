@@ -88,19 +88,51 @@ impl OsDisk {
             OpenMode::CreateNew => Mode::from_raw_mode(self.file_mode),
         };
         let full = self.root.path().join(path);
-        let fd = rustix::fs::openat2(
-            self.root.handle(),
-            beneath::checked(path)?,
-            flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-            permissions,
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-        )
-        .map_err(fault("open", &full))?;
+        let clean = beneath::checked(path)?;
+        let open = || {
+            rustix::fs::openat2(
+                self.root.handle(),
+                clean,
+                flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+                permissions,
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+            )
+        };
+        let opened = match open() {
+            Err(Errno::ACCESS) if mode == OpenMode::Write && is_staged(path) => {
+                self.take_back(path)?;
+                open()
+            }
+            opened => opened,
+        };
+        let fd = opened.map_err(fault("open", &full))?;
         let stat = rustix::fs::fstat(&fd).map_err(fault("stat", &full))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(fault("open as a regular file", &full)(Errno::INVAL));
         }
         Ok(OsFile::new(fd, full))
+    }
+
+    /// Lets this process write to a staging file again. One that was sealed has the mode and the owner
+    /// that it is to be shown with, and must be opened once more if it was not `saved` after all.
+    fn take_back(&self, path: &Path) -> io::Result<()> {
+        let full = self.root.path().join(path);
+        // Nobody else can put a link into the staging directory.
+        let (dir, name) = self.root.parent(path)?;
+        let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(fault("stat", &full))?;
+        let me = rustix::process::geteuid();
+        if stat.st_uid != me.as_raw() {
+            rustix::fs::chownat(&dir, name, Some(me), None, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(fault("change the owner of", &full))?;
+        }
+        rustix::fs::chmodat(
+            &dir,
+            name,
+            Mode::from_raw_mode(stat.st_mode & 0o777 | PRIVATE_FILE),
+            AtFlags::empty(),
+        )
+        .map_err(fault("change the permissions of", &full))
     }
 }
 
@@ -189,6 +221,10 @@ impl Disk for OsDisk {
 /// Nothing can be at a path one of whose directories is missing or is no directory.
 fn is_absence(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn is_staged(path: &Path) -> bool {
+    path.parent() == Some(Path::new(STAGING_DIR))
 }
 
 /// An error that says that a symbolic link was on the way, as the one that a file there gives.

@@ -1,7 +1,7 @@
 //! Inboxes that change under what is saved in them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::cluster::{Cluster, SOON, left_in_staging, random_bytes, until};
@@ -201,4 +201,70 @@ fn a_directory_that_may_not_be_read_holds_up_its_own_files_only() {
     until("it is tried again", SOON, || problems(&cluster) == "[]");
     cluster.stop("cons-1");
     assert!(left_in_staging(&inbox).is_empty());
+}
+
+/// Sends a large file that only its owner may read into an inbox where its path is taken first, with
+/// the consumer restarted in between; its path once it is there.
+fn send_a_read_only_file(cluster: &mut Cluster, restart: bool) -> PathBuf {
+    let inbox = cluster.node("cons-1").inbox();
+    cluster.start();
+    let there = inbox.join("file");
+    fs::write(&there, b"was here").unwrap();
+    let bytes = random_bytes(1, 1 << 20);
+    let path = cluster.write("file", &bytes);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    until("it has failed", SOON, || {
+        cluster.count("prod-1", "failed") == 1
+    });
+    if restart {
+        cluster.kill("cons-1");
+        cluster.start_one("cons-1");
+    }
+    fs::remove_file(&there).unwrap();
+    cluster.ask("prod-1", &["retry", "--failed"]).good();
+    cluster.wait_until_done("prod-1", 1, SOON);
+    until("it is there", SOON, || there.exists());
+    assert!(fs::read(&there).unwrap() == bytes);
+    there
+}
+
+#[test]
+fn a_read_only_file_that_was_refused_is_opened_again_by_a_user_without_rights() {
+    for restart in [false, true] {
+        let mut cluster = Cluster::new();
+        cluster.producer("prod-1", "");
+        cluster.consumer("cons-1", "on_conflict = \"reject\"");
+        if !cluster.as_nobody("cons-1") {
+            return;
+        }
+        let there = send_a_read_only_file(&mut cluster, restart);
+        assert_eq!(there.metadata().unwrap().mode() & 0o777, 0o400);
+    }
+}
+
+#[test]
+fn files_are_given_to_their_owner_by_who_may_do_that_and_nothing_else() {
+    for restart in [false, true] {
+        let mut cluster = Cluster::new();
+        cluster.producer("prod-1", "");
+        cluster.consumer(
+            "cons-1",
+            "on_conflict = \"reject\"\nowner = \"12345:12345\"",
+        );
+        if !cluster.as_nobody_with("cons-1", "+chown") {
+            return;
+        }
+        let path = cluster.write("small", b"small");
+        let there = send_a_read_only_file(&mut cluster, restart);
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+        let small = there.with_file_name("small");
+        until("the small one is there", SOON, || small.exists());
+        for path in [there, small] {
+            let meta = path.metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (12_345, 12_345));
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod proxy;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -113,6 +113,17 @@ pub(crate) fn consign_with<S: AsRef<std::ffi::OsStr>>(args: &[S], env: &[(&str, 
     Said::new(&output)
 }
 
+/// The program as a user without rights, but for some capabilities.
+fn as_nobody(rights: &str) -> Command {
+    let nobody = NOBODY.to_string();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"])
+        .args(["--inh-caps", rights, "--ambient-caps", rights])
+        .arg(env!("CARGO_BIN_EXE_consign"));
+    command
+}
+
 fn signal(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
@@ -128,8 +139,8 @@ pub(crate) struct Node {
     addr: String,
     consumes: bool,
     sections: String,
-    /// Whether it runs as a user without rights.
-    nobody: bool,
+    /// Whether it runs as a user without rights, and which ones it has all the same.
+    nobody: Option<&'static str>,
     process: Option<Child>,
 }
 
@@ -178,9 +189,9 @@ impl Node {
             .open(self.home.join("log.txt"))
             .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
-        if self.nobody {
+        if let Some(rights) = self.nobody {
             chown(&self.home, Some(NOBODY), Some(NOBODY)).unwrap();
-            command.uid(NOBODY).gid(NOBODY);
+            command = as_nobody(rights);
         }
         let child = command
             .arg("agent")
@@ -278,7 +289,7 @@ impl Cluster {
             addr: format!("127.0.0.1:{port}"),
             consumes,
             sections,
-            nobody: false,
+            nobody: None,
             process: None,
         });
     }
@@ -286,17 +297,15 @@ impl Cluster {
     /// Lets a node run as a user without rights, from its first start on. `false`, said aloud, where
     /// this user may not become another one and has rights.
     pub(crate) fn as_nobody(&mut self, name: &str) -> bool {
-        if !rustix::process::geteuid().is_root() {
-            return true;
-        }
+        !rustix::process::geteuid().is_root() || self.as_nobody_with(name, "-all")
+    }
+
+    /// As [`Cluster::as_nobody`], with capabilities.
+    pub(crate) fn as_nobody_with(&mut self, name: &str, rights: &'static str) -> bool {
         let everybody = fs::Permissions::from_mode(0o755);
         fs::set_permissions(self.dir(), everybody).unwrap();
-        let seen = Command::new(env!("CARGO_BIN_EXE_consign"))
-            .arg("--version")
-            .uid(NOBODY)
-            .gid(NOBODY)
-            .output();
-        self.node_mut(name).nobody = true;
+        let seen = as_nobody(rights).arg("--version").output();
+        self.node_mut(name).nobody = Some(rights);
         let may = seen.is_ok_and(|output| output.status.success());
         if !may {
             eprintln!("SKIPPED: the program cannot be run as a user without rights");
