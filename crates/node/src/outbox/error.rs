@@ -78,7 +78,7 @@ pub(crate) enum TakeError {
     },
     /// The spool has no room for a copy.
     #[error(
-        "no room to copy {path:?} into the spool: {source}; hint: free space in the data directory"
+        "no room to copy {path:?} into the spool: {source}; hint: free space on the data directory's filesystem, or take files from a directory on that filesystem: they are then moved or linked"
     )]
     NoSpace {
         /// The file.

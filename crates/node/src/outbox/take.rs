@@ -18,6 +18,7 @@ use super::spool::{COPY, PART};
 use super::stamp::stamp_of;
 use super::syncs::Syncs;
 use super::{Origin, Outbox, OutboxSyncFailed, Restored, TakeError, TakeRequest, Taken};
+use crate::filesystem::free_space;
 
 /// Files that share one round of syncs. Each in the spool holds a descriptor until then.
 const TAKE_BATCH_MAX: usize = 256;
@@ -177,8 +178,40 @@ impl Outbox {
             )
             .map_err(|errno| TakeError::of_move(path, errno))?;
         }
+        self.room_for(stat, path)?;
         let part = format!("{}{PART}", request.spool);
-        let shown_as = self.spool.root().path().join(&part);
+        self.copy_as(&part, request, file, stat, syncs)
+            .inspect_err(|_| self.throw_away(&part))
+    }
+
+    /// Refuses before the copy fills the disk: a copy that fails at its end has taken the room of
+    /// everything that goes through the same disk meanwhile.
+    fn room_for(&self, stat: &Stat, path: &Path) -> Result<(), TakeError> {
+        let free = free_space(self.spool.root().path())
+            .map_err(|source| TakeError::in_spool(path, source))?;
+        let needed = stamp_of(stat).size;
+        if needed <= free {
+            return Ok(());
+        }
+        Err(TakeError::NoSpace {
+            path: path.to_owned(),
+            source: io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("it has {needed} bytes, and {free} are free"),
+            ),
+        })
+    }
+
+    fn copy_as(
+        &self,
+        part: &str,
+        request: &TakeRequest,
+        file: &OwnedFd,
+        stat: &Stat,
+        syncs: &mut Syncs,
+    ) -> Result<Taken, TakeError> {
+        let path = &request.origin.path;
+        let shown_as = self.spool.root().path().join(part);
         let copy = copy_into(
             file,
             stat,
@@ -196,6 +229,12 @@ impl Outbox {
         Ok(Taken::new(request, spool, false, stat, content))
     }
 
+    /// Removes what a copy that failed has left. Each try has a name of its own, so nothing else
+    /// would before the next start. What stays all the same is removed then.
+    fn throw_away(&self, part: &str) {
+        let _ = self.discard_partial(part);
+    }
+
     /// Gives a copy, now synced, the name that says that it is whole.
     fn name_copy(&self, request: &TakeRequest, taken: &mut Result<Taken, TakeError>) {
         let Ok(done) = taken else { return };
@@ -211,6 +250,7 @@ impl Outbox {
             // Adopted as it was.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
+                self.throw_away(&part);
                 *taken = Err(TakeError::Io {
                     path: request.origin.path.clone(),
                     source,

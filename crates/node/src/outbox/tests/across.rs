@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use consign_core::spec::{After, Stamp};
 
-use super::super::{OriginRemoval, OwedRemoval, Release, Released, Restored, owes_removal};
+use super::super::{
+    Origin, OriginRemoval, OwedRemoval, Release, Released, Restored, TakeError, TakeRequest,
+    owes_removal,
+};
 use super::{LARGE, Place, names, stamp};
 
 #[test]
@@ -67,6 +71,34 @@ fn across_filesystems_a_repeated_claim_copies_anew_or_uses_the_copy() {
         (taken.size, place.spooled()),
         (LARGE as u64 + 1, vec!["s.1.copy".to_owned()])
     );
+}
+
+#[test]
+fn across_filesystems_a_copy_that_fails_leaves_nothing_behind() {
+    let Some(place) = Place::across() else { return };
+    let refused = |path: &Path| {
+        let error = place.take(path, After::Delete).unwrap_err();
+        assert!(path.exists() && place.spooled().is_empty(), "{error}");
+        error
+    };
+    let sparse = place.file("sparse", 0);
+    let file = fs::OpenOptions::new().write(true).open(&sparse).unwrap();
+    let free = crate::filesystem::free_space(place.data.path()).unwrap();
+    if file.set_len(free.saturating_mul(2)).is_ok() {
+        let error = refused(&sparse);
+        assert!(matches!(error, TakeError::NoSpace { .. }), "{error}");
+    }
+    // Reading this one fails after its copy was begun.
+    let unreadable = Path::new("/proc/self/mem");
+    let outcome = place.outbox.take_batch(&[TakeRequest {
+        origin: Origin {
+            path: unreadable.to_owned(),
+            beneath: None,
+        },
+        ..place.request(unreadable, After::Delete)
+    }]);
+    assert!(outcome.unwrap().pop().unwrap().is_err());
+    assert!(place.spooled().is_empty());
 }
 
 #[test]
