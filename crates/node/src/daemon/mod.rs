@@ -6,6 +6,7 @@
 
 mod data_dir;
 mod recover;
+mod untaken;
 mod watchers;
 
 use std::env::VarError;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use consign_core::ids::FeedName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::untaken::grouped;
 use crate::config::{Config, ProduceConfig};
 use crate::driver::standing::Problems;
 use crate::driver::submissions::Found;
 use crate::filesystem::{self, Use};
 use crate::outbox::{Kept, Outbox};
-use crate::watch::{ProblemList, Ready, Verdicts, WatchConfig, Watcher};
+use crate::watch::{Ready, Verdicts, WatchConfig, Watcher};
 
 /// Ready files that may wait for the driver.
 const FOUND_WAITING_MAX: usize = 1024;
@@ -59,7 +61,7 @@ async fn supervise(
         let began = Instant::now();
         match begin(feed, kept, problems) {
             Ok(mut watcher) => {
-                follow(&mut watcher, problems, found).await;
+                follow(&mut watcher, &feed.policy.feed, problems, found).await;
                 // Its thread has ended, or ends within one step of its scan.
                 let ended = tokio::task::spawn_blocking(move || watcher.stop()).await;
                 if !matches!(ended, Ok(Ok(()))) {
@@ -99,7 +101,12 @@ fn begin(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems) -> anyhow:
 }
 
 /// Hands ready files to the driver, and its word back, until the watcher ends.
-async fn follow(watcher: &mut Watcher, problems: &Problems, found: &mpsc::Sender<Found>) {
+async fn follow(
+    watcher: &mut Watcher,
+    feed: &FeedName,
+    problems: &Problems,
+    found: &mpsc::Sender<Found>,
+) {
     let verdicts = watcher.verdicts();
     let mut listed = watcher.problems();
     let mut waiting = JoinSet::new();
@@ -120,7 +127,10 @@ async fn follow(watcher: &mut Watcher, problems: &Problems, found: &mpsc::Sender
                 });
             }
             Some(_) = waiting.join_next() => {}
-            Ok(()) = listed.changed() => list(problems, &listed.borrow_and_update().clone()),
+            Ok(()) = listed.changed() => {
+                let listed = listed.borrow_and_update().clone();
+                problems.set_of_feed(feed, grouped(feed, &listed));
+            }
         }
     }
 }
@@ -146,24 +156,5 @@ fn give(verdicts: &Verdicts, name: &str, verdict: Result<(), crate::driver::refu
             Instant::now() + REFUSED_RETRY,
             Some(refusal.to_string()),
         ),
-    }
-}
-
-/// Shows a watcher's problems among the node's.
-fn list(problems: &Problems, listed: &ProblemList) {
-    const PREFIX: &str = "not taken: ";
-    problems.remove_starting(PREFIX);
-    for problem in &listed.listed {
-        problems.add_text(&format!(
-            "{PREFIX}{}: {}",
-            problem.path.display(),
-            problem.why
-        ));
-    }
-    if listed.more > 0 {
-        problems.add(
-            format!("{PREFIX}{} more files", listed.more),
-            "deal with those that are listed".to_owned(),
-        );
     }
 }

@@ -1,9 +1,9 @@
 //! How the node stands: its problems, and the snapshot that status pages read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::{FeedName, Incarnation, NodeName};
 use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
@@ -24,12 +24,19 @@ const PROBLEMS_MAX: usize = 100;
 
 /// What a person should look at, from anywhere in the process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Problems(Arc<Mutex<BTreeMap<String, Problem>>>);
+pub(crate) struct Problems(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    of_node: BTreeMap<String, Problem>,
+    /// What each feed's watched directory holds that is not taken.
+    of_feeds: BTreeMap<FeedName, Vec<Problem>>,
+}
 
 impl Problems {
     /// Adds one; the same one again keeps its time.
     pub(crate) fn add(&self, what: String, hint: String) {
-        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = &mut self.known().of_node;
         if problems.len() < PROBLEMS_MAX {
             let since = Timestamp(now().0);
             problems
@@ -54,14 +61,31 @@ impl Problems {
 
     /// Those that begin like this are over.
     pub(crate) fn remove_starting(&self, what: &str) {
-        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = &mut self.known().of_node;
         problems.retain(|problem, _| !problem.starts_with(what));
     }
 
-    /// All of them.
+    /// What a feed's watched directory holds that is not taken, instead of what was said before.
+    pub(crate) fn set_of_feed(&self, feed: &FeedName, problems: Vec<Problem>) {
+        let of_feeds = &mut self.known().of_feeds;
+        match problems.is_empty() {
+            true => of_feeds.remove(feed),
+            false => of_feeds.insert(feed.clone(), problems),
+        };
+    }
+
+    /// Those of the node as a whole.
     pub(crate) fn list(&self) -> Vec<Problem> {
-        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.values().cloned().collect()
+        self.known().of_node.values().cloned().collect()
+    }
+
+    /// Those of single feeds.
+    fn of_feeds(&self) -> Vec<Problem> {
+        self.known().of_feeds.values().flatten().cloned().collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,6 +190,7 @@ impl Driver {
                 since: since(now()),
             });
         }
+        problems.extend(self.problems.of_feeds());
         problems
     }
 
@@ -330,4 +355,24 @@ fn complaints(destination: &DestinationStatus) -> impl Iterator<Item = Problem> 
             since: Timestamp(complaint.since.0),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_directory_does_not_take_hides_nothing_of_another() {
+        let problems = Problems::default();
+        let problem = |what: &str| Problem {
+            what: what.to_owned(),
+            ..Problem::default()
+        };
+        let [a, b] = ["a", "b"].map(|name| FeedName::new(name).unwrap());
+        problems.set_of_feed(&a, vec![problem("of a")]);
+        problems.set_of_feed(&b, vec![problem("of b")]);
+        assert_eq!(problems.of_feeds(), [problem("of a"), problem("of b")]);
+        problems.set_of_feed(&a, Vec::new());
+        assert_eq!(problems.of_feeds(), [problem("of b")]);
+    }
 }

@@ -38,7 +38,7 @@ use crate::outbox::Kept;
 use hints::Hint;
 #[cfg(test)]
 pub(crate) use names::{BadPattern, include_set};
-pub(crate) use problems::ProblemList;
+pub(crate) use problems::{Problem as Untaken, ProblemList};
 use scanner::Scanner;
 
 #[cfg(test)]
