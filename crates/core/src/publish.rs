@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::disk::{Attributes, Disk, OpenMode};
+use crate::disk::{Attributes, Disk, EntryKind, OpenMode};
 
 /// The staging directory, relative to the inbox. Everything whose name begins so is ours.
 pub const STAGING_DIR: &str = ".consign";
@@ -55,13 +55,14 @@ pub struct PublishFile<'a> {
 pub enum PublishOutcome {
     /// It is in the inbox under its path.
     Published,
-    /// Something else has its path. It is still in staging.
+    /// Something else has its path, or is where a directory of it has to be. It is still in
+    /// staging.
     Conflict,
     /// It is not in staging: an earlier run published it, and the application may have taken it.
     AlreadyGone,
     /// It could not be renamed, for a reason that concerns only it: its directory cannot be made,
-    /// is another filesystem, or is a file or a symbolic link. It is still in staging. Or it was
-    /// renamed and its directory may not be opened to be synced: publishing it again syncs that.
+    /// or is another filesystem. It is still in staging. Or it was renamed and its directory may not
+    /// be opened to be synced: publishing it again syncs that.
     Failed(io::Error),
 }
 
@@ -173,13 +174,38 @@ pub fn sync_staged(disk: &dyn Disk) -> Result<(), SyncFailed> {
     })
 }
 
-/// Whether something is at `path` already. A conflict is decided by this before `saved`; one that
-/// arises later is a [`PublishOutcome::Conflict`].
+/// Whether something is at `path` already, or in the way to it. A conflict is decided by this
+/// before `saved`; one that arises later is a [`PublishOutcome::Conflict`].
 ///
 /// # Errors
 /// Whatever the filesystem says.
 pub fn is_taken(disk: &dyn Disk, path: &str) -> io::Result<bool> {
-    Ok(disk.stat(Path::new(path))?.is_some())
+    match disk.stat(Path::new(path)) {
+        Ok(Some(_)) => Ok(true),
+        Ok(None) => is_blocked(disk, path),
+        // A symbolic link on the way is an error as well.
+        Err(_) if is_blocked(disk, path).unwrap_or(false) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether something that is no directory is where a directory of `path` has to be: a file, or a
+/// symbolic link, which is not followed.
+fn is_blocked(disk: &dyn Disk, path: &str) -> io::Result<bool> {
+    let mut unknown = None;
+    for dir in Path::new(path).ancestors().skip(1) {
+        if dir.as_os_str().is_empty() {
+            break;
+        }
+        match disk.stat(dir) {
+            Ok(Some(entry)) if entry.kind == EntryKind::Dir => break,
+            Ok(Some(_)) => return Ok(true),
+            Ok(None) => {}
+            // What is further up may say more.
+            Err(error) => unknown = Some(error),
+        }
+    }
+    unknown.map_or(Ok(false), Err)
 }
 
 /// Renames staged and synced files into the inbox, makes the directories that they need, and
@@ -279,11 +305,14 @@ fn attempt(
     disk.rename(staging, Path::new(path))
 }
 
-/// `AlreadyExists` is a conflict only if it is about the path itself, and not about a directory
-/// on the way to it.
+/// `AlreadyExists` is a conflict only if it is about the path itself. Whatever is said about a
+/// directory on the way to it is one only if something else is there.
 fn conflict_or_failed(disk: &dyn Disk, path: &str, error: io::Error) -> PublishOutcome {
     let exists = error.kind() == ErrorKind::AlreadyExists;
-    if exists && is_taken(disk, path).unwrap_or(false) {
+    let there = disk
+        .stat(Path::new(path))
+        .is_ok_and(|there| there.is_some());
+    if (exists && there) || is_blocked(disk, path).unwrap_or(false) {
         PublishOutcome::Conflict
     } else {
         PublishOutcome::Failed(error)

@@ -250,6 +250,17 @@ impl Consumer {
         Some(path)
     }
 
+    /// The name of its own that a file gets in the inbox itself, where no directory can be in the
+    /// way.
+    pub(super) fn path_in_inbox(&self, slot: &SlotId) -> Option<String> {
+        let entry = self.entry(slot)?;
+        let inbox = self.inboxes.get(&entry.feed()?)?;
+        let id = entry.id(&slot.producer);
+        let wished = inbox.path(&id, &entry.spec).ok()?;
+        let base = FileName::new(wished.base()).ok()?;
+        Some(conflict_name(&base, &id).as_str().to_owned())
+    }
+
     pub(super) fn wished_path(&self, slot: &SlotId) -> Option<String> {
         let entry = self.entry(slot)?;
         let inbox = self.inboxes.get(&entry.feed()?)?;

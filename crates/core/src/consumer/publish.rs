@@ -243,14 +243,11 @@ impl Consumer {
                 continue;
             };
             let feed = self.entry(&slot).and_then(Entry::feed);
-            let Some(next) = self
-                .decide_path(&slot, false, true)
-                .filter(|next| *next != path)
-            else {
+            let Some(next) = self.next_path(&slot, &path) else {
                 self.fail_for_now(
                     &slot,
                     format!(
-                        "both {path} and its replacement are taken; hint: move what is there away"
+                        "{path} and the other names that it may get are taken; hint: move what is there away"
                     ),
                 );
                 self.republish.insert(slot);
@@ -274,6 +271,23 @@ impl Consumer {
             slots.push(slot);
         }
         self.write_publishing(files, slots);
+    }
+
+    /// The path to try after `path`: a name of its own in the same directory; then, since a
+    /// directory on the way may be what is taken, that name in the inbox itself.
+    fn next_path(&mut self, slot: &SlotId, path: &str) -> Option<String> {
+        let last = self.path_in_inbox(slot)?;
+        if path == last {
+            return None;
+        }
+        match self.decide_path(slot, false, true)? {
+            same if same == path => {
+                let feed = self.entry(slot)?.feed()?;
+                self.promised.insert((feed, last.clone()), slot.clone());
+                Some(last)
+            }
+            other => Some(other),
+        }
     }
 
     /// Keeps a problem for people to see.

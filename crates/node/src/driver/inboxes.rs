@@ -214,8 +214,9 @@ impl Inboxes {
         publish::stage_small(&*inbox.disk, &order.staging, &bytes, &order.attributes).map_err(
             |error| {
                 format!(
-                    "{}: {error}; hint: check space and rights there",
-                    inbox.path.display()
+                    "{:?}: {error}; hint: {}",
+                    inbox.path,
+                    remedy(&error, &inbox.path)
                 )
             },
         )
@@ -255,9 +256,9 @@ impl Inboxes {
                     PublishOutcome::Conflict => conflicts.push(slot),
                     PublishOutcome::Failed(error) => {
                         let why = format!(
-                            "{:?} cannot be published: {error}; hint: check space and rights of {}",
+                            "{:?} cannot be published: {error}; hint: {}",
                             order.path,
-                            inbox.path.display()
+                            remedy(&error, &inbox.path)
                         );
                         failed.push((slot, why));
                     }
@@ -325,6 +326,27 @@ impl Inboxes {
                 Some((feed.clone(), filesystem::free_space(&inbox.path).ok()?))
             })
             .collect()
+    }
+}
+
+/// What helps against an error of an inbox's disk. What is saved is tried again by itself.
+fn remedy(error: &std::io::Error, inbox: &Path) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("free some space on the filesystem of {inbox:?}")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("let the agent's user write every directory in {inbox:?}")
+        }
+        ErrorKind::ReadOnlyFilesystem => format!("mount the filesystem of {inbox:?} for writing"),
+        ErrorKind::CrossesDevices => {
+            format!("unmount what is mounted on a directory in {inbox:?}, or make it the inbox")
+        }
+        ErrorKind::InvalidFilename => {
+            format!("shorten `layout`, the filesystem of {inbox:?} takes no name as long")
+        }
+        _ => format!("look at the state of the filesystem of {inbox:?}; it is tried again"),
     }
 }
 

@@ -87,6 +87,21 @@ fn a_taken_path_is_a_conflict_and_nothing_is_replaced() {
 }
 
 #[test]
+fn a_path_is_taken_when_something_else_is_where_its_directory_has_to_be() {
+    let (dir, disk) = inbox();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), b"").unwrap();
+    fs::create_dir(dir.path().join("dir")).unwrap();
+    symlink(outside.path(), dir.path().join("dir/link")).unwrap();
+    for taken in ["file/x", "file/deep/x", "dir/link/x", "dir/link/deep/x"] {
+        assert!(is_taken(&disk, taken).unwrap(), "{taken}");
+    }
+    for free in ["new/x", "dir/new/x", "dir/x"] {
+        assert!(!is_taken(&disk, free).unwrap(), "{free}");
+    }
+}
+
+#[test]
 fn a_bad_file_of_a_batch_holds_back_no_other() {
     let (dir, disk) = inbox();
     let outside = tempfile::tempdir().unwrap();
@@ -117,9 +132,10 @@ fn a_bad_file_of_a_batch_holds_back_no_other() {
         ],
     )
     .unwrap();
-    for refused in &outcomes[..3] {
-        assert!(matches!(refused, PublishOutcome::Failed(_)), "{refused:?}");
+    for blocked in &outcomes[..2] {
+        assert!(matches!(blocked, PublishOutcome::Conflict), "{blocked:?}");
     }
+    assert!(matches!(outcomes[2], PublishOutcome::Failed(_)));
     assert!(matches!(outcomes[3], PublishOutcome::Published));
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     assert_eq!(fs::read(dir.path().join("ok/x")).unwrap(), b"d");

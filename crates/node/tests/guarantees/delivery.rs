@@ -290,3 +290,29 @@ fn two_files_of_one_name_both_arrive() {
     all.sort();
     assert_eq!(all, [b"first".to_vec(), b"second".to_vec()]);
 }
+
+#[test]
+fn a_file_whose_directory_is_taken_is_published_under_another_name() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "on_conflict = \"rename\"");
+    cluster.start();
+    let inbox = cluster.node("cons-1").inbox();
+    fs::write(inbox.join("par"), "a file, where a directory has to be").unwrap();
+    let mut names = Vec::new();
+    for (name, length) in [("par/small", 100), ("par/large", 1 << 20)] {
+        cluster.write(name, &random_bytes(length as u64, length));
+        names.push(name.strip_prefix("par/").unwrap());
+    }
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files", "--wait"];
+    cluster.ask("prod-1", &args).good();
+    for name in names {
+        until("it is in the inbox itself", SOON, || {
+            let files = files_in(&inbox);
+            files
+                .keys()
+                .any(|there| there.starts_with(&format!("{name}.prod-1.")))
+        });
+    }
+}

@@ -146,3 +146,45 @@ fn a_commit_of_a_file_whose_path_cannot_be_made_any_more_is_refused() {
         assert_eq!(refusals(&refused)[0].0, RefusalCode::BadName, "{refused:?}");
     }
 }
+
+#[test]
+fn a_saved_file_whose_directory_is_taken_goes_into_the_inbox_itself() {
+    let mut node = Node::new();
+    node.apply(Event::Policies(vec![ConsumePolicy {
+        layout: "{feed}/{name}".to_owned(),
+        ..policy(OnConflict::Reject)
+    }]));
+    node.small(1);
+    node.commit_small(1);
+    node.apply(Event::Looked(vec![(slot(1), true)]));
+    let mut said = node.apply(Event::Staged {
+        files: vec![(slot(1), true)],
+        failed: Vec::new(),
+    });
+    let path = |said: &[Effect]| {
+        said.iter().find_map(|effect| match effect {
+            Effect::Publish(orders) => Some(orders[0].path.clone()),
+            _ => None,
+        })
+    };
+    let mut paths = Vec::new();
+    while let Some(path) = path(&said) {
+        paths.push(path);
+        said = node.apply(Event::Published {
+            done: Vec::new(),
+            conflicts: vec![slot(1)],
+            failed: Vec::new(),
+        });
+    }
+    let id = "cam.000000000000feed.1";
+    assert_eq!(
+        paths,
+        [
+            "images/small-1".to_owned(),
+            format!("images/small-1.{id}"),
+            format!("small-1.{id}"),
+        ]
+    );
+    let problems = node.consumer.problems();
+    assert!(problems[0].what.contains("hint: move"), "{problems:?}");
+}
