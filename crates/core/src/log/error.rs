@@ -13,7 +13,7 @@ pub enum LogError {
     /// Bytes that were proven synced are not what was written. Nothing was changed, cut or deleted.
     /// Retrying does not help.
     #[error(
-        "{} is damaged at byte {offset}: {what}; hint: nothing was cut or deleted; copy the whole data directory away before anything else, then see docs/guarantees.md",
+        "{} is damaged at byte {offset}: {what}; hint: nothing was cut or deleted; copy the whole data directory away before anything else, then stop the agent, and `consign doctor` says which files are affected",
         path.display()
     )]
     Damaged {

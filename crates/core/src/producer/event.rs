@@ -313,11 +313,13 @@ pub enum Refusal {
     },
     /// The feed's queue is at its bound.
     #[error(
-        "feed {feed} has {queued} bytes queued and max_queue is {max}; hint: wait until some are delivered, or raise max_queue"
+        "feed {feed} has {queued} bytes queued, and with {size} more there would be over max_queue = {max}; hint: raise max_queue, or wait until some are delivered if the file is no larger than that"
     )]
     QueueFull {
         /// The feed.
         feed: FeedName,
+        /// Bytes of the file.
+        size: u64,
         /// Bytes queued.
         queued: u64,
         /// Bytes permitted.

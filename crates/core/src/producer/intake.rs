@@ -263,6 +263,7 @@ impl Producer {
         if feed.queued_bytes.saturating_add(spec.size) > rules.max_queue_bytes {
             return Err(Refusal::QueueFull {
                 feed: name,
+                size: spec.size,
                 queued: feed.queued_bytes,
                 max: rules.max_queue_bytes,
             });

@@ -68,10 +68,18 @@ pub(crate) enum ListenError {
         /// The token file.
         path: PathBuf,
     },
-    /// The system said no.
+    /// The address of listen.http is in use, not of this machine, or not allowed.
     #[error(
-        "cannot {what}: {source}; hint: look at the rights of the data directory and at who else listens"
+        "cannot listen on listen.http = {addr}: {source}; hint: give listen.http a free port, or stop what listens there"
     )]
+    Http {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system said no.
+    #[error("cannot {what}: {source}; hint: let this user write the data directory")]
     Io {
         /// What was tried.
         what: String,
@@ -140,10 +148,7 @@ pub(super) async fn tcp(addr: SocketAddr) -> Result<TcpListener, ListenError> {
     }
     TcpListener::bind(addr)
         .await
-        .map_err(|source| ListenError::Io {
-            what: format!("listen on {addr}"),
-            source,
-        })
+        .map_err(|source| ListenError::Http { addr, source })
 }
 
 #[cfg(test)]
@@ -177,6 +182,13 @@ mod tests {
     async fn addresses_beyond_loopback_are_refused() {
         let error = tcp("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
         assert!(matches!(error, ListenError::NotLoopback { .. }), "{error}");
-        tcp("[::1]:0".parse().unwrap()).await.unwrap();
+        let first = tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let taken = tcp(first.local_addr().unwrap()).await.unwrap_err();
+        let port = first.local_addr().unwrap().port().to_string();
+        let said = taken.to_string();
+        assert!(
+            said.contains("listen.http") && said.contains(&port),
+            "{said}"
+        );
     }
 }

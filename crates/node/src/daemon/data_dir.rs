@@ -22,7 +22,14 @@ const IDENTITY: &str = "identity";
 pub(crate) enum DataDirError {
     /// It cannot be made or read.
     #[error(
-        "the data directory {path:?} cannot be used: {source}; hint: create it, and let this user read and write it"
+        "the data directory {path:?} cannot be used: {source}; hint: {}",
+        match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory =>
+                "something else is there, move it away or choose another node.data_dir",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded =>
+                "free some space on its filesystem",
+            _ => "create it, and let this user read and write it",
+        }
     )]
     Io {
         /// The directory.

@@ -270,7 +270,13 @@ impl Handle {
     ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(command(reply)).await;
-        sent.map_err(|_| Refusal::stopping())?;
-        answer.await.map_err(|_| Refusal::stopping())
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> Refusal {
+        let snapshot = self.snapshot();
+        let known = snapshot.problems.first().filter(|_| !snapshot.ready);
+        Refusal::stopping(known)
     }
 }

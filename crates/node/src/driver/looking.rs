@@ -163,9 +163,7 @@ fn take_small(outbox: &Outbox, path: &Path) -> Result<crate::outbox::Taken, Refu
         expect: None,
     };
     let outcome = outbox.take_batch(std::slice::from_ref(&request));
-    let taken = outcome.map_err(|error| Refusal::NotReady {
-        why: error.to_string(),
-    })?;
+    let taken = outcome.map_err(|error| Refusal::not_ready(&error.to_string()))?;
     let taken = taken
         .into_iter()
         .next()

@@ -250,8 +250,14 @@ impl Driver {
                     Refusal::Invalid { what, hint }
                 }
             },
-            producer::Refusal::QueueFull { feed, queued, max } => Refusal::QueueFull {
+            producer::Refusal::QueueFull {
                 feed,
+                size,
+                queued,
+                max,
+            } => Refusal::QueueFull {
+                feed,
+                file_bytes: size,
                 queued_bytes: queued,
                 max_bytes: max,
             },

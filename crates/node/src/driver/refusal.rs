@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use consign_core::ids::{FeedName, NodeName, TransferId};
 use thiserror::Error;
 
+use super::snapshot::Problem;
+
 /// What sort of refusal it is: what a script can act upon. Its name is in the API's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusalKind {
@@ -104,11 +106,17 @@ pub(crate) enum Refusal {
     },
     /// The feed's `max_queue` is reached.
     #[error(
-        "the queue of {feed} is full: it holds {queued_bytes} of {max_bytes} bytes; hint: wait until it drains, or raise max_queue"
+        "no room for {file_bytes} bytes in the queue of {feed}: it holds {queued_bytes} of max_queue = {max_bytes} bytes; hint: {}",
+        match file_bytes > max_bytes {
+            true => "such a file never fits, raise max_queue",
+            false => "wait until it drains, or raise max_queue",
+        }
     )]
     QueueFull {
         /// The feed.
         feed: FeedName,
+        /// The file, in bytes.
+        file_bytes: u64,
         /// What waits in it, in bytes.
         queued_bytes: u64,
         /// Its limit, in bytes.
@@ -143,10 +151,12 @@ pub(crate) enum Refusal {
         hint: String,
     },
     /// The node accepts nothing now: it starts, stops, or its log is damaged.
-    #[error("this node accepts nothing now: {why}; hint: look at `consign status`")]
+    #[error("this node accepts nothing now: {why}; hint: {hint}")]
     NotReady {
         /// Why.
         why: String,
+        /// What to do.
+        hint: String,
     },
 }
 
@@ -168,10 +178,28 @@ impl Refusal {
         }
     }
 
-    /// The driver is gone: the agent is stopping.
-    pub(crate) fn stopping() -> Self {
+    /// The node accepts nothing now, for a reason that may end in its hint.
+    pub(crate) fn not_ready(text: &str) -> Self {
+        let (why, hint) = text
+            .split_once("; hint: ")
+            .unwrap_or((text, "look at `consign status`"));
         Self::NotReady {
-            why: "it is stopping".to_owned(),
+            why: why.to_owned(),
+            hint: hint.to_owned(),
+        }
+    }
+
+    /// The driver is gone: the agent is stopping, or never began, and its problems say why.
+    pub(crate) fn stopping(known: Option<&Problem>) -> Self {
+        match known {
+            None => Self::NotReady {
+                why: "it is stopping".to_owned(),
+                hint: "start it again".to_owned(),
+            },
+            Some(problem) => Self::NotReady {
+                why: problem.what.clone(),
+                hint: problem.hint.clone(),
+            },
         }
     }
 }

@@ -107,9 +107,18 @@ pub(super) fn judge(path: &Path, stat: &Stat, include: &GlobSet) -> Judged {
     match kind {
         FileType::RegularFile => judge_file(path, stat),
         FileType::Symlink => odd("is a symbolic link", "put the file itself here"),
-        FileType::Fifo => odd("is a named pipe", "remove it, or exclude it"),
-        FileType::Socket => odd("is a socket", "remove it, or exclude it"),
-        _ => odd("is a device", "remove it, or exclude it"),
+        FileType::Fifo => odd(
+            "is a named pipe",
+            "remove it, or set `include` to patterns that leave it out",
+        ),
+        FileType::Socket => odd(
+            "is a socket",
+            "remove it, or set `include` to patterns that leave it out",
+        ),
+        _ => odd(
+            "is a device",
+            "remove it, or set `include` to patterns that leave it out",
+        ),
     }
 }
 

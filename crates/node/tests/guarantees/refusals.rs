@@ -68,6 +68,16 @@ fn port_in_use_is_said() {
 }
 
 #[test]
+fn a_file_larger_than_its_queue_is_told_that_it_never_fits() {
+    let mut cluster = alone("max_queue = \"1MB\"");
+    cluster.start_one("prod-1");
+    let path = cluster.write("large", &[0; 2_000_000]);
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    let said = cluster.ask("prod-1", &args);
+    said.bad(1, &["2000000", "1000000", "never fits, raise max_queue"]);
+}
+
+#[test]
 fn data_directory_of_another_node_is_refused() {
     let mut cluster = alone("");
     cluster.start_one("prod-1");
@@ -143,5 +153,5 @@ fn a_log_that_is_damaged_in_the_middle_is_not_guessed_at() {
     assert_eq!(cluster.status("prod-1")["ready"], false);
     // Nothing new is accepted meanwhile.
     let said = cluster.ask("prod-1", &args);
-    assert_eq!(said.code, 1, "{said:#?}");
+    said.bad(1, &["damaged", "consign doctor"]);
 }

@@ -219,8 +219,9 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ChunkFault {
 fn changed(path: &Path, origin: &str) -> ChunkFault {
     let of = if origin.is_empty() { "" } else { " of " };
     ChunkFault(format!(
-        "{}{of}{origin} was changed after it was submitted; hint: files must not be edited in \
-         place; submit the changed file anew",
+        "{}{of}{origin} was changed after it was submitted; hint: trying again cannot help; \
+         send the file as it is now, and `consign cancel` this transfer; files must not be edited in \
+         place",
         path.display()
     ))
 }
