@@ -183,6 +183,10 @@ impl SimDisk {
         for inode in state.inodes.values_mut() {
             inode.power_cut(fate, rng);
         }
+        // A filesystem gives nobody the space of a file whose removal may be undone: what has come
+        // back fits.
+        let used = state.used_bytes();
+        state.capacity_bytes = state.capacity_bytes.map(|capacity| capacity.max(used));
     }
 
     /// Limits the space for files' bytes; `None` for no limit. What is there already stays.

@@ -71,10 +71,12 @@ pub(super) fn open(
         Some((&id, _)) => {
             let newest = Segment::open(&*disk, dir, id)?;
             let tail = survey(&newest)?;
-            let mut cuts = opening.replayer.older(&newest, tail.oldest, &segments)?;
-            let active = opening.supersede(&newest, &tail)?;
-            cuts.push((id, tail.proven_end));
+            let cuts = opening.replayer.older(&newest, tail.oldest, &segments)?;
+            // A recovery that was cut short may have left these untrimmed, and have taken the refuge:
+            // on a full disk this is where the space for the next segment comes from.
             opening.trim(&cuts, &mut segments)?;
+            let active = opening.supersede(&newest, &tail)?;
+            opening.trim(&[(id, tail.proven_end)], &mut segments)?;
             opening.remove_dropped(tail.oldest, &mut segments)?;
             (active, tail.oldest)
         }

@@ -115,6 +115,27 @@ fn the_log_opens_on_a_full_disk_more_than_once() {
 }
 
 #[test]
+fn the_log_opens_on_a_full_disk_after_several_recoveries_were_cut_short() {
+    let (disk, log, begun) = full_disk();
+    drop(log);
+    disk.set_capacity(Some(disk.used_bytes()));
+    for crash_at in 0..40 {
+        let disk = disk.fork();
+        for _ in 0..4 {
+            disk.kill();
+            disk.crash_after(crash_at);
+            let _ = open(&disk, SEGMENT);
+        }
+        disk.kill();
+        let opened = open(&disk, SEGMENT).unwrap_or_else(|error| panic!("{crash_at}: {error}"));
+        assert_eq!(
+            opened.seqs()[..begun as usize],
+            (0..begun).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
 fn a_new_log_that_opens_on_a_nearly_full_disk_opens_again() {
     let mut opened = 0;
     for capacity in (0..5 * SEGMENT).step_by(1024) {
