@@ -3,12 +3,39 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::cluster::{Cluster, SOON, left_in_staging, random_bytes, until};
 
-/// A consumer of two feeds, with a file of `files` that is saved and cannot be published, since a
-/// file is in the place of its directory; and what is in the way.
-fn with_a_saved_file_that_waits(size: usize) -> (Cluster, PathBuf) {
+/// A directory in which nothing can be made, not even by root, for as long as this lives.
+struct Sealed<'a>(&'a Path);
+
+impl<'a> Sealed<'a> {
+    /// `None`, said aloud, where this user or filesystem cannot.
+    fn new(dir: &'a Path) -> Option<Self> {
+        fs::create_dir(dir).unwrap();
+        let sealed = chattr("+i", dir).then_some(Self(dir));
+        if sealed.is_none() {
+            eprintln!("SKIPPED: a directory cannot be made immutable here");
+        }
+        sealed
+    }
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        chattr("-i", self.0);
+    }
+}
+
+fn chattr(change: &str, path: &Path) -> bool {
+    let status = Command::new("chattr").arg(change).arg(path).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A consumer of two feeds, with a file of `files` that is saved and cannot be published, since
+/// nothing can be made in its directory; and its inbox, in which that directory is not any more.
+fn with_a_saved_file_that_waits(size: usize) -> Option<(Cluster, PathBuf)> {
     with_a_saved_file_that_waits_in(two(), size)
 }
 
@@ -24,13 +51,16 @@ fn two() -> Cluster {
     cluster
 }
 
-fn with_a_saved_file_that_waits_in(mut cluster: Cluster, size: usize) -> (Cluster, PathBuf) {
+fn with_a_saved_file_that_waits_in(
+    mut cluster: Cluster,
+    size: usize,
+) -> Option<(Cluster, PathBuf)> {
     configure(&cluster);
     cluster.start_one("prod-1");
     cluster.start_one("cons-1");
     let inbox = cluster.node("cons-1").inbox();
     let in_the_way = inbox.join("sub");
-    fs::write(&in_the_way, b"in the way").unwrap();
+    let sealed = Sealed::new(&in_the_way)?;
     let path = cluster.write("file", &random_bytes(1, size));
     let args = ["send", path.to_str().unwrap(), "--feed", "files"];
     cluster.ask("prod-1", &args).good();
@@ -43,8 +73,9 @@ fn with_a_saved_file_that_waits_in(mut cluster: Cluster, size: usize) -> (Cluste
             .contains("cannot be published")
     });
     cluster.stop("cons-1");
-    fs::remove_file(&in_the_way).unwrap();
-    (cluster, inbox)
+    drop(sealed);
+    fs::remove_dir(&in_the_way).unwrap();
+    Some((cluster, inbox))
 }
 
 /// Writes the configs, in which the consumer says of itself that it takes both feeds.
@@ -79,7 +110,9 @@ const SIZES: [usize; 2] = [1_000, 1 << 20];
 #[test]
 fn a_saved_file_survives_that_its_inbox_is_given_to_another_feed() {
     for size in SIZES {
-        let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+        let Some((mut cluster, inbox)) = with_a_saved_file_that_waits(size) else {
+            return;
+        };
         rewrite(&cluster, &[("\"files\"", "\"renamed\"")]);
         cluster.start_one("cons-1");
         assert_eq!(left_in_staging(&inbox).len(), 1);
@@ -91,7 +124,9 @@ fn a_saved_file_survives_that_its_inbox_is_given_to_another_feed() {
 #[test]
 fn a_saved_file_waits_for_its_inbox_when_its_feed_gets_another_one() {
     for size in SIZES {
-        let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+        let Some((mut cluster, inbox)) = with_a_saved_file_that_waits(size) else {
+            return;
+        };
         let (one, other) = ("cons-1/inbox\"", "cons-1/other\"");
         rewrite(&cluster, &[(one, "aside"), (other, one), ("aside", other)]);
         cluster.start_one("cons-1");
@@ -165,7 +200,9 @@ fn publish_by_hand(inbox: &Path) -> PathBuf {
 fn a_directory_that_the_application_replaced_keeps_no_agent_from_starting() {
     for size in SIZES {
         for link in [true, false] {
-            let (mut cluster, inbox) = with_a_saved_file_that_waits(size);
+            let Some((mut cluster, inbox)) = with_a_saved_file_that_waits(size) else {
+                return;
+            };
             let sub = publish_by_hand(&inbox);
             fs::remove_dir_all(&sub).unwrap();
             match link {
@@ -187,7 +224,9 @@ fn a_directory_that_may_not_be_read_holds_up_its_own_files_only() {
     if !cluster.as_nobody("cons-1") {
         return;
     }
-    let (mut cluster, inbox) = with_a_saved_file_that_waits_in(cluster, 1_000);
+    let Some((mut cluster, inbox)) = with_a_saved_file_that_waits_in(cluster, 1_000) else {
+        return;
+    };
     let sub = publish_by_hand(&inbox);
     // Names can be looked up in it and made, and it cannot be opened to be synced.
     let allow = |mode| fs::set_permissions(&sub, fs::Permissions::from_mode(mode)).unwrap();
