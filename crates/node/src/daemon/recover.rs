@@ -251,7 +251,14 @@ fn follow_sources(
         }
         Record::Released(released) => {
             for seq in released.seqs.iter().flat_map(|range| range.from..range.to) {
-                sources.remove(&(released.start, seq));
+                let key = (released.start, seq);
+                // One that stays may be owed to the kept set still, on a disk that is full.
+                if sources
+                    .get(&key)
+                    .is_some_and(|one| one.source.after() != After::Keep)
+                {
+                    sources.remove(&key);
+                }
             }
         }
         // It is given back, or was: what lies in its place again is the file itself.

@@ -6,8 +6,8 @@ use consign_core::log::{LogLength, Payload, Position, Shortening};
 use consign_core::record::{Boot, Forgotten, Record};
 use consign_core::{consumer, producer};
 
-use super::Driver;
 use super::log_writer::{LogStanding, Order, Role};
+use super::{Driver, Worked};
 
 /// What of the log is needed by whom, and the node's own records.
 #[derive(Debug)]
@@ -88,7 +88,14 @@ impl Driver {
         }
         let care = &mut self.log_care;
         let droppable = unneeded.min(care.own_from);
-        if droppable > care.dropped {
+        if droppable > care.dropped && self.outbox.kept().owes() {
+            // What the kept set could not take in yet, the next start must find in the log.
+            let outbox = std::sync::Arc::clone(&self.outbox);
+            self.work(move || {
+                outbox.kept().pay();
+                Worked::Nothing
+            });
+        } else if droppable > care.dropped {
             care.dropped = droppable;
             self.log.order(Order::DropBelow(droppable));
         }

@@ -88,6 +88,19 @@ pub(crate) enum FsError {
     },
 }
 
+impl FsError {
+    /// Whether nothing was wrong but that there was no space, or a quota was spent.
+    fn is_for_want_of_space(&self) -> bool {
+        match self {
+            Self::Unusable { source, .. } | Self::Lacks { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            Self::Refused { .. } | Self::StagingElsewhere { .. } => false,
+        }
+    }
+}
+
 /// Checks the directory at `path` for a use. An inbox gets its staging directory, and scratch
 /// files in it for a moment; a data directory gets scratch files; a watched one gets nothing.
 ///

@@ -33,13 +33,6 @@ pub(super) fn data_dir(path: &Path, kind: FsKind) -> Result<Vec<String>, FsError
     Probe::new(&disk, path, kind, Path::new("")).run()
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
-}
-
 fn unusable(path: &Path, source: io::Error) -> FsError {
     FsError::Unusable {
         path: path.to_owned(),
@@ -88,16 +81,11 @@ impl<'a> Probe<'a> {
         let outcome = self.try_all();
         self.clean();
         match outcome {
-            // A full disk says nothing about its filesystem, and must not keep the node down.
-            Err(FsError::Lacks { source, .. } | FsError::Unusable { source, .. })
-                if is_full(&source) =>
-            {
-                Ok(vec![format!(
-                    "{:?} has no room to try out what its filesystem can do ({source}): free some \
-                     space, or inodes",
-                    self.path
-                )])
-            }
+            // That tells nothing of the filesystem, and must not keep the agent from starting.
+            Err(error) if error.is_for_want_of_space() => Ok(vec![format!(
+                "{:?} was full at the start, so what {} can do there could not be tried",
+                self.path, self.kind
+            )]),
             outcome => outcome,
         }
     }

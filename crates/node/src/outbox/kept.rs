@@ -9,17 +9,29 @@
 //! When to insert: after *submitted* is synced and before the transfer can leave the log, and at
 //! startup, before the watchers, for every watched transfer that the log still holds. Earlier, and
 //! a crash would lose the file; later, and it would be sent twice.
+//!
+//! A full disk ends nothing: rows that find no space are owed, and are written before anything else
+//! is asked. Until then every question fails, so watchers stand still; and the log keeps what the
+//! next start would need to know them by.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use consign_core::spec::Stamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use thiserror::Error;
 
 /// Paths looked at between two writes of [`Kept::forget_missing`].
 const FORGET_PAGE_PATHS: i64 = 512;
+
+/// What SQLite says beside `SQLITE_FULL` when there is no space: of its shared memory, which is a file
+/// as long as it must be from the beginning, and of a write under a quota that is spent. Nothing is
+/// written then, and no sync has failed.
+const NO_SPACE: [i32; 2] = [
+    rusqlite::ffi::SQLITE_IOERR_SHMSIZE,
+    rusqlite::ffi::SQLITE_IOERR_WRITE,
+];
 
 /// Format of the database, in `user_version`.
 const FORMAT: i64 = 1;
@@ -76,42 +88,57 @@ pub(crate) struct RootId {
 #[derive(Debug)]
 pub(crate) struct Kept {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` while the disk is too full to open it.
+    connection: Option<Connection>,
+    /// Rows that found no space. They are of transfers that the log holds, and as few.
+    owed: Vec<(String, String, Stamp)>,
+}
+
+impl KeptError {
+    /// Whether there was no space, so that the same may go well later.
+    pub(crate) fn is_for_want_of_space(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        source.sqlite_error().is_some_and(|error| {
+            error.code == ErrorCode::DiskFull || NO_SPACE.contains(&error.extended_code)
+        })
+    }
 }
 
 impl Kept {
-    /// Opens the set, or makes an empty one.
+    /// Opens the set, or makes an empty one. On a full disk it is opened when there is space.
     ///
     /// # Errors
     /// [`KeptError`].
     pub(crate) fn open(path: &Path) -> Result<Self, KeptError> {
-        let database = |source| KeptError::Database {
-            path: path.to_owned(),
-            source,
+        let connection = match connect(path) {
+            Err(error) if error.is_for_want_of_space() => None,
+            connection => Some(connection?),
         };
-        let connection = Connection::open(path).map_err(database)?;
-        prepare(&connection).map_err(database)?;
-        let found = connection
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(database)?;
-        match found {
-            0 => connection
-                .execute_batch(&format!(
-                    "BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
-                ))
-                .map_err(database)?,
-            FORMAT => {}
-            found => {
-                return Err(KeptError::Format {
-                    path: path.to_owned(),
-                    found,
-                });
-            }
-        }
         Ok(Self {
             path: path.to_owned(),
-            connection: Mutex::new(connection),
+            state: Mutex::new(State {
+                connection,
+                owed: Vec::new(),
+            }),
         })
+    }
+
+    /// Whether rows wait for space.
+    pub(crate) fn owes(&self) -> bool {
+        !self.lock().owed.is_empty()
+    }
+
+    /// Tries again to write what is owed. Blocks.
+    pub(crate) fn pay(&self) {
+        // What is still owed is seen by whoever asks next.
+        let _ = self.with(|_| Ok(()));
     }
 
     /// Whether exactly this file, unchanged, was taken.
@@ -136,7 +163,8 @@ impl Kept {
         })
     }
 
-    /// Remembers files as taken. All of them are synced on return; repeating it changes nothing.
+    /// Remembers files as taken. All of them are synced on return, or owed, for want of space;
+    /// repeating it changes nothing.
     ///
     /// # Errors
     /// [`KeptError`]: none of them is certain to be remembered.
@@ -144,19 +172,16 @@ impl Kept {
         &self,
         files: impl IntoIterator<Item = (&'a str, &'a str, Stamp)>,
     ) -> Result<(), KeptError> {
-        self.with(|connection| {
-            let transaction = connection.transaction()?;
-            {
-                let mut insert = transaction
-                    .prepare_cached("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?, ?)")?;
-                for (feed, path, stamp) in files {
-                    insert.execute(row(feed, path, &stamp))?;
-                }
+        let files = files.into_iter();
+        let rows = files.map(|(feed, path, stamp)| (feed.to_owned(), path.to_owned(), stamp));
+        self.lock().owed.extend(rows);
+        match self.with(|_| Ok(())) {
+            Err(error) if error.is_for_want_of_space() => {
+                tracing::warn!("{error}");
+                Ok(())
             }
-            // A crash before this forgets the batch; the log still holds its transfers, and
-            // startup inserts them again.
-            transaction.commit()
-        })
+            outcome => outcome,
+        }
     }
 
     /// Forgets rows of a feed that match nothing on disk: `now` is asked for each path's present
@@ -270,18 +295,68 @@ impl Kept {
         &self,
         act: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, KeptError> {
-        act(&mut self.lock()).map_err(|source| KeptError::Database {
+        let database = |source| KeptError::Database {
             path: self.path.clone(),
             source,
-        })
+        };
+        let mut state = self.lock();
+        let State { connection, owed } = &mut *state;
+        let connection = match connection {
+            Some(connection) => connection,
+            none => none.insert(connect(&self.path)?),
+        };
+        if !owed.is_empty() {
+            insert(connection, owed).map_err(database)?;
+            owed.clear();
+        }
+        act(connection).map_err(database)
     }
 
     /// A panic inside rolled its transaction back, so the connection is sound.
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn insert(connection: &mut Connection, rows: &[(String, String, Stamp)]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    {
+        let mut insert =
+            transaction.prepare_cached("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, ?, ?)")?;
+        for (feed, path, stamp) in rows {
+            insert.execute(row(feed, path, stamp))?;
+        }
+    }
+    // A crash before this forgets the batch; the log still holds its transfers, and startup inserts
+    // them again.
+    transaction.commit()
+}
+
+fn connect(path: &Path) -> Result<Connection, KeptError> {
+    let database = |source| KeptError::Database {
+        path: path.to_owned(),
+        source,
+    };
+    let connection = Connection::open(path).map_err(database)?;
+    prepare(&connection).map_err(database)?;
+    let found = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(database)?;
+    match found {
+        0 => connection
+            .execute_batch(&format!(
+                "BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
+            ))
+            .map_err(database)?,
+        FORMAT => {}
+        found => {
+            return Err(KeptError::Format {
+                path: path.to_owned(),
+                found,
+            });
+        }
+    }
+    Ok(connection)
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -386,6 +461,33 @@ mod tests {
             ..ROOT
         };
         assert_eq!(kept.forget_missing("f", emptied, |_| Ok(None)).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_finds_no_space_is_owed_and_nothing_is_told_until_it_is_written() {
+        let (_dir, kept) = set();
+        let limit = |pages: i64| kept.with(|c| c.pragma_update(None, "max_page_count", pages));
+        limit(1).unwrap();
+        let names: Vec<_> = (0..2000).map(|n| format!("{n:04}")).collect();
+        let files = names.iter().map(|name| ("f", name.as_str(), stamp(1)));
+        kept.insert_batch(files).unwrap();
+        kept.insert_batch([("f", "later", stamp(1))]).unwrap();
+        assert!(kept.owes());
+        let error = kept
+            .contains_unchanged("f", "other", &stamp(1))
+            .unwrap_err();
+        assert!(error.is_for_want_of_space(), "{error}");
+        let state = kept.lock();
+        let connection = state.connection.as_ref().unwrap();
+        connection
+            .pragma_update(None, "max_page_count", 1_000_000)
+            .unwrap();
+        drop(state);
+        kept.pay();
+        assert!(!kept.owes());
+        for name in ["0000", "1999", "later"] {
+            assert!(kept.contains_unchanged("f", name, &stamp(1)).unwrap());
+        }
     }
 
     #[test]

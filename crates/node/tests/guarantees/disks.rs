@@ -47,6 +47,18 @@ impl Small {
     }
 }
 
+/// Fills a filesystem but for so many bytes; the file that fills it.
+fn fill(dir: &Path, but_for: u64) -> PathBuf {
+    let ballast = dir.join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    for block in [vec![0; 1 << 20], vec![0; 1 << 12]] {
+        while std::io::Write::write_all(&mut file, &block).is_ok() {}
+    }
+    let len = file.metadata().unwrap().len();
+    file.set_len(len - but_for).unwrap();
+    ballast
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         // A mount that stays is seen in the removal of the test's directory.
@@ -315,4 +327,129 @@ fn a_catalogue_that_found_no_room_is_complete_again_once_there_is_some() {
     until("the catalogue is complete again", SOON, || !is_degraded());
     assert_eq!(cluster.count("prod-1", "done"), accepted as u64);
     assert_eq!(cluster.transfers("prod-1", &[]).len(), accepted);
+}
+
+#[test]
+fn an_agent_whose_inbox_is_full_starts_and_delivers_once_there_is_room() {
+    let mut cluster = Cluster::new();
+    let inbox = cluster.dir().join("small");
+    let Some(_small) = Small::mount(&inbox, 8 << 20) else {
+        return;
+    };
+    cluster.producer("prod-1", "");
+    cluster.consumer_at("cons-1", &inbox, "");
+    cluster.start();
+    cluster.stop("cons-1");
+    let ballast = fill(&inbox, 0);
+    cluster.start_one("cons-1");
+    let status = cluster.status("cons-1")["problems"].to_string();
+    assert!(status.contains("was full"), "{status}");
+    cluster.write("small", b"small");
+    cluster.write("large", &random_bytes(1, 1 << 20));
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    until("the producer says why they wait", SOON, || {
+        cluster.status("prod-1")["problems"]
+            .to_string()
+            .contains("free")
+    });
+    fs::remove_file(ballast).unwrap();
+    cluster.wait_until_done("prod-1", 2, Duration::from_secs(30));
+    until("they are there", SOON, || files_in(&inbox).len() == 2);
+}
+
+#[test]
+fn an_agent_whose_data_dir_is_full_starts_and_goes_on_once_there_is_room() {
+    for but_for in [0, 8 << 10] {
+        for after in ["keep", "delete"] {
+            let mut cluster = Cluster::new();
+            let lines = format!(
+                "watch = \"WATCHED\"\nsettle = \"100ms\"\nscan_every = \"500ms\"\nafter = {after:?}"
+            );
+            cluster.producer("prod-1", &lines);
+            cluster.consumer("cons-1", "");
+            let data = ["prod-1", "cons-1"].map(|name| cluster.node(name).data_dir());
+            let [Some(_one), Some(_two)] = data.each_ref().map(|at| Small::mount(at, 160 << 20))
+            else {
+                return;
+            };
+            let (watched, inbox) = (
+                cluster.node("prod-1").watched(),
+                cluster.node("cons-1").inbox(),
+            );
+            cluster.start();
+            fs::write(watched.join("before"), b"before").unwrap();
+            cluster.wait_until_done("prod-1", 1, SOON);
+            let mut ballast = Vec::new();
+            for (name, data) in ["prod-1", "cons-1"].iter().zip(&data) {
+                cluster.stop(name);
+                ballast.push(fill(data, but_for));
+                cluster.start_one(name);
+            }
+            for name in ["prod-1", "cons-1"] {
+                let status = cluster.status(name)["problems"].to_string();
+                assert!(status.contains("full"), "{name}: {status}");
+            }
+            for name in ["prod-1", "cons-1"] {
+                cluster.kill(name);
+                cluster.start_one(name);
+            }
+            fs::write(watched.join("small"), b"small").unwrap();
+            fs::write(watched.join("large"), random_bytes(1, 1 << 20)).unwrap();
+            ballast
+                .iter()
+                .for_each(|file| fs::remove_file(file).unwrap());
+            until("they are there", Duration::from_secs(45), || {
+                files_in(&inbox).len() == 3
+            });
+            for name in ["prod-1", "cons-1"] {
+                cluster.kill(name);
+                cluster.start_one(name);
+            }
+            assert_eq!(files_in(&inbox).len(), 3, "nothing is sent twice");
+        }
+    }
+}
+
+#[test]
+fn a_kept_file_that_cannot_be_remembered_on_a_full_disk_stops_no_agent_and_is_sent_once() {
+    for restart in [false, true] {
+        let mut cluster = Cluster::new();
+        let lines =
+            "watch = \"WATCHED\"\nsettle = \"100ms\"\nscan_every = \"500ms\"\nafter = \"keep\"";
+        cluster.producer("prod-1", lines);
+        cluster.consumer("cons-1", "");
+        let data = cluster.node("prod-1").data_dir();
+        let Some(_small) = Small::mount(&data, 160 << 20) else {
+            return;
+        };
+        let inbox = cluster.node("cons-1").inbox();
+        let watched = cluster.node("prod-1").watched();
+        cluster.start();
+        let ballast = fill(&data, 0);
+        // Each takes a page of the set, and what SQLite has reserved is soon used up.
+        for at in 0..40 {
+            fs::write(watched.join(format!("{at}")), random_bytes(at, 1_000)).unwrap();
+        }
+        until("it is named", SOON, || {
+            let problems = cluster.status("prod-1")["problems"].to_string();
+            problems.contains("kept.db")
+        });
+        if restart {
+            cluster.kill("prod-1");
+            cluster.start_one("prod-1");
+        }
+        fs::remove_file(&ballast).unwrap();
+        until("they are there", Duration::from_secs(45), || {
+            files_in(&inbox).len() == 40
+        });
+        cluster.kill("prod-1");
+        cluster.start_one("prod-1");
+        let path = cluster.write("afterwards", b"afterwards");
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+        until("it goes on", SOON, || inbox.join("afterwards").exists());
+        assert_eq!(files_in(&inbox).len(), 41, "nothing is sent twice");
+    }
 }
