@@ -1,6 +1,6 @@
 //! `consign send`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use super::session::Session;
 use super::wait;
 use super::walk::{FoundFile, Walk};
 use crate::api::model::Submission;
+use crate::driver::handle::Explanation;
 
 /// Files in one request.
 const BATCH_FILES_MAX: usize = 1000;
@@ -45,8 +46,22 @@ pub(super) async fn run(session: &mut Session, args: SendArgs) -> Result<(), Fai
              a directory its relative path",
         ));
     }
+    refuse_doubles(&args.meta)?;
+    if !walk.is_one_file() {
+        // Said once, and not for each file.
+        let question = format!("/explain?feed={}&key=", encoded(&args.feed));
+        let _known: Explanation = session.client.get(&question).await?;
+    }
     let began = Instant::now();
     let submitted = submit(session, &args, walk).await?;
+    if submitted.files + submitted.refused == 0 {
+        let places: Vec<_> = args.files.iter().map(|path| format!("{path:?}")).collect();
+        return Err(Failure::failed(format!(
+            "no file to send in {}; hint: name a file itself to send it whatever its name, or \
+             another directory",
+            places.join(", ")
+        )));
+    }
     if args.wait.is_some() {
         let outcome =
             wait::for_all(session, &submitted.ids, args.timeout, args.output.json).await?;
@@ -70,7 +85,7 @@ async fn submit(session: &mut Session, args: &SendArgs, walk: Walk) -> Result<Su
     let mut under_way: VecDeque<JoinHandle<Result<Vec<Submission>, Failure>>> = VecDeque::new();
     let mut submitted = Submitted::default();
     let mut batch = Vec::new();
-    let mut walk = walk.fuse();
+    let mut walk = walk;
     loop {
         let found = walk.next();
         let at_end = found.is_none();
@@ -78,7 +93,7 @@ async fn submit(session: &mut Session, args: &SendArgs, walk: Walk) -> Result<Su
             Some(Ok(file)) => batch.push(request(args, file)),
             Some(Err(why)) => {
                 submitted.refused += 1;
-                eprintln!("consign: not sent: {why}");
+                eprintln!("consign: not sent: {}", human::printable(&why));
             }
             None => {}
         }
@@ -96,8 +111,22 @@ async fn submit(session: &mut Session, args: &SendArgs, walk: Walk) -> Result<Su
             submitted.take(session, args, results)?;
         }
         if at_end {
+            if let Some(left_out) = walk.left_out() {
+                eprintln!("consign: {left_out}");
+            }
             return Ok(submitted);
         }
+    }
+}
+
+/// One entry of two would be lost.
+fn refuse_doubles(meta: &[(String, String)]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    match meta.iter().find(|(key, _)| !seen.insert(key)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Failure::usage(format!(
+            "--meta gives {key:?} two values; hint: give each key once"
+        ))),
     }
 }
 
@@ -140,7 +169,8 @@ impl Submitted {
                 }
                 Submission::Refused { path, error } => {
                     self.refused += 1;
-                    eprintln!("consign: not sent: {path}: {}", told(&error));
+                    let said = format!("consign: not sent: {path}: {}", told(&error));
+                    eprintln!("{}", human::printable(&said));
                 }
             }
         }

@@ -251,12 +251,14 @@ impl Maker {
 pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<(Vec<FoundFile>, Vec<String>)> {
     let walk = Walk::new(paths).map_err(|failure| anyhow::anyhow!(failure.text))?;
     let (mut files, mut skipped) = (Vec::new(), Vec::new());
-    for found in walk {
+    let mut walk = walk;
+    for found in walk.by_ref() {
         match found {
             Ok(file) => files.push(file),
-            Err(why) => skipped.push(why),
+            Err(why) => skipped.push(format!("not sent: {why}")),
         }
     }
+    skipped.extend(walk.left_out());
     anyhow::ensure!(
         !files.is_empty(),
         "there is no file to send there; hint: name another path, or none, and files are made"
