@@ -252,9 +252,10 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failure> {
 }
 
 fn broke_off(why: &dyn std::fmt::Display) -> Failure {
-    Failure::failed(format!(
-        "the answer broke off: {why}; hint: what was printed is incomplete, ask again"
-    ))
+    Failure::with(
+        Exit::Unreachable,
+        format!("the answer broke off: {why}; hint: what was printed is incomplete, ask again"),
+    )
 }
 
 async fn refused(response: Response<Incoming>) -> Failure {

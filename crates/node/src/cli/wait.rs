@@ -76,8 +76,22 @@ pub(super) async fn for_all(
         bars: Bars::new(),
         json,
     };
+    let mut is_away = false;
     loop {
-        watch.look(session).await?;
+        match watch.look(session).await {
+            Ok(()) => is_away = false,
+            // An agent that is restarted goes on with what was submitted, and so does this.
+            Err(failure) if failure.exit == Some(Exit::Unreachable) => {
+                if !is_away {
+                    watch.bars.say(
+                        "consign: the agent does not answer, waiting for it; what is submitted \
+                         is delivered in any case",
+                    );
+                }
+                is_away = true;
+            }
+            Err(failure) => return Err(failure),
+        }
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if watch.pending.is_empty() || late {
             watch.bars.clear();
@@ -87,7 +101,10 @@ pub(super) async fn for_all(
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let files = u32::try_from(watch.pending.len()).unwrap_or(u32::MAX);
         let pause = LOOK_EVERY_PER_FILE.saturating_mul(files);
-        let pause = pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+        let pause = match is_away {
+            true => LOOK_EVERY_MAX,
+            false => pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX),
+        };
         tokio::time::sleep(left.unwrap_or(pause).min(pause)).await;
     }
 }
@@ -100,13 +117,22 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks at everything that is pending, once.
+    /// Looks at everything that is pending, once. What was not reached when this fails is pending
+    /// still.
     async fn look(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.bars.begin_round();
         let mut still = Vec::new();
-        for ids in std::mem::take(&mut self.pending).chunks(IDS_PER_REQUEST_MAX) {
+        let pending = std::mem::take(&mut self.pending);
+        for (at, ids) in pending.chunks(IDS_PER_REQUEST_MAX).enumerate() {
             let path = format!("/transfers?ids={}", ids.join(","));
-            let found: Vec<Transfer> = session.client.all(&path).await?;
+            let found: Vec<Transfer> = match session.client.all(&path).await {
+                Ok(found) => found,
+                Err(failure) => {
+                    still.extend_from_slice(&pending[at * IDS_PER_REQUEST_MAX..]);
+                    self.pending = still;
+                    return Err(failure);
+                }
+            };
             let mut ended = HashSet::new();
             for transfer in &found {
                 if self.ended(session, transfer)? {

@@ -163,3 +163,77 @@ fn completions_are_printed_for_every_shell() {
         assert!(said.out.contains("consign"), "{shell}");
     }
 }
+
+#[test]
+fn what_a_directory_leaves_out_is_said() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    let own = cluster.dir().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let send = |feed| {
+        let args = ["send", own.to_str().unwrap(), "--feed", feed];
+        cluster.ask("prod-1", &args)
+    };
+    send("files").bad(1, &["no file to send in", "hint: "]);
+    cluster.write(".hidden", b"");
+    cluster.write("b.part", b"");
+    send("files").bad(1, &["left out 2", ".hidden", "b.part", "no file to send"]);
+    cluster.write("good", b"");
+    cluster.write("better", b"");
+    let said = send("files").good();
+    assert!(said.err.contains("left out 2"), "{said:#?}");
+    // Once, and not for each file.
+    let said = send("fils");
+    assert_eq!(said.err.matches("does not produce").count(), 1, "{said:#?}");
+    let path = own.join("good");
+    let args = [
+        "send",
+        path.to_str().unwrap(),
+        "--feed",
+        "files",
+        "--meta",
+        "a=1",
+        "--meta",
+        "a=2",
+    ];
+    cluster
+        .ask("prod-1", &args)
+        .bad(2, &["\"a\"", "two values"]);
+}
+
+#[test]
+fn waiting_goes_on_over_a_restart_of_the_agent() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let path = cluster.write("file", b"bytes");
+    let mut sending = std::process::Command::new(env!("CARGO_BIN_EXE_consign"))
+        .args([
+            "send",
+            path.to_str().unwrap(),
+            "--feed",
+            "files",
+            "--wait",
+            "--config",
+        ])
+        .arg(cluster.node("prod-1").config())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("it is submitted", SOON, || {
+        !cluster.transfers("prod-1", &[]).is_empty()
+    });
+    cluster.kill("prod-1");
+    let mut said = std::io::BufReader::new(sending.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert!(line.contains("waiting for it"), "{line}");
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    assert!(sending.wait().unwrap().success());
+}
