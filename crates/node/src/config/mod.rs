@@ -71,6 +71,7 @@ use consign_core::spec::{After, ConsumePolicy, ProducePolicy};
 use consign_core::view::Member;
 use globset::GlobSet;
 
+pub(crate) use check::paths::overlap_here;
 pub(crate) use error::ConfigError;
 use error::Problem;
 

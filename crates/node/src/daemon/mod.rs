@@ -25,7 +25,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::api;
 use crate::catalogue;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::driver::handle::{self, DriverEnd};
 use crate::driver::inboxes::Inboxes;
 use crate::driver::log_care::LogCare;
@@ -116,6 +116,9 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let problems = Problems::default();
     let data_dir = DataDir::open(&config.node.data_dir, &config.node.name)?;
+    if let Some(overlap) = config::overlap_here(&config) {
+        return Err(anyhow!(overlap));
+    }
     problems_of(&problems, data_dir.degraded());
     warn_of_plaintext(&config);
     let (stop_sender, stop) = watch::channel(false);

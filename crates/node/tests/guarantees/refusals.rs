@@ -78,6 +78,24 @@ fn a_file_larger_than_its_queue_is_told_that_it_never_fits() {
 }
 
 #[test]
+fn a_link_that_leads_from_one_directory_into_another_is_refused() {
+    let mut cluster = Cluster::new();
+    let real = cluster.dir().join("real");
+    fs::create_dir(&real).unwrap();
+    let link = cluster.dir().join("link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let archive = link.join("sent");
+    let lines = format!("watch = {real:?}\nafter = \"archive\"\narchive_dir = {archive:?}");
+    cluster.producer("prod-1", &lines);
+    cluster.configure();
+    let said = cluster.start_in_vain("prod-1");
+    said.bad(
+        1,
+        &["produce[1].watch", "produce[1].archive_dir", "hint: choose"],
+    );
+}
+
+#[test]
 fn data_directory_of_another_node_is_refused() {
     let mut cluster = alone("");
     cluster.start_one("prod-1");

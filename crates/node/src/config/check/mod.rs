@@ -2,7 +2,7 @@
 
 mod consume;
 mod members;
-mod paths;
+pub(super) mod paths;
 mod produce;
 
 use std::collections::BTreeMap;
