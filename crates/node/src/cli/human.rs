@@ -67,6 +67,14 @@ pub(crate) fn age(ms: u64) -> String {
     }
 }
 
+/// Since when something is so: `for 5 s`, `just now`.
+pub(crate) fn lasting(ms: u64) -> String {
+    match ms / 1000 {
+        0 => "just now".to_owned(),
+        _ => format!("for {}", age(ms)),
+    }
+}
+
 /// A part of a whole in percent; 100 only when nothing is missing.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     match whole {

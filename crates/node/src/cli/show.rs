@@ -89,7 +89,7 @@ fn about(out: &mut String, transfer: &Transfer, now: Timestamp, paint: Paint) {
     let state = paint.state(&transfer.state);
     let since = match transfer.done_at {
         Some(done) => format!("in {}", human::span(done.since(transfer.submitted_at))),
-        None => format!("for {}", human::age(now.since(transfer.submitted_at))),
+        None => human::lasting(now.since(transfer.submitted_at)),
     };
     let size = human::bytes(transfer.size);
     // Writing to a String cannot fail.

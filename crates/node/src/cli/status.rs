@@ -111,9 +111,9 @@ fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
     for problem in &node.problems {
         let _ = writeln!(
             out,
-            "\n! {} (for {})\n  {}",
+            "\n! {} ({})\n  {}",
             human::printable(&problem.what),
-            human::age(now.since(problem.since)),
+            human::lasting(now.since(problem.since)),
             paint.dim(human::printable(&problem.hint))
         );
     }
