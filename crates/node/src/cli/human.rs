@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::daemon::is_unruly;
+
 /// A size: `0 B`, `1023 B`, `1.5 KiB`, `340 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -86,7 +88,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 /// Names and messages come from elsewhere: nothing in them may move the cursor or colour the
 /// terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let shown = text.chars().map(|c| match c.is_control() {
+    let shown = text.chars().map(|c| match is_unruly(c) {
         true => char::REPLACEMENT_CHARACTER,
         false => c,
     });
@@ -148,6 +150,14 @@ mod tests {
         ] {
             assert_eq!(span(ms), text);
         }
+    }
+
+    #[test]
+    fn nothing_in_a_name_moves_what_stands_around_it() {
+        let shown = printable("a\u{1b}[2J\nb\u{202e}gpj.c\u{2069}文");
+        assert_eq!(shown, "a\u{fffd}[2J\u{fffd}b\u{fffd}gpj.c\u{fffd}文");
+        assert_eq!(lasting(999), "just now");
+        assert_eq!(lasting(5_000), "for 5 s");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! log is synced, and only then is anybody listened to.
 
 mod data_dir;
+mod log_lines;
 mod recover;
 mod untaken;
 mod watchers;
@@ -38,6 +39,8 @@ use crate::outbox::Outbox;
 use crate::timestamp::Timestamp;
 
 pub(crate) use data_dir::DataDir;
+use log_lines::LogLines;
+pub(crate) use log_lines::is_unruly;
 pub(crate) use recover::LOG_DIR;
 use recover::{Recovered, Recovery};
 
@@ -49,6 +52,10 @@ const NET_EVENTS_WAITING_MAX: usize = 4096;
 
 /// What is logged unless `CONSIGN_LOG` says otherwise.
 const LOG_LEVEL: &str = "info";
+
+/// What is logged unless `CONSIGN_LOG` says otherwise. The watcher of directories says at `info` that
+/// it cannot stop watching what is gone.
+const LOG_RULES: &str = "info,notify=warn";
 
 /// Runs the agent until it is told to stop.
 ///
@@ -79,7 +86,7 @@ fn start_logging() {
     });
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| LogLines)
         .with_ansi(false)
         .with_target(false)
         .try_init();
@@ -89,7 +96,7 @@ fn start_logging() {
 fn log_filter() -> Result<EnvFilter, String> {
     let wanted = match std::env::var("CONSIGN_LOG") {
         Ok(wanted) if !wanted.trim().is_empty() => wanted,
-        Ok(_) | Err(VarError::NotPresent) => return Ok(EnvFilter::new(LOG_LEVEL)),
+        Ok(_) | Err(VarError::NotPresent) => return Ok(EnvFilter::new(LOG_RULES)),
         Err(VarError::NotUnicode(wanted)) => {
             return Err(format!(
                 "CONSIGN_LOG is not UTF-8: {wanted:?}; {LOG_LEVEL} is used"
