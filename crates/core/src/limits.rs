@@ -124,6 +124,9 @@ pub const COMMIT_DEADLINE_MS: u64 = 120_000;
 pub const RETRY_DELAY_MIN_MS: u64 = 200;
 /// Longest delay before something is tried again, in ms.
 pub const RETRY_DELAY_MAX_MS: u64 = 30_000;
+/// How often the delay before a peer that was connected is dialled again is doubled: up to 3.2 s. A try
+/// costs a packet or two, and files wait for it.
+pub const REDIAL_DOUBLINGS_MAX: u32 = 4;
 /// How long a consumer without space asks producers to stay away, in ms.
 pub const NO_SPACE_RETRY_MS: u64 = 5_000;
 /// How often the low watermarks of closed slots are told to consumers, in ms.

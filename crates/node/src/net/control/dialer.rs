@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use consign_core::ids::{Incarnation, Millis, NodeName};
-use consign_core::limits::retry_delay_ms;
+use consign_core::limits::{REDIAL_DOUBLINGS_MAX, retry_delay_ms};
 use consign_core::producer::Event;
 use consign_core::wire::Purpose;
 use tokio::sync::watch;
@@ -143,7 +143,7 @@ impl Line {
         };
         match dialled {
             Ok(Ok((conn, incarnation))) => {
-                *delay = Backoff::default();
+                *delay = Backoff::known();
                 self.talk(conn, incarnation).await
             }
             Ok(Err(why)) => why,
@@ -232,12 +232,26 @@ fn not_wanted() -> Broken {
 #[derive(Debug, Default)]
 struct Backoff {
     tries: u32,
+    /// Whether the peer was connected, and is expected back. Of one that never was, the address may
+    /// be wrong.
+    is_known: bool,
 }
 
 impl Backoff {
+    fn known() -> Self {
+        Self {
+            tries: 0,
+            is_known: true,
+        }
+    }
+
     /// The next delay; `random` is any number.
     fn next(&mut self, random: u64) -> Duration {
-        let delay = retry_delay_ms(self.tries, random);
+        let doublings = match self.is_known {
+            true => self.tries.min(REDIAL_DOUBLINGS_MAX),
+            false => self.tries,
+        };
+        let delay = retry_delay_ms(doublings, random);
         self.tries = self.tries.saturating_add(1);
         Duration::from_millis(delay)
     }
@@ -255,4 +269,16 @@ fn now() -> Millis {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_was_connected_is_looked_for_every_few_seconds() {
+        let longest = |mut delay: Backoff| (0..1000).map(|at| delay.next(at * 77)).max().unwrap();
+        assert!(longest(Backoff::known()) <= Duration::from_secs(5));
+        assert!(longest(Backoff::default()) > Duration::from_secs(5));
+    }
 }
