@@ -42,7 +42,7 @@ pub(super) enum Command {
     /// Try it: real agents on this machine, real files, and a check of every one
     Demo(DemoArgs),
     /// Run a node; SIGTERM stops it, SIGHUP reloads its configuration
-    Agent,
+    Agent(AgentArgs),
     /// Hand files to the agent; returns when they are certain to be delivered
     Send(SendArgs),
     /// Claim delivered files for an application [not in this version]
@@ -114,6 +114,13 @@ pub(super) struct Output {
     /// Print JSON, one object a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AgentArgs {
+    /// Stop when stdin ends: when whoever started it is gone
+    #[arg(long, hide = true)]
+    pub(super) until_stdin_ends: bool,
 }
 
 #[derive(Debug, Args)]

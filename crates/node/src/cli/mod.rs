@@ -54,7 +54,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let target = cli.target;
     match cli.command {
         Command::Demo(args) => crate::demo::run(&args),
-        Command::Agent => Ok(crate::daemon::run(&config_path(target))?),
+        Command::Agent(args) => {
+            if args.until_stdin_ends {
+                std::thread::spawn(stop_when_stdin_ends);
+            }
+            Ok(crate::daemon::run(&config_path(target))?)
+        }
         Command::Config(args) => match args.command {
             ConfigCommand::Check => check_config(target),
         },
@@ -160,4 +165,11 @@ fn missing(command: &str) -> Result<(), Failure> {
         "`consign {command}` does not exist yet in version {}; hint: `consign --help` lists what does",
         env!("CARGO_PKG_VERSION")
     )))
+}
+
+/// Asks this process to stop, as SIGTERM does, once stdin ends: it is a pipe whose other end nobody
+/// holds but the process that started this one, so not even SIGKILL leaves an orphan.
+fn stop_when_stdin_ends() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
 }

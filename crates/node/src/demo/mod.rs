@@ -127,7 +127,7 @@ impl Plan {
         }
         let (files, skipped) = source::find(&args.paths)?;
         for why in skipped {
-            eprintln!("not sent: {why}");
+            eprintln!("{}", human::printable(&why));
         }
         Ok(Self::Given(files))
     }
@@ -176,7 +176,7 @@ impl Run<'_> {
     async fn all(&self, plan: Plan, rng: Rng) -> anyhow::Result<Report> {
         let args = self.args;
         eprintln!(
-            "{} {}, {}, in {}",
+            "{} {}, {}, in {}{}",
             if args.paths.is_empty() {
                 "making"
             } else {
@@ -184,7 +184,15 @@ impl Run<'_> {
             },
             human::files(plan.files()),
             human::bytes(plan.bytes()),
-            self.workdir.path().display()
+            self.workdir.path().display(),
+            match args.chaos {
+                true => format!(
+                    "; chaos lasts at least {} s, and up to {} more are made to keep files flowing",
+                    args.seconds,
+                    human::bytes(MORE_BYTES)
+                ),
+                false => String::new(),
+            }
         );
         let files_dir = self.workdir.path().join("files");
         let mut maker = Maker::new(files_dir, usize::from(args.producers), self.seed);
@@ -308,9 +316,13 @@ fn tell(report: &Report, args: &DemoArgs) -> anyhow::Result<()> {
     if let Some(directory) = &report.directory {
         eprintln!("kept: {directory}, with each node's consign.toml, log.txt, data and inbox");
     }
+    let chaos = match args.chaos {
+        true => "",
+        false => " and for --chaos",
+    };
     eprintln!(
-        "next: `consign demo --help` for your own files and for --chaos, `consign agent --help` to \
-         run a node, and \"Two machines\" in the README"
+        "next: `consign demo --help` for your own files{chaos}, `consign agent --help` to run a \
+         node, and \"Two machines\" in the README"
     );
     Ok(())
 }

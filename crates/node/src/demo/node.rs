@@ -184,7 +184,9 @@ impl Node {
             .arg("agent")
             .arg("--config")
             .arg(self.config())
-            .stdin(Stdio::null())
+            // Held in the child, and closed by the system if the demonstration is killed.
+            .arg("--until-stdin-ends")
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             // Ctrl-C on the terminal is for the demonstration, which then ends its agents itself.
@@ -308,8 +310,12 @@ mod tests {
     #[test]
     fn the_configs_that_are_written_are_accepted() {
         let dir = tempfile::tempdir().unwrap();
-        let nodes = [("prod-1", Role::Producer), ("cons-1", Role::Consumer)];
-        let nodes = nodes.map(|(name, role)| Node::new(dir.path(), name.to_owned(), role, 7420));
+        let nodes = [
+            ("prod-1", Role::Producer, 7420),
+            ("cons-1", Role::Consumer, 7421),
+        ];
+        let nodes =
+            nodes.map(|(name, role, port)| Node::new(dir.path(), name.to_owned(), role, port));
         let members: Vec<_> = nodes.iter().map(Node::as_member).collect();
         for node in &nodes {
             node.prepare(&members, 1).unwrap();
