@@ -43,22 +43,24 @@ pub(crate) enum ConfigError {
         source: io::Error,
     },
     /// It is not TOML.
-    #[error("{place}: {what}; hint: the config is TOML, correct that line")]
+    #[error("{place}: {what}; hint: {hint}")]
     Syntax {
         /// Where.
         place: Place,
         /// What the parser says.
         what: String,
+        /// What to do.
+        hint: &'static str,
     },
     /// No version has this key.
-    #[error("{place}: unknown key {key}; hint: did you mean {nearest}?")]
+    #[error("{place}: unknown key {key}; hint: {guess}")]
     Unknown {
         /// Where.
         place: Place,
         /// The key.
         key: String,
-        /// The known one, of the same table, that is spelled most like it.
-        nearest: &'static str,
+        /// The known one of the same table that is spelled like it, else all of them.
+        guess: String,
     },
     /// This version does not have this key.
     #[error("{place}: {key} is not implemented yet in this version; hint: remove it")]
@@ -162,6 +164,14 @@ pub(crate) enum Problem {
     NotReachable {
         /// The address.
         addr: String,
+    },
+    /// Two members cannot both answer there.
+    #[error("{addr} is the address of {other} already; hint: give each member its own")]
+    SameAddress {
+        /// The address.
+        addr: String,
+        /// The member that is listed with it first.
+        other: NodeName,
     },
     /// The address goes beyond this machine, and nothing would be encrypted.
     #[error(

@@ -94,7 +94,20 @@ impl<'t> Outline<'t> {
         ConfigError::Syntax {
             place: self.place_at(at),
             what: bad.message().to_owned(),
+            hint: match self.is_bare_mode(at) {
+                true => "quote it, such as mode = \"0640\"",
+                false => "the config is TOML, correct that line",
+            },
         }
+    }
+
+    /// Whether the line of a place gives a mode as people write it, with a zero in front, which no
+    /// number of TOML has.
+    fn is_bare_mode(&self, at: usize) -> bool {
+        let from = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text[from..].lines().next().unwrap_or_default();
+        let (key, value) = line.split_once('=').unwrap_or_default();
+        key.trim() == "mode" && value.trim().starts_with('0')
     }
 
     fn place_at(&self, at: usize) -> Place {
@@ -211,10 +224,24 @@ impl<'t> Outline<'t> {
         let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
         let nearest = keys.iter().map(|&(known, _)| known).min_by_key(distance);
         let nearest = nearest.expect("every table of the schema has keys");
+        // Half of it may be wrong, or its end; beyond that it is not this key that was meant.
+        let begins_alike = nearest
+            .bytes()
+            .zip(name.bytes())
+            .take(2)
+            .all(|(a, b)| a == b);
+        let is_near = distance(&nearest) * 2 <= nearest.len().max(name.len());
+        let guess = match is_near || begins_alike {
+            true => format!("did you mean {nearest}?"),
+            false => {
+                let known: Vec<_> = keys.iter().map(|&(known, _)| known).collect();
+                format!("the keys here are {}", known.join(", "))
+            }
+        };
         ConfigError::Unknown {
             place: self.place(&key),
             key,
-            nearest,
+            guess,
         }
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn with_own(
     consume: &[ConsumeConfig],
     outline: &Outline<'_>,
 ) -> Result<Vec<Member>, ConfigError> {
+    one_each(&listed, outline)?;
     let own = own_member(node, listen, consume, outline)?;
     let is_listed = match listed.iter().find(|entry| entry.member.name == node.name) {
         Some(entry) => check_own(entry, &own, consume, outline).map(|()| true)?,
@@ -85,6 +86,21 @@ pub(super) fn with_own(
         Ok(view) => Ok(view.members().to_vec()),
         Err(bad) => Err(outline.refuse("membership.nodes", bad)),
     }
+}
+
+/// Refuses two members at one address: whoever answers there is one of them.
+fn one_each(listed: &[Listed], outline: &Outline<'_>) -> Result<(), ConfigError> {
+    for (at, entry) in listed.iter().enumerate() {
+        let same = |other: &&Listed| other.member.addr == entry.member.addr;
+        if let Some(other) = listed[..at].iter().find(same) {
+            let problem = Problem::SameAddress {
+                addr: entry.member.addr.clone(),
+                other: other.member.name.clone(),
+            };
+            return Err(outline.refuse(&entry.addr_key(), problem));
+        }
+    }
+    Ok(())
 }
 
 fn own_member(

@@ -5,6 +5,22 @@ use super::super::schema::{FILE, Keys, Kind};
 use super::{LEAST, in_consume, in_produce, parse, problem_in, refused};
 
 #[test]
+fn a_key_like_no_other_is_told_all_that_there_are() {
+    let said = refused("[listen]\ncolour = 1").to_string();
+    assert!(
+        said.ends_with("hint: the keys here are peer, advertise, http"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_mode_without_quotes_is_told_to_be_quoted() {
+    let text = in_consume("mode = 0640");
+    let said = refused(&text).to_string();
+    assert!(said.contains("hint: quote it"), "{said}");
+}
+
+#[test]
 fn unknown_keys_name_the_nearest_known_one_and_their_line() {
     let cases = [
         ("nmae = 1", "unknown key nmae", "node", 1),

@@ -39,6 +39,21 @@ fn nothing_leaves_this_machine_unencrypted_unless_it_is_said_aloud() {
 }
 
 #[test]
+fn two_members_at_one_address_are_refused() {
+    let text = format!(
+        "{LEAST}[membership]\nnodes = [{{ name = \"a\", addr = \"127.0.0.1:5\" }}, \
+         {{ name = \"b\", addr = \"127.0.0.1:5\" }}]"
+    );
+    match refused(&text) {
+        ConfigError::Value { key, problem, .. } => {
+            assert_eq!(key, "membership.nodes[2].addr");
+            assert!(problem.to_string().contains("of a already"), "{problem}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
 fn http_stays_on_this_machine_whatever_else_is_plaintext() {
     for http in ["[2001:db8::1]:2", "0.0.0.0:2", "cam.lan:2"] {
         let text = LEAST.replace("[listen]", &format!("[listen]\nhttp = {http:?}"));
