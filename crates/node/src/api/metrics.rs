@@ -20,7 +20,7 @@ pub(super) fn render(
 ) -> String {
     let mut sheet = Sheet::default();
     sheet.node(snapshot, catalogue_degraded);
-    sheet.members(&snapshot.members);
+    sheet.members(&snapshot.node, &snapshot.members);
     sheet.produced(&snapshot.produces);
     sheet.consumed(&snapshot.consumes);
     sheet.transfers(transfers);
@@ -87,16 +87,19 @@ impl Sheet {
         );
     }
 
-    fn members(&mut self, members: &[Member]) {
+    fn members(&mut self, me: &str, members: &[Member]) {
         let by_node = |value: fn(&Member) -> u64| {
             let labelled = |member: &Member| (label("node", &member.name), value(member));
             let listed = members.iter().filter(|member| member.state != "not listed");
             listed.map(labelled).collect::<Vec<_>>()
         };
+        let mut connected = by_node(|member| u64::from(member.connected));
+        // It needs no connection to itself.
+        connected.retain(|(labelled, _)| *labelled != label("node", me));
         self.gauge(
             "consign_member_connected",
             "1 while there is a connection to the member",
-            by_node(|member| u64::from(member.connected)),
+            connected,
         );
         let senders = members.iter().filter(|member| member.sends_here).count();
         self.single(
