@@ -31,9 +31,12 @@ fn page(explained: &Explanation, paint: Paint) -> String {
     let mut out = format!("{} of {}: {chain}\n", paint.bold(key), explained.feed);
     if explained.short {
         out += &format!(
-            "The feed asks for {} consumers, and there are too few: the rest is owed to whoever \
-             comes.\n",
-            explained.replicas
+            "The feed asks for {} {}, and there are too few: the rest is owed to whoever comes.\n",
+            explained.replicas,
+            match explained.replicas.as_str() {
+                "1" => "consumer",
+                _ => "consumers",
+            }
         );
     }
     if explained.candidates.is_empty() {

@@ -116,10 +116,7 @@ impl Driver {
                 has_room: standing.has_room,
             },
             members: self.members(&destinations),
-            produces: feeds
-                .iter()
-                .filter_map(|feed| self.produced(feed))
-                .collect(),
+            produces: self.all_produced(&feeds),
             consumes: self.consumed(),
             active: self
                 .producer
@@ -240,6 +237,19 @@ impl Driver {
             ..Member::default()
         }));
         members
+    }
+
+    /// The feeds in the order of the configuration, and those that are no longer in it.
+    fn all_produced(&self, feeds: &[FeedStatus]) -> Vec<ProducedFeed> {
+        let configured = &self.config.produce;
+        let place = |feed: &FeedStatus| {
+            let mut names = configured.iter().map(|config| &config.policy.feed);
+            names.position(|name| *name == feed.name)
+        };
+        let mut feeds: Vec<_> = feeds.iter().collect();
+        feeds.sort_by_key(|feed| place(feed).unwrap_or(usize::MAX));
+        let produced = feeds.into_iter().filter_map(|feed| self.produced(feed));
+        produced.collect()
     }
 
     fn produced(&self, feed: &FeedStatus) -> Option<ProducedFeed> {

@@ -152,6 +152,10 @@ fn placement_text(body: &Placed) -> String {
     };
     let chain = body.legs.iter().filter(gets_it);
     let chain: Vec<&str> = chain.map(|leg| leg.node.as_str()).collect();
+    let chain = match chain.as_slice() {
+        [] => "nobody".to_owned(),
+        chain => chain.join(" → "),
+    };
     let more = if body.short {
         ", and more when members come"
     } else {
@@ -160,8 +164,7 @@ fn placement_text(body: &Placed) -> String {
     // Of one that is only carried, why it was decided so is not known any more.
     let decided = or_null(&body.reason).filter(|_| !body.carried);
     format!(
-        "on {}{more}: {} (view epoch {})",
-        chain.join(" → "),
+        "on {chain}{more}: {} (view epoch {})",
         decided.unwrap_or("placed"),
         body.epoch
     )
