@@ -1,5 +1,7 @@
 //! Tables for people: a header, columns two spaces apart, no lines.
 
+use std::io::IsTerminal as _;
+
 use comfy_table::{
     Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
@@ -14,23 +16,45 @@ pub(crate) struct Listing {
     widths: Vec<u16>,
     paint: Paint,
     begun: bool,
+    /// Whether it is read by a person, whose terminal has only so many columns.
+    on_terminal: bool,
 }
+
+/// Characters of a name that are shown on a terminal.
+const NAME_CHARS_MAX: usize = 48;
 
 /// A column: its name, and where its cells stand.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heading {
     name: &'static str,
     right: bool,
+    /// Whether what strangers chose stands there, which may be as long as they like.
+    cut: bool,
 }
 
 /// A column of words.
 pub(crate) const fn words(name: &'static str) -> Heading {
-    Heading { name, right: false }
+    Heading {
+        name,
+        right: false,
+        cut: false,
+    }
+}
+
+/// A column of names of files: on a terminal the middle of a long one is left out.
+pub(crate) const fn names(name: &'static str) -> Heading {
+    Heading {
+        cut: true,
+        ..words(name)
+    }
 }
 
 /// A column of numbers.
 pub(crate) const fn numbers(name: &'static str) -> Heading {
-    Heading { name, right: true }
+    Heading {
+        right: true,
+        ..words(name)
+    }
 }
 
 impl Listing {
@@ -40,6 +64,7 @@ impl Listing {
             widths: vec![0; header.len()],
             paint,
             begun: false,
+            on_terminal: std::io::stdout().is_terminal(),
         }
     }
 
@@ -62,8 +87,13 @@ impl Listing {
             self.begun = true;
         }
         for row in rows {
-            table.add_row(row.into_iter().map(|text| {
-                let cell = Cell::new(printable(&text));
+            let cells = row.into_iter().zip(&self.header);
+            table.add_row(cells.map(|(text, heading)| {
+                let shown = printable(&text);
+                let cell = match self.on_terminal && heading.cut {
+                    true => Cell::new(without_middle(&shown, NAME_CHARS_MAX)),
+                    false => Cell::new(shown),
+                };
                 match color_of(&text) {
                     Some(color) => cell.fg(color),
                     None => cell,
@@ -93,9 +123,41 @@ impl Listing {
     }
 }
 
+/// A text of at most so many characters: its beginning and its end tell it from others.
+fn without_middle(text: &str, max: usize) -> String {
+    let count = text.chars().count();
+    if count <= max {
+        return text.to_owned();
+    }
+    let (head, tail) = (max / 2, max - max / 2 - 1);
+    let beginning = text.chars().take(head);
+    beginning
+        .chain(['…'])
+        .chain(text.chars().skip(count - tail))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_keeps_its_beginning_and_its_end() {
+        assert_eq!(without_middle("short", 5), "short");
+        assert_eq!(without_middle("文very-long-name.jpg", 9), "文ver….jpg");
+        let mut listing = Listing::new(Paint::plain(), &[names("NAME"), words("STATE")]);
+        let row = || vec![vec!["n".repeat(255), "done".to_owned()]];
+        listing.on_terminal = false;
+        assert!(listing.block(row()).contains(&"n".repeat(255)));
+        let mut listing = Listing::new(Paint::plain(), &[names("NAME"), words("STATE")]);
+        listing.on_terminal = true;
+        let widest = listing
+            .block(row())
+            .lines()
+            .map(|line| line.chars().count())
+            .max();
+        assert_eq!(widest, Some(NAME_CHARS_MAX + 2 + "STATE".len()));
+    }
 
     #[test]
     fn columns_line_up_across_blocks() {

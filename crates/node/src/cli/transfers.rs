@@ -8,7 +8,7 @@ use super::exit::Failure;
 use super::human;
 use super::paint::Paint;
 use super::session::Session;
-use super::table::{Heading, Listing, numbers, words};
+use super::table::{Heading, Listing, names, numbers, words};
 use crate::api::model::{Consumer, File, Transfer};
 use crate::api::received::Received;
 use crate::timestamp::Timestamp;
@@ -108,7 +108,7 @@ fn produced(paint: Paint) -> Growing {
     let header = [
         words("ID"),
         words("FEED"),
-        words("NAME"),
+        names("NAME"),
         numbers("SIZE"),
         words("STATE"),
         numbers("AGE"),
@@ -136,7 +136,7 @@ fn received(paint: Paint) -> Growing {
     let header = [
         words("RECEIVED ID"),
         words("FEED"),
-        words("NAME"),
+        names("NAME"),
         numbers("SIZE"),
         words("STATE"),
         numbers("AGE"),
