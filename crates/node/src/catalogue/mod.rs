@@ -85,6 +85,17 @@ pub(crate) fn is_sound(path: &Path) -> rusqlite::Result<Option<bool>> {
     Ok(Some(answer == "ok"))
 }
 
+/// Whether a catalogue that nobody has open knows of any transfer. One that cannot be read says
+/// nothing.
+pub(crate) fn knows_any(path: &Path) -> bool {
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let query = "SELECT EXISTS(SELECT 1 FROM transfers) OR EXISTS(SELECT 1 FROM deliveries)";
+    rusqlite::Connection::open_with_flags(path, flags)
+        .and_then(|db| db.query_row(query, [], |row| row.get(0)))
+        .unwrap_or(false)
+}
+
 /// An open catalogue.
 pub(crate) struct Catalogue {
     /// Where the driver puts the log's records, in the log's order.

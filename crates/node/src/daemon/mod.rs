@@ -123,6 +123,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let problems = Problems::default();
     let data_dir = DataDir::open(&config.node.data_dir, &config.node.name)?;
+    recover::must_have_log(&config.node.data_dir)?;
     if let Some(overlap) = config::overlap_here(&config) {
         return Err(anyhow!(overlap));
     }

@@ -17,7 +17,7 @@ use consign_core::spec::{After, Source};
 use consign_core::view::View;
 use tokio::sync::mpsc;
 
-use crate::catalogue::{Applied, LogSpan};
+use crate::catalogue::{self, Applied, LogSpan};
 use crate::config::Config;
 use crate::driver::inbox_marks::InboxMarks;
 use crate::driver::standing::Problems;
@@ -285,19 +285,36 @@ pub(super) fn is_damage(error: &anyhow::Error) -> bool {
     )
 }
 
+fn segments_of(data_dir: &Path) -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir(data_dir.join(LOG_DIR));
+    entries.into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_suffix(".log")?.parse().ok()
+    })
+}
+
+/// Refuses a data directory that was in use and whose log is gone. Begun anew it would forget what it
+/// promised, and files in its spool would be nobody's.
+pub(super) fn must_have_log(data_dir: &Path) -> anyhow::Result<()> {
+    if segments_of(data_dir).next().is_some() {
+        return Ok(());
+    }
+    let spool = std::fs::read_dir(data_dir.join("spool"));
+    let is_used = spool.is_ok_and(|mut entries| entries.next().is_some())
+        || catalogue::knows_any(&data_dir.join(catalogue::FILE));
+    anyhow::ensure!(
+        !is_used,
+        "the intent log in {:?} is gone, and the data directory was in use; hint: bring {LOG_DIR}/ back from a copy; if there is none, move the whole data directory aside, start the agent, and send again what is in the old one's spool",
+        data_dir.join(LOG_DIR)
+    );
+    Ok(())
+}
+
 /// What positions the log can have, told from its files' names alone: the catalogue compares it
 /// with what it was filled from.
 pub(super) fn span_of_log(data_dir: &Path) -> LogSpan {
-    let segments = std::fs::read_dir(data_dir.join(LOG_DIR))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            name.to_str()?.strip_suffix(".log")?.parse::<u32>().ok()
-        });
     let (mut first, mut last) = (u32::MAX, 0);
-    for segment in segments {
+    for segment in segments_of(data_dir) {
         first = first.min(segment);
         last = last.max(segment);
     }

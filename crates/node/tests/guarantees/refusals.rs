@@ -78,6 +78,24 @@ fn a_file_larger_than_its_queue_is_told_that_it_never_fits() {
 }
 
 #[test]
+fn a_data_directory_whose_log_is_gone_is_not_begun_anew() {
+    let mut cluster = alone("");
+    cluster.start_one("prod-1");
+    let path = cluster.write("file", b"bytes");
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    crate::cluster::until("it is listed", crate::cluster::SOON, || {
+        !cluster.transfers("prod-1", &[]).is_empty()
+    });
+    cluster.stop("prod-1");
+    for segment in cluster.segments("prod-1") {
+        fs::remove_file(segment).unwrap();
+    }
+    let said = cluster.start_in_vain("prod-1");
+    said.bad(1, &["intent log", "is gone", "hint: bring log/ back"]);
+}
+
+#[test]
 fn a_link_that_leads_from_one_directory_into_another_is_refused() {
     let mut cluster = Cluster::new();
     let real = cluster.dir().join("real");
