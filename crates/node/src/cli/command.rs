@@ -39,11 +39,11 @@ pub(super) struct Target {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Try it: real agents on this machine, real files, and a check of every one
+    /// Try it: real agents and files on this machine, each file checked
     Demo(DemoArgs),
     /// Run a node; SIGTERM stops it, SIGHUP reloads its configuration
     Agent(AgentArgs),
-    /// Hand files to the agent; returns when they are certain to be delivered
+    /// Hand over files; returns when they are certain to be delivered
     Send(SendArgs),
     /// Claim delivered files for an application [not in this version]
     #[command(hide = true)]
@@ -62,7 +62,7 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     /// Try failed transfers again
     Retry(RetryArgs),
-    /// Give transfers up
+    /// Give up what no consumer has saved yet, and say where its file is
     Cancel(CancelArgs),
     /// Stop sending a feed's files for a while [not in this version]
     #[command(hide = true)]
@@ -73,7 +73,7 @@ pub(super) enum Command {
     /// Prepare a node for being switched off [not in this version]
     #[command(hide = true)]
     Drain(Later),
-    /// Declare a node gone for good: what is owed to it is placed elsewhere
+    /// Declare a node gone for good: what it is owed goes elsewhere
     Forget(ForgetArgs),
     /// Compare the producer's ledger with every consumer's [not in this version]
     #[command(hide = true)]
@@ -208,7 +208,7 @@ pub(super) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RetryArgs {
-    /// The transfers
+    /// The transfers, as `consign transfers --state failed` lists them
     #[arg(value_name = "ID", required_unless_present = "failed")]
     pub(super) ids: Vec<String>,
     /// All that failed
@@ -220,7 +220,7 @@ pub(super) struct RetryArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CancelArgs {
-    /// The transfers
+    /// The transfers, as `send` and `transfers` print them
     #[arg(value_name = "ID", required = true)]
     pub(super) ids: Vec<String>,
     #[command(flatten)]

@@ -25,19 +25,17 @@ pub(super) async fn run(session: &mut Session, args: ExplainArgs) -> Result<(), 
 fn page(explained: &Explanation, paint: Paint) -> String {
     let key = human::printable(&explained.key);
     let chain = match explained.chain.is_empty() {
-        true => "nobody: no member consumes this feed".to_owned(),
+        true => "nobody now".to_owned(),
         false => explained.chain.join(" → "),
     };
     let mut out = format!("{} of {}: {chain}\n", paint.bold(key), explained.feed);
     if explained.short {
-        out += &format!(
-            "The feed asks for {} {}, and there are too few: the rest is owed to whoever comes.\n",
-            explained.replicas,
-            match explained.replicas.as_str() {
-                "1" => "consumer",
-                _ => "consumers",
-            }
+        let text = format!(
+            "Too few can take it for replicas = {}: the rest is owed to whoever comes. Add the feed \
+             to a node's [[consume]] and to membership.nodes.",
+            explained.replicas
         );
+        out += &format!("{}\n", human::paragraph("", &text));
     }
     if explained.candidates.is_empty() {
         return out;

@@ -95,6 +95,31 @@ pub(crate) fn printable(text: &str) -> String {
     shown.collect()
 }
 
+/// Columns of the terminals that text is laid out for.
+const COLUMNS: usize = 79;
+
+/// A text as a paragraph that is broken between words; its first line begins with `first`, the
+/// others with as many spaces. A word that is longer than a line stays whole, so that it can be
+/// copied.
+pub(crate) fn paragraph(first: &str, text: &str) -> String {
+    let indent = first.chars().count();
+    let (mut out, mut used) = (first.to_owned(), indent);
+    for word in text.split(' ') {
+        let long = word.chars().count();
+        if used > indent && used + 1 + long > COLUMNS {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        } else if used > indent {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += long;
+    }
+    out
+}
+
 /// Reads a span as configurations and options have it: `500ms`, `30s`, `10m`, `2h`, `7d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit());
@@ -158,6 +183,19 @@ mod tests {
         assert_eq!(shown, "a\u{fffd}[2J\u{fffd}b\u{fffd}gpj.c\u{fffd}文");
         assert_eq!(lasting(999), "just now");
         assert_eq!(lasting(5_000), "for 5 s");
+    }
+
+    #[test]
+    fn paragraphs_break_between_words_and_keep_long_ones_whole() {
+        let path = "/a".repeat(60);
+        let text = format!("{} {path} end", "word ".repeat(20).trim_end());
+        let told = paragraph("! ", &text);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 4, "{told}");
+        assert!(lines[0].starts_with("! word") && lines[0].len() <= 79);
+        assert!(lines[1].starts_with("  word"), "{told}");
+        assert_eq!(lines[2], format!("  {path}"));
+        assert_eq!(lines[3], "  end");
     }
 
     #[test]

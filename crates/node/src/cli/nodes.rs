@@ -29,7 +29,6 @@ fn table(members: &[Member], paint: Paint) -> String {
         words("STATE"),
         words("LINK"),
         numbers("OWED"),
-        words("LAST ERROR"),
     ];
     let rows = members.iter().map(|member| {
         vec![
@@ -41,10 +40,20 @@ fn table(members: &[Member], paint: Paint) -> String {
             member.state.clone(),
             link(member).to_owned(),
             human::count(member.owed_files),
-            member.last_error.clone().unwrap_or_default(),
         ]
     });
-    Listing::new(paint, &header).block(rows.collect())
+    let mut page = Listing::new(paint, &header).block(rows.collect());
+    for member in members {
+        if let Some(error) = &member.last_error {
+            let text = human::printable(&format!("{}: {error}", member.name));
+            let (what, hint) = text.split_once("; hint: ").unwrap_or((&text, ""));
+            page += &format!("\n{}\n", human::paragraph("! ", what));
+            if !hint.is_empty() {
+                page += &format!("{}\n", paint.dim(human::paragraph("  ", hint)));
+            }
+        }
+    }
+    page
 }
 
 fn or_dash(text: &str) -> String {

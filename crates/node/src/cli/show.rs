@@ -76,9 +76,11 @@ fn about_received(out: &mut String, file: &Received, now: Timestamp, paint: Pain
     }
     if let Some(reason) = &file.waiting_reason {
         let (what, hint) = reason.split_once("; hint: ").unwrap_or((reason, ""));
-        let _ = writeln!(out, "  waits   {}", human::printable(what));
+        let what = human::printable(what);
+        let _ = writeln!(out, "{}", human::paragraph("  waits   ", &what));
         if !hint.is_empty() {
-            let _ = writeln!(out, "          {}", paint.dim(human::printable(hint)));
+            let hint = human::paragraph("          ", &human::printable(hint));
+            let _ = writeln!(out, "{}", paint.dim(hint));
         }
     }
 }
@@ -104,7 +106,8 @@ fn about(out: &mut String, transfer: &Transfer, now: Timestamp, paint: Paint) {
         let _ = writeln!(out, "  blake3  {digest}");
     }
     if let Some(error) = &transfer.error {
-        let _ = writeln!(out, "  error   {}", human::printable(error));
+        let error = human::printable(error);
+        let _ = writeln!(out, "{}", human::paragraph("  error   ", &error));
         let _ = writeln!(out, "          try it again with `consign retry {id}`");
     }
 }

@@ -99,47 +99,54 @@ fn links(node: &Snapshot) -> String {
     }
 }
 
+/// What is wrong, and what to do about it.
+fn complaint(out: &mut String, what: &str, hint: &str, paint: Paint) {
+    let what = human::paragraph("! ", &human::printable(what));
+    let hint = human::paragraph("  ", &human::printable(hint));
+    let _ = writeln!(out, "\n{what}\n{}", paint.dim(hint));
+}
+
 fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
     let node = &status.node;
     if node.plaintext {
-        let _ = writeln!(
+        complaint(
             out,
-            "\n! nodes speak without TLS, and anyone between them can read and change files\n  {}",
-            paint.dim("there are no keys in this version: keep to a network where every machine is trusted")
+            "nodes speak without TLS, and anyone between them can read and change files",
+            "there are no keys in this version: keep to a network where every machine is trusted",
+            paint,
         );
     }
     for problem in &node.problems {
-        let _ = writeln!(
-            out,
-            "\n! {} ({})\n  {}",
-            human::printable(&problem.what),
-            human::lasting(now.since(problem.since)),
-            paint.dim(human::printable(&problem.hint))
-        );
+        let since = human::lasting(now.since(problem.since));
+        let what = format!("{} ({since})", problem.what);
+        complaint(out, &what, &problem.hint, paint);
     }
     if node.ready && !node.log.has_room {
-        let _ = writeln!(
+        complaint(
             out,
-            "\n! the intent log has no room, and no new files are accepted\n  {}",
-            paint.dim("free some space in the data directory's filesystem")
+            "the intent log has no room, and no new files are accepted",
+            "free some space in the data directory's filesystem",
+            paint,
         );
     }
 }
 
 fn waiting(out: &mut String, node: &Snapshot, paint: Paint) {
     for feed in &node.produces {
-        if let Some(reason) = &feed.waiting_reason {
-            let _ = writeln!(
-                out,
-                "\n! {} of {} wait: {}\n  {}",
-                human::files(feed.queued_files),
-                feed.feed,
-                human::printable(reason),
-                paint.dim(
-                    "they will be delivered when that changes; `consign nodes` lists the members"
-                )
-            );
-        }
+        let Some(reason) = &feed.waiting_reason else {
+            continue;
+        };
+        let (why, hint) = reason
+            .split_once("; hint: ")
+            .unwrap_or((reason, "`consign nodes` lists the members"));
+        let verb = if feed.queued_files == 1 {
+            "waits"
+        } else {
+            "wait"
+        };
+        let files = human::files(feed.queued_files);
+        let what = format!("{files} of {} {verb}: {why}", feed.feed);
+        complaint(out, &what, hint, paint);
     }
 }
 
@@ -214,13 +221,11 @@ fn failed(out: &mut String, status: &Status, paint: Paint) {
         .filter(|count| count.state == "failed");
     let files: u64 = failed.map(|count| count.files).sum();
     if files > 0 {
-        let _ = writeln!(
+        complaint(
             out,
-            "\n! {} failed\n  {}",
-            human::files(files),
-            paint.dim(
-                "`consign transfers --state failed` says why, `consign retry --failed` tries again"
-            )
+            &format!("{} failed", human::files(files)),
+            "`consign transfers --state failed` says why, `consign retry --failed` tries again",
+            paint,
         );
     }
 }
