@@ -183,7 +183,7 @@ fn two_feeds_in_one_directory_are_refused() {
     fs::create_dir_all(&inbox).unwrap();
     std::os::unix::fs::symlink(&inbox, &link).unwrap();
     configure(&cluster);
-    let words = ["files", "others", "same directory"];
+    let words = ["consume[1].inbox", "consume[2].inbox", "hint: choose"];
     cluster.start_in_vain("cons-1").bad(1, &words);
 }
 
