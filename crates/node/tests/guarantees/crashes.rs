@@ -103,7 +103,7 @@ fn consumer_of_a_chain_that_dies_holds_up_no_other() {
     let links = [cluster.proxy("cons-1"), cluster.proxy("cons-2")];
     links
         .iter()
-        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 4));
+        .for_each(|link| link.slow_down(LINK_BYTES_PER_SECOND / 12));
     cluster.start();
     let bytes = random_bytes(8, 100 << 20);
     let path = cluster.write("large.bin", &bytes);
