@@ -14,6 +14,7 @@ pub(crate) mod log_care;
 pub(crate) mod log_writer;
 mod looking;
 mod orders;
+mod originals;
 mod producing;
 pub(crate) mod refusal;
 pub(crate) mod releasing;
@@ -26,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use consign_core::consumer::Consumer;
-use consign_core::ids::{FeedName, Millis, NodeName, Start};
+use consign_core::ids::{FeedName, Millis, NodeName, Start, TransferKey};
 use consign_core::journal::Ticket;
 use consign_core::log::Position;
 use consign_core::producer::Producer;
@@ -70,7 +71,7 @@ pub(crate) enum Worked {
     /// Sources were let go or given back.
     Released(releasing::Released),
     /// The original of a copied file is gone, or remembered; who waits for that.
-    OriginSettled(Option<Box<submissions::Waiting>>),
+    OriginSettled(TransferKey, Option<Box<originals::Waiting>>),
     /// Free space under the inboxes was measured.
     Space(Vec<(FeedName, u64)>),
     /// And under the data directory.
@@ -220,7 +221,7 @@ impl Driver {
                         through,
                         positions: producers,
                     });
-                    self.remove_copied_through(through);
+                    self.settle_originals_through(through);
                 }
                 if !consumers.is_empty() {
                     let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);
@@ -241,8 +242,8 @@ impl Driver {
             Worked::Prepared(prepared) => self.on_prepared(*prepared),
             Worked::Taken(events) => self.on_taken(events),
             Worked::Released(released) => self.on_released(released),
-            Worked::OriginSettled(Some(waiting)) => self.answer_submitted(*waiting),
-            Worked::OriginSettled(None) | Worked::Nothing => {}
+            Worked::OriginSettled(key, waiting) => self.on_original_settled(key, waiting),
+            Worked::Nothing => {}
             Worked::Space(space) => {
                 for (feed, free) in space {
                     self.consume(consumer::Event::Space { feed, free });
@@ -300,6 +301,7 @@ impl Driver {
             .collect();
         self.consume(consumer::Event::Policies(policies));
         let effects = self.producer.begin(now);
+        self.note_claims();
         self.carry_out_producer(effects);
         for (feed, path) in self.inboxes.lost() {
             let what = format!(

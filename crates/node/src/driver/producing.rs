@@ -104,7 +104,7 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Append(ticket, record, payload) => {
-                    self.note_copied(ticket, &record);
+                    self.note_original(ticket, &record);
                     self.log
                         .order(Order::Append(Role::Producer, record, payload));
                 }

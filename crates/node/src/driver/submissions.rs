@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use consign_core::ids::{Digest, FeedName, Sequence, Start, TransferId, TransferKey};
-use consign_core::journal::Ticket;
+use consign_core::ids::{Digest, FeedName, Sequence, TransferId, TransferKey};
 use consign_core::producer::{Event, Token};
-use consign_core::record::Record;
 use consign_core::spec::{After, FileSpec, Source, Stamp};
 use tokio::sync::oneshot;
 
-use crate::outbox::{OwedRemoval, owes_removal};
 use crate::timestamp::Timestamp;
 
 use super::handle::{Accepted, SubmitBytes, SubmitRequest};
 use super::looking::{For, Item, Prepared, Rules, Unseen, describe, look_at};
+use super::originals::{Originals, Waiting};
 use super::refusal::Refusal;
 use super::{Driver, Worked};
 
@@ -62,22 +60,13 @@ pub(crate) enum Asker {
     Order(super::orders::Order),
 }
 
-/// Who waits for a copied file's original to go, and what is then to be said.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    asker: Asker,
-    outcome: Result<TransferKey, Refusal>,
-}
-
 /// Requests under way.
 #[derive(Debug, Default)]
 pub(crate) struct Submissions {
     pub(super) askers: BTreeMap<Token, Asker>,
     batches: BTreeMap<u64, Batch>,
     pub(super) groups: BTreeMap<u64, super::orders::Group>,
-    /// Copied files whose submission is being synced, each with its ticket. A transfer may have left
-    /// the producer's memory by then.
-    copied: BTreeMap<TransferKey, (Ticket, OwedRemoval)>,
+    pub(super) originals: Originals,
     next: u64,
     /// Files that are to be looked at.
     unseen: VecDeque<Unseen>,
@@ -202,6 +191,9 @@ impl Driver {
 
     /// A watcher found a file ready.
     pub(super) fn on_found(&mut self, found: Found) {
+        let Some(found) = self.submissions.originals.unless_being_taken(found) else {
+            return;
+        };
         let rules = match self.rules_for(&found.feed, &mut BTreeMap::new()) {
             Ok(rules) => rules,
             Err(refusal) => {
@@ -352,8 +344,8 @@ impl Driver {
     /// the original is gone, or remembered: it would be found again.
     pub(super) fn on_submitted(&mut self, asker: Asker, outcome: Result<TransferKey, Refusal>) {
         let key = outcome.as_ref().ok();
-        match key.and_then(|key| self.submissions.copied.remove(key)) {
-            Some((_, owed)) => self.remove_copied(owed, Some(Waiting { asker, outcome })),
+        match key.and_then(|key| self.submissions.originals.take_copied(key)) {
+            Some(owed) => self.remove_copied(owed, Some(Waiting { asker, outcome })),
             None => self.answer_submitted(Waiting { asker, outcome }),
         }
     }
@@ -381,83 +373,12 @@ impl Driver {
                 after,
                 reply,
             } => match outcome {
-                Ok(_) if after == After::Keep => self.remember_kept(feed, name, stamp, reply),
+                Ok(_) if after == After::Keep => self.remember_kept(&feed, name, stamp, reply),
                 outcome => {
                     let _ = reply.send(outcome.map(|_| ()));
                 }
             },
             Asker::Order(_) => unreachable!("an order is not answered as a submission"),
         }
-    }
-
-    /// What `keep` has taken is remembered before the watcher hears of it, so that it is not found
-    /// again. A crash before it leaves that to the next start, which knows it from the log.
-    fn remember_kept(
-        &self,
-        feed: FeedName,
-        name: String,
-        stamp: Stamp,
-        reply: oneshot::Sender<Result<(), Refusal>>,
-    ) {
-        let outbox = Arc::clone(&self.outbox);
-        self.work(move || {
-            let inserted = outbox
-                .kept()
-                .insert_batch([(feed.as_str(), name.as_str(), stamp)]);
-            match inserted {
-                Ok(()) => {
-                    let _ = reply.send(Ok(()));
-                    Worked::Nothing
-                }
-                Err(error) => Worked::Fatal(error.to_string()),
-            }
-        });
-    }
-
-    /// Takes note of a submission that is about to be logged, if its file was copied into the spool.
-    pub(super) fn note_copied(&mut self, ticket: Ticket, record: &Record) {
-        let Record::Submitted(submitted) = record else {
-            return;
-        };
-        let source = &submitted.source;
-        if !owes_removal(source) {
-            return;
-        }
-        let key = TransferKey {
-            start: Start(submitted.start),
-            seq: Sequence(submitted.seq),
-        };
-        let owed = OwedRemoval {
-            transfer: self.id_of(key),
-            feed: submitted.spec.feed.clone(),
-            name: submitted.spec.name.clone(),
-            source: source.clone(),
-            beneath: self.watched_root(&submitted.spec.feed, source),
-        };
-        self.submissions.copied.insert(key, (ticket, owed));
-    }
-
-    /// Submissions are synced: of those that nobody waits for, since they were claimed before a
-    /// restart, the originals go too.
-    pub(super) fn remove_copied_through(&mut self, through: Ticket) {
-        let synced = |_: &TransferKey, (ticket, _): &mut (Ticket, OwedRemoval)| *ticket <= through;
-        let synced: Vec<_> = self.submissions.copied.extract_if(.., synced).collect();
-        for (_, (_, owed)) in synced {
-            self.remove_copied(owed, None);
-        }
-    }
-
-    /// The original of a file that was copied into the spool goes once the copy is submitted.
-    fn remove_copied(&self, owed: OwedRemoval, waiting: Option<Waiting>) {
-        let (outbox, problems) = (Arc::clone(&self.outbox), self.problems.clone());
-        self.work(move || match outbox.remove_or_remember(&[owed]) {
-            Ok(stay) => {
-                for one in stay {
-                    problems.add_staying(&one);
-                }
-                Worked::OriginSettled(waiting.map(Box::new))
-            }
-            Err(error) => Worked::Fatal(error.to_string()),
-        });
     }
 }

@@ -245,6 +245,23 @@ fn a_copied_file_that_waits_leaves_the_watched_directory_and_is_sent_once() {
 }
 
 #[test]
+fn a_file_that_is_being_copied_at_a_kill_is_sent_once() {
+    for after in ["delete", "archive"] {
+        let mut cluster = Cluster::new();
+        let watched = cluster.dir().join("prod-1").join("watched");
+        let Some(_small) = Small::mount(&watched, 320 << 20) else {
+            return;
+        };
+        let lines = format!(
+            "watch = \"WATCHED\"\nsettle = \"100ms\"\nscan_every = \"300ms\"\nafter = {after:?}"
+        );
+        cluster.producer("prod-1", &lines);
+        cluster.consumer("cons-1", "");
+        crate::sources::a_file_that_is_being_taken_at_a_kill_is_sent_once(&mut cluster);
+    }
+}
+
+#[test]
 fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
     let mut cluster = Cluster::new();
     let home = cluster.dir().join("prod-1");

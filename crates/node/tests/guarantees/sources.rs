@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, SOON, files_in, random_bytes, until};
 
@@ -145,6 +145,52 @@ fn files_dropped_while_the_agent_was_down_are_found() {
     fs::write(watched.join("sub/late"), "late").unwrap();
     cluster.start_one("prod-1");
     cluster.wait_until_done("prod-1", 1, SOON);
+}
+
+/// A file is being taken out of the watched directory when the producer is killed: the next life
+/// finishes that, and does not find the file a second time.
+pub(crate) fn a_file_that_is_being_taken_at_a_kill_is_sent_once(cluster: &mut Cluster) {
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let (watched, spool) = {
+        let node = cluster.node("prod-1");
+        (node.watched(), node.data_dir().join("spool"))
+    };
+    let bytes = random_bytes(1, 150 << 20);
+    fs::write(watched.join("large.part"), bytes).unwrap();
+    fs::rename(watched.join("large.part"), watched.join("large")).unwrap();
+    // Without a pause between two looks: what comes next takes milliseconds.
+    let deadline = Instant::now() + SOON;
+    while fs::read_dir(&spool).unwrap().next().is_none() {
+        assert!(Instant::now() < deadline, "it is not taken");
+    }
+    cluster.kill("prod-1");
+    // The same scan finds this one, and lets both settle.
+    fs::write(watched.join("later"), "later").unwrap();
+    cluster.start_one("prod-1");
+    for name in ["large", "later", "last"] {
+        if name == "last" {
+            fs::write(watched.join(name), name).unwrap();
+        }
+        until("it is submitted", SOON, || {
+            let listed = cluster.transfers("prod-1", &[]);
+            listed.iter().any(|transfer| transfer["name"] == name)
+        });
+    }
+    let listed = cluster.transfers("prod-1", &[]);
+    assert_eq!(listed.len(), 3, "each was sent once: {listed:#?}");
+    // A second one would be on its way, at the least.
+    let entries = fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap());
+    let large = entries.filter(|entry| entry.metadata().unwrap().len() > 1 << 20);
+    assert_eq!(large.count(), 1, "and taken once");
+}
+
+#[test]
+fn a_kept_file_that_is_being_taken_at_a_kill_is_sent_once() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", &WATCHED.replace("delete", "keep"));
+    cluster.consumer("cons-1", "");
+    a_file_that_is_being_taken_at_a_kill_is_sent_once(&mut cluster);
 }
 
 #[test]
