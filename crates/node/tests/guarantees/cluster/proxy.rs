@@ -17,10 +17,15 @@ struct Shared {
     sent: AtomicU64,
     /// 0 is as fast as it goes.
     bytes_per_second: AtomicU64,
+    /// No more than so many are passed on.
+    hold_at: AtomicU64,
     free_at: Mutex<Instant>,
     is_cut: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
+
+/// How often a held proxy looks whether it may go on.
+const HOLD_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A proxy in front of one node.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ impl Proxy {
             target: port,
             sent: AtomicU64::new(0),
             bytes_per_second: AtomicU64::new(0),
+            hold_at: AtomicU64::new(u64::MAX),
             free_at: Mutex::new(Instant::now()),
             is_cut: AtomicBool::new(false),
             open: Mutex::default(),
@@ -65,6 +71,15 @@ impl Proxy {
     pub(crate) fn slow_down(&self, bytes_per_second: u64) {
         let rate = &self.shared.bytes_per_second;
         rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// Passes on so many bytes, but for what is on its way, and no more until it is let go on.
+    pub(crate) fn hold_at(&self, bytes: u64) {
+        self.shared.hold_at.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.hold_at(u64::MAX);
     }
 
     /// Breaks every connection, and lets no new one through until it is mended.
@@ -100,6 +115,9 @@ impl Shared {
 
     fn count(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        while self.sent.load(Ordering::Relaxed) >= self.hold_at.load(Ordering::Relaxed) {
+            thread::sleep(HOLD_LOOK_EVERY);
+        }
         let rate = self.bytes_per_second.load(Ordering::Relaxed);
         if rate == 0 {
             return;
