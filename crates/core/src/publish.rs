@@ -9,7 +9,8 @@
 //! 1. staging file written (`here`, [`stage_small`], for small ones);
 //! 2. its bytes and the staging directory synced ([`sync_staged`]);
 //! 3. *publishing* logged and synced, with the final path: this is `saved`;
-//! 4. renamed into the inbox, refusing to replace anything (`here`, [`publish`]);
+//! 4. the directories that it needs made and synced, then renamed into the inbox, refusing to replace
+//!    anything (`here`, [`publish`]);
 //! 5. every directory touched synced, then the staging directory (`here`, [`publish`]);
 //! 6. *published* logged.
 //!
@@ -221,18 +222,16 @@ pub fn publish(
 ) -> Result<Vec<PublishOutcome>, SyncFailed> {
     let mut made = BTreeSet::new();
     let mut touched = BTreeSet::new();
-    let mut outcomes: Vec<_> = files
-        .iter()
-        .map(|file| {
-            // A crash after this line may show the file or not; the log says *publishing*, and
-            // staging tells which.
-            let outcome = publish_one(disk, file, &mut made);
-            if settles_directories(&outcome) {
-                touched.extend(directories_of(file.path));
-            }
-            outcome
-        })
-        .collect();
+    let mut outcomes = Vec::with_capacity(files.len());
+    for file in files {
+        // A crash after this line may show the file or not; the log says *publishing*, and staging
+        // tells which.
+        let outcome = publish_one(disk, file, &mut made)?;
+        if settles_directories(&outcome) {
+            touched.extend(directories_of(file.path));
+        }
+        outcomes.push(outcome);
+    }
     // Directories new and old, down from the inbox: an old one may be an earlier run's, which
     // ended before its sync. A crash before these syncs can undo renames: the files are in
     // staging again, and are renamed again.
@@ -268,41 +267,51 @@ fn publish_one(
     disk: &dyn Disk,
     file: &PublishFile<'_>,
     made: &mut BTreeSet<PathBuf>,
-) -> PublishOutcome {
+) -> Result<PublishOutcome, SyncFailed> {
     let staging = staging_path(file.staging);
     for _ in 0..MAKE_DIRS_TRIES {
-        match attempt(disk, &staging, file.path, made) {
-            Ok(()) => return PublishOutcome::Published,
+        let there = make_directories(disk, file.path, made)?;
+        match there.and_then(|()| disk.rename(&staging, Path::new(file.path))) {
+            Ok(()) => return Ok(PublishOutcome::Published),
             Err(error) => match disk.stat(&staging) {
-                Err(unknown) => return PublishOutcome::Failed(unknown),
-                Ok(None) => return PublishOutcome::AlreadyGone,
+                Err(unknown) => return Ok(PublishOutcome::Failed(unknown)),
+                Ok(None) => return Ok(PublishOutcome::AlreadyGone),
                 Ok(Some(_)) if error.kind() == ErrorKind::NotFound => made.clear(),
-                Ok(Some(_)) => return conflict_or_failed(disk, file.path, error),
+                Ok(Some(_)) => return Ok(conflict_or_failed(disk, file.path, error)),
             },
         }
     }
-    PublishOutcome::Failed(io::Error::new(
-        ErrorKind::NotFound,
-        format!(
-            "the directories of {:?} are removed as fast as they are made",
-            file.path
-        ),
-    ))
+    let why = format!(
+        "the directories of {:?} are removed as fast as they are made",
+        file.path
+    );
+    let error = io::Error::new(ErrorKind::NotFound, why);
+    Ok(PublishOutcome::Failed(error))
 }
 
-fn attempt(
+/// Makes the directories that a path needs, durably: a file is renamed only into one that stays.
+fn make_directories(
     disk: &dyn Disk,
-    staging: &Path,
     path: &str,
     made: &mut BTreeSet<PathBuf>,
-) -> io::Result<()> {
+) -> Result<io::Result<()>, SyncFailed> {
     for dir in directories_of(path) {
-        if !dir.as_os_str().is_empty() && !made.contains(&dir) {
-            disk.create_dir(&dir)?;
-            made.insert(dir);
+        if dir.as_os_str().is_empty() || made.contains(&dir) {
+            continue;
         }
+        if let Err(error) = disk.create_dir(&dir) {
+            return Ok(Err(error));
+        }
+        // One that was there may be an earlier run's, which ended before this sync. A crash before
+        // it loses an empty directory; without it a crash after the rename could lose the directory
+        // with the file, where a filesystem does not keep the order of changes.
+        let parent = dir.parent().unwrap_or(Path::new(""));
+        if let Some(denied) = sync_directory(disk, parent)? {
+            return Ok(Err(denied));
+        }
+        made.insert(dir);
     }
-    disk.rename(staging, Path::new(path))
+    Ok(Ok(()))
 }
 
 /// `AlreadyExists` is a conflict only if it is about the path itself. Whatever is said about a

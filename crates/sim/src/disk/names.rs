@@ -74,18 +74,6 @@ impl Tree {
         }
     }
 
-    /// A name that is durable is one in a durable directory: filesystems that log a change to a
-    /// directory log with it that the directory is there. Ext4, xfs and btrfs do.
-    fn make_parents_of(&mut self, change: &NameChange, cached: &Self) {
-        let (NameChange::File { path, .. }
-        | NameChange::Dir { path }
-        | NameChange::Rename { to: path, .. }
-        | NameChange::Remove { path, .. }) = change;
-        let parents = path.ancestors().skip(1);
-        let there = parents.filter(|dir| cached.dirs.contains(*dir));
-        self.dirs.extend(there.map(Path::to_owned));
-    }
-
     /// Forgets what is in directories that are not there.
     fn prune(&mut self) {
         let reachable = |path: &Path, dirs: &BTreeSet<PathBuf>| {
@@ -144,7 +132,6 @@ impl Names {
     pub(super) fn power_cut(&mut self, fate: Fate, rng: &mut Rng) {
         for change in self.pending.drain(..) {
             if fate.keeps(rng) {
-                self.durable.make_parents_of(&change, &self.cached);
                 self.durable.apply(&change);
             }
         }
