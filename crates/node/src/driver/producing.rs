@@ -201,6 +201,17 @@ impl Driver {
     pub(super) fn on_taken(&mut self, events: Vec<Event>) {
         self.round.takes.jobs -= 1;
         for event in events {
+            // Whoever handed it over went with an earlier life: nobody else would hear of it.
+            if let Event::Taken {
+                key,
+                outcome: Err(why),
+            } = &event
+                && key.start != self.start
+            {
+                let transfer = self.id_of(*key);
+                tracing::warn!(%transfer, "a file that was being taken at the last end is not: {why}");
+                self.problems.add_text(why);
+            }
             self.produce(event);
         }
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, SOON, files_in, random_bytes, until};
@@ -147,17 +148,14 @@ fn files_dropped_while_the_agent_was_down_are_found() {
     cluster.wait_until_done("prod-1", 1, SOON);
 }
 
-/// A file is being taken out of the watched directory when the producer is killed: the next life
-/// finishes that, and does not find the file a second time.
-pub(crate) fn a_file_that_is_being_taken_at_a_kill_is_sent_once(cluster: &mut Cluster) {
+/// A large file is being taken out of the watched directory when the producer is killed. That
+/// directory, and the spool.
+fn kill_amid_taking(cluster: &mut Cluster) -> (PathBuf, PathBuf) {
     cluster.configure();
     cluster.start_one("prod-1");
-    let (watched, spool) = {
-        let node = cluster.node("prod-1");
-        (node.watched(), node.data_dir().join("spool"))
-    };
-    let bytes = random_bytes(1, 150 << 20);
-    fs::write(watched.join("large.part"), bytes).unwrap();
+    let node = cluster.node("prod-1");
+    let (watched, spool) = (node.watched(), node.data_dir().join("spool"));
+    fs::write(watched.join("large.part"), random_bytes(1, 150 << 20)).unwrap();
     fs::rename(watched.join("large.part"), watched.join("large")).unwrap();
     // Without a pause between two looks: what comes next takes milliseconds.
     let deadline = Instant::now() + SOON;
@@ -165,6 +163,12 @@ pub(crate) fn a_file_that_is_being_taken_at_a_kill_is_sent_once(cluster: &mut Cl
         assert!(Instant::now() < deadline, "it is not taken");
     }
     cluster.kill("prod-1");
+    (watched, spool)
+}
+
+/// The next life finishes what a kill cut short, and does not find the file a second time.
+pub(crate) fn a_file_that_is_being_taken_at_a_kill_is_sent_once(cluster: &mut Cluster) {
+    let (watched, spool) = kill_amid_taking(cluster);
     // The same scan finds this one, and lets both settle.
     fs::write(watched.join("later"), "later").unwrap();
     cluster.start_one("prod-1");
@@ -191,6 +195,33 @@ fn a_kept_file_that_is_being_taken_at_a_kill_is_sent_once() {
     cluster.producer("prod-1", &WATCHED.replace("delete", "keep"));
     cluster.consumer("cons-1", "");
     a_file_that_is_being_taken_at_a_kill_is_sent_once(&mut cluster);
+}
+
+#[test]
+fn a_file_that_was_being_taken_at_a_kill_and_cannot_be_is_named() {
+    // A kill that comes too late finds the file submitted, and shows nothing.
+    for _ in 0..5 {
+        let mut cluster = Cluster::new();
+        cluster.producer("prod-1", &WATCHED.replace("delete", "keep"));
+        cluster.consumer("cons-1", "");
+        let (watched, spool) = kill_amid_taking(&mut cluster);
+        // Neither the original nor the link in the spool is there any more.
+        fs::remove_file(watched.join("large")).unwrap();
+        for entry in fs::read_dir(&spool).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        cluster.start_one("prod-1");
+        let is_submitted = || !cluster.transfers("prod-1", &[]).is_empty();
+        let is_named = || {
+            let problems = cluster.status("prod-1")["problems"].to_string();
+            problems.contains("large")
+        };
+        until("one or the other", SOON, || is_submitted() || is_named());
+        if !is_submitted() {
+            return;
+        }
+    }
+    panic!("no kill came in time");
 }
 
 #[test]
