@@ -19,6 +19,7 @@ pub mod limits;
 mod live;
 pub mod log;
 pub mod name;
+mod numbered;
 pub mod placement;
 pub mod producer;
 pub mod publish;

@@ -143,7 +143,7 @@ pub(super) fn decode(raw: &RawRecord<'_>, path: &Path) -> Result<Record, LogErro
             supported: RECORD_VERSION.into(),
         });
     }
-    Record::decode(raw.kind, raw.body).map_err(|source| LogError::Unreadable {
+    Record::read(raw.kind, raw.body).map_err(|source| LogError::Unreadable {
         path: path.to_owned(),
         offset: raw.at,
         source,

@@ -4,17 +4,12 @@
 //! Data flows down the chain while control goes directly between producer and consumers, as in the
 //! Google File System (Ghemawat et al., SOSP 2003, sections 3.1 and 3.2).
 
-use crate::ids::{Attempt, Digest, NodeName, TransferKey};
+use crate::ids::{Attempt, NodeName, TransferKey};
 use crate::limits;
 use crate::producer::state::{LegState, Stage};
-use crate::producer::{Effect, Producer, StreamFault, StreamOrder, StreamTarget, Then};
-use crate::record::{AttemptStarted, ChainMember, DigestKnown, Record};
-use crate::wire::{
-    self, Commit, Forward, Holding, LinkLost, Message, Open, OpenAnswer, Progress, Received,
-};
-
-/// How often consumers may find other bytes than the digest says before a person must look.
-const MISMATCHES_MAX: u32 = 3;
+use crate::producer::{Effect, Producer, StreamOrder, StreamTarget, Then};
+use crate::record::{AttemptStarted, ChainMember, Record};
+use crate::wire::{self, Forward, Holding, Message, Open, OpenAnswer};
 
 impl Producer {
     /// Tries a placed transfer with every consumer that can take it now.
@@ -112,7 +107,11 @@ impl Producer {
     }
 
     /// The leg of a large file that a message of the current attempt is about.
-    fn current_leg(&self, from: &NodeName, leg: &wire::Leg) -> Option<(TransferKey, usize)> {
+    pub(super) fn current_leg(
+        &self,
+        from: &NodeName,
+        leg: &wire::Leg,
+    ) -> Option<(TransferKey, usize)> {
         let (key, at) = self.leg_of_slot(
             from,
             crate::ids::Start(leg.slot_start),
@@ -259,7 +258,7 @@ impl Producer {
         self.commit_if_received(key);
     }
 
-    fn stream(&mut self, key: TransferKey, target: Option<(NodeName, wire::Leg, u64)>) {
+    pub(super) fn stream(&mut self, key: TransferKey, target: Option<(NodeName, wire::Leg, u64)>) {
         let addr = target
             .as_ref()
             .map(|(node, _, _)| self.address_of(node))
@@ -283,285 +282,5 @@ impl Producer {
             }),
             attempt: transfer.attempt,
         }));
-    }
-
-    pub(super) fn on_progress(&mut self, from: &NodeName, progress: Progress) {
-        let Some((key, at)) = self.current_leg(from, &progress.leg) else {
-            return;
-        };
-        let now = self.now;
-        let transfer = self.active.get_mut(&key).expect("current_leg found it");
-        let leg = &mut transfer.legs[at];
-        if let LegState::Receiving { bytes, .. } = leg.state
-            && progress.bytes > bytes
-        {
-            let bytes = progress.bytes.min(transfer.spec.size);
-            leg.become_(LegState::Receiving { bytes, since: now });
-        }
-    }
-
-    pub(super) fn on_received(&mut self, from: &NodeName, received: Received) {
-        let Some((key, at)) = self.current_leg(from, &received.leg) else {
-            return;
-        };
-        let transfer = self.active.get_mut(&key).expect("current_leg found it");
-        if matches!(transfer.legs[at].state, LegState::Receiving { .. }) {
-            transfer.legs[at].become_(LegState::Received);
-            self.commit_if_received(key);
-        }
-    }
-
-    /// The second phase: when every member has received and the digest is synced, all publish.
-    pub(super) fn commit_if_received(&mut self, key: TransferKey) {
-        let now = self.now;
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        let received = transfer.stage == Stage::Streaming
-            && transfer
-                .legs
-                .iter()
-                .filter(|leg| leg.state.in_flight())
-                .all(|leg| leg.state == LegState::Received);
-        if !received {
-            return;
-        }
-        let Some(digest) = transfer.digest else {
-            // Who was reading the source may have ended with the link that it fed.
-            if !transfer.streaming && transfer.any_in_flight() {
-                self.stream(key, None);
-            }
-            return;
-        };
-        if !transfer.digest_synced {
-            return;
-        }
-        if !transfer.any_in_flight() {
-            return self.conclude(key);
-        }
-        transfer.become_(Stage::Committing {
-            deadline: now.plus(limits::COMMIT_DEADLINE_MS),
-        });
-        let (attempt, small) = (transfer.attempt, transfer.is_small());
-        let mut told = Vec::new();
-        for leg in transfer
-            .legs
-            .iter_mut()
-            .filter(|leg| leg.state == LegState::Received)
-        {
-            leg.become_(LegState::Committing);
-            told.push((
-                leg.node.clone(),
-                leg.start,
-                leg.slot,
-                leg.named(key, attempt),
-            ));
-        }
-        for (node, start, slot, leg) in told {
-            if small {
-                self.commits
-                    .entry((node, start))
-                    .or_default()
-                    .insert(slot.0);
-            } else {
-                let digest = digest.0.to_vec();
-                self.send(&node, Message::Commit(Commit { leg, digest }));
-            }
-        }
-    }
-
-    pub(super) fn on_hashed(&mut self, key: TransferKey, first_chunk: u64, hashes: Vec<u8>) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        let at = usize::try_from(first_chunk)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(32);
-        if at <= transfer.hashes.len() {
-            transfer.hashes.truncate(at);
-            transfer.hashes.extend_from_slice(&hashes);
-        }
-        // A hint for a restart; nothing waits for it.
-        self.append_hashes(key, first_chunk, &hashes);
-    }
-
-    pub(super) fn on_digest(&mut self, key: TransferKey, digest: Digest) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        match transfer.digest {
-            Some(known) if known != digest => {
-                self.fail(key, "the source no longer has the bytes that were sent before; hint: submit it as a new file".to_owned());
-            }
-            Some(_) => {}
-            None => {
-                transfer.digest = Some(digest);
-                transfer.dirty = true;
-                // A crash before this sync loses the digest, and no commit has left.
-                self.append(Record::DigestKnown(DigestKnown {
-                    start: key.start.0,
-                    seq: key.seq.0,
-                    digest: digest.0.to_vec(),
-                }));
-                self.journal.when_synced(Then::DigestSynced(key));
-            }
-        }
-    }
-
-    pub(super) fn digest_synced(&mut self, key: TransferKey) {
-        if let Some(transfer) = self.active.get_mut(&key) {
-            transfer.digest_synced = true;
-            self.commit_if_received(key);
-        }
-    }
-
-    pub(super) fn on_stream_failed(
-        &mut self,
-        key: TransferKey,
-        attempt: Attempt,
-        fault: StreamFault,
-    ) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        if transfer.attempt != attempt || !transfer.streaming {
-            return;
-        }
-        transfer.streaming = false;
-        match fault {
-            StreamFault::Source(why) => self.fail(key, why),
-            StreamFault::Link(why) => {
-                let first = transfer
-                    .chain
-                    .first()
-                    .map(|&at| transfer.legs[at].node.clone());
-                if let Some(node) = first {
-                    self.back_off(&node, 0);
-                    self.lose_leg(key, &node, &why);
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_link_lost(&mut self, from: &NodeName, lost: LinkLost) {
-        let Some((key, _)) = self.current_leg(from, &lost.leg) else {
-            return;
-        };
-        let Ok(to) = NodeName::new(&lost.to) else {
-            return;
-        };
-        self.back_off(&to, 0);
-        self.lose_leg(key, &to, &lost.reason);
-    }
-
-    /// Something went wrong between a transfer and one of its consumers: that one is owed, and the
-    /// others go on without it. `why` is for people.
-    pub(super) fn lose_leg(&mut self, key: TransferKey, node: &NodeName, why: &str) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        let Some(at) = transfer.leg_at(node) else {
-            return;
-        };
-        if !transfer.legs[at].state.in_flight() {
-            return;
-        }
-        let (small, bytes) = (transfer.is_small(), transfer.spec.size);
-        transfer.legs[at].become_(LegState::Owed);
-        transfer.note_setback(format_args!("{node}: {why}"));
-        if let Some(destination) = self.destinations.get_mut(node) {
-            destination.land(key, small, bytes);
-        }
-        if small {
-            self.small_leg_lost(key, at);
-        } else {
-            self.chain_without(key);
-        }
-    }
-
-    /// A member of a large transfer's chain is gone.
-    fn chain_without(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get(&key) else {
-            return;
-        };
-        if !transfer.any_in_flight() {
-            return self.conclude(key);
-        }
-        match transfer.stage {
-            Stage::Opening { .. } => self.chain_if_all_answered(key),
-            Stage::Streaming => {
-                let legs: Vec<usize> = (0..transfer.legs.len())
-                    .filter(|&at| transfer.legs[at].state.in_flight())
-                    .collect();
-                if legs
-                    .iter()
-                    .all(|&at| transfer.legs[at].state == LegState::Received)
-                {
-                    self.commit_if_received(key);
-                } else {
-                    self.open(key, &legs);
-                }
-            }
-            // Who was told to publish goes on; the lost one will be asked.
-            Stage::Committing { .. } => {}
-            Stage::Claiming
-            | Stage::Queued
-            | Stage::Placing
-            | Stage::Parking
-            | Stage::Done
-            | Stage::Failed { .. }
-            | Stage::Cancelled => {}
-        }
-    }
-
-    /// Nothing is under way any more: the transfer is finished, or goes on with who is left.
-    pub(super) fn conclude(&mut self, key: TransferKey) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        if transfer.any_in_flight() {
-            return;
-        }
-        if std::mem::take(&mut transfer.streaming) {
-            self.out.push(Effect::StopStream { key });
-        }
-        let transfer = self.active.get_mut(&key).expect("looked up above");
-        if transfer.is_delivered() {
-            return self.finish(key);
-        }
-        let waiting = transfer.kept().any(|leg| leg.state == LegState::Owed);
-        let refused = transfer.kept().find_map(|leg| match &leg.state {
-            LegState::Refused { reason } => Some(format!("{}: {reason}", leg.node)),
-            LegState::Owed
-            | LegState::Opening
-            | LegState::Receiving { .. }
-            | LegState::Received
-            | LegState::Committing
-            | LegState::Saved
-            | LegState::Dropped => None,
-        });
-        match refused {
-            Some(reason) if !waiting => self.fail(key, reason),
-            Some(_) | None => {
-                if transfer.stage != Stage::Queued {
-                    transfer.become_(Stage::Queued);
-                }
-                self.consider(key);
-            }
-        }
-    }
-
-    /// A consumer says that it threw its copy away because it does not have the digest.
-    pub(super) fn on_mismatch(&mut self, key: TransferKey, node: &NodeName) {
-        let Some(transfer) = self.active.get_mut(&key) else {
-            return;
-        };
-        transfer.mismatches += 1;
-        let often = transfer.mismatches >= MISMATCHES_MAX;
-        self.back_off(node, 0);
-        self.lose_leg(key, node, "it received other bytes than were sent");
-        if often && self.active.contains_key(&key) {
-            self.fail(key, format!("{node} received other bytes than were sent, {MISMATCHES_MAX} times; hint: check memory, disk and network of {node}, then `consign retry`"));
-        }
     }
 }

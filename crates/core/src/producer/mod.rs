@@ -17,10 +17,12 @@
 mod abandoning;
 mod attempt;
 mod carry;
+mod committing;
 mod deadlines;
 mod destination;
 mod event;
 mod intake;
+mod losing;
 mod orders;
 mod peers;
 mod plan;
@@ -31,6 +33,7 @@ mod settle;
 mod smalls;
 pub mod state;
 mod status;
+mod waking;
 mod window;
 
 pub use event::*;

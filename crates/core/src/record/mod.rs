@@ -12,123 +12,81 @@ pub use consumer::*;
 pub use node::*;
 pub use producer::*;
 
-macro_rules! records {
-    ($($(#[$doc:meta])* $kind:literal $variant:ident($body:ty),)*) => {
-        /// A record of the intent log.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        #[expect(clippy::large_enum_variant, reason = "records are encoded soon, and the largest are rare")]
-        pub enum Record {
-            $($(#[$doc])* $variant($body),)*
-        }
+use crate::numbered::numbered;
 
-        impl Record {
-            /// The record's type byte.
-            #[must_use]
-            pub fn kind(&self) -> u8 {
-                match self {
-                    $(Self::$variant(_) => $kind,)*
-                }
-            }
-
-            /// The record's name, as documents and tools print it.
-            #[must_use]
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$variant(_) => stringify!($variant),)*
-                }
-            }
-
-            /// Length of the encoded body in bytes.
-            #[must_use]
-            pub fn encoded_len(&self) -> usize {
-                use prost::Message as _;
-                match self {
-                    $(Self::$variant(body) => body.encoded_len(),)*
-                }
-            }
-
-            /// Appends the encoded body to `out`.
-            pub fn encode(&self, out: &mut Vec<u8>) {
-                use prost::Message as _;
-                match self {
-                    $(Self::$variant(body) => body
-                        .encode(out)
-                        .expect("a Vec always has room"),)*
-                }
-            }
-
-            /// Decodes a record's body.
-            ///
-            /// # Errors
-            /// [`BadRecord`] when the type is unknown or the body is not of it.
-            pub fn decode(kind: u8, body: &[u8]) -> Result<Self, BadRecord> {
-                use prost::Message as _;
-                match kind {
-                    $($kind => <$body>::decode(body)
-                        .map(Self::$variant)
-                        .map_err(|source| BadRecord::Body { kind, source }),)*
-                    _ => Err(BadRecord::Kind { kind }),
-                }
-            }
-        }
-    };
+numbered! {
+    /// A record of the intent log.
+    #[expect(clippy::large_enum_variant, reason = "records are encoded soon, and the largest are rare")]
+    pub enum Record {
+        /// See [`Boot`].
+        1 Boot(Boot),
+        /// See [`PeerSeen`].
+        2 PeerSeen(PeerSeen),
+        /// See [`ViewSeen`].
+        3 ViewSeen(ViewSeen),
+        /// See [`Forgotten`].
+        4 Forgotten(Forgotten),
+        /// See [`Claiming`].
+        16 Claiming(Claiming),
+        /// See [`Unclaimed`].
+        17 Unclaimed(Unclaimed),
+        /// See [`Submitted`].
+        18 Submitted(Submitted),
+        /// See [`Placed`].
+        19 Placed(Placed),
+        /// See [`AttemptStarted`].
+        20 AttemptStarted(AttemptStarted),
+        /// See [`Hashed`].
+        21 Hashed(Hashed),
+        /// See [`DigestKnown`].
+        22 DigestKnown(DigestKnown),
+        /// See [`LegsSettled`].
+        23 LegsSettled(LegsSettled),
+        /// Every consumer has the file; the source may be released.
+        24 Done(Transfers),
+        /// The source is released; nothing is left to do.
+        25 Released(Transfers),
+        /// A person must act.
+        26 Failed(Transfers),
+        /// A person retried a failed transfer.
+        27 Retried(Transfers),
+        /// A person cancelled it.
+        28 Cancelled(Transfers),
+        /// See [`Opened`].
+        64 Opened(Opened),
+        /// See [`Watermark`].
+        65 Watermark(Watermark),
+        /// See [`SmallReceived`].
+        66 SmallReceived(SmallReceived),
+        /// Small files are `saved`.
+        67 SmallSaved(Slots),
+        /// See [`Publishing`].
+        68 Publishing(Publishing),
+        /// The files are in the inbox, and the directories synced.
+        69 Published(Slots),
+        /// See [`SlotAbandoned`].
+        70 SlotAbandoned(SlotAbandoned),
+        /// See [`SlotsClosed`].
+        71 SlotsClosed(SlotsClosed),
+        /// See [`SlotCarried`].
+        72 SlotCarried(SlotCarried),
+        /// See [`InboxMarked`].
+        73 InboxMarked(InboxMarked),
+    }
 }
 
-records! {
-    /// See [`Boot`].
-    1 Boot(Boot),
-    /// See [`PeerSeen`].
-    2 PeerSeen(PeerSeen),
-    /// See [`ViewSeen`].
-    3 ViewSeen(ViewSeen),
-    /// See [`Forgotten`].
-    4 Forgotten(Forgotten),
-    /// See [`Claiming`].
-    16 Claiming(Claiming),
-    /// See [`Unclaimed`].
-    17 Unclaimed(Unclaimed),
-    /// See [`Submitted`].
-    18 Submitted(Submitted),
-    /// See [`Placed`].
-    19 Placed(Placed),
-    /// See [`AttemptStarted`].
-    20 AttemptStarted(AttemptStarted),
-    /// See [`Hashed`].
-    21 Hashed(Hashed),
-    /// See [`DigestKnown`].
-    22 DigestKnown(DigestKnown),
-    /// See [`LegsSettled`].
-    23 LegsSettled(LegsSettled),
-    /// Every consumer has the file; the source may be released.
-    24 Done(Transfers),
-    /// The source is released; nothing is left to do.
-    25 Released(Transfers),
-    /// A person must act.
-    26 Failed(Transfers),
-    /// A person retried a failed transfer.
-    27 Retried(Transfers),
-    /// A person cancelled it.
-    28 Cancelled(Transfers),
-    /// See [`Opened`].
-    64 Opened(Opened),
-    /// See [`Watermark`].
-    65 Watermark(Watermark),
-    /// See [`SmallReceived`].
-    66 SmallReceived(SmallReceived),
-    /// Small files are `saved`.
-    67 SmallSaved(Slots),
-    /// See [`Publishing`].
-    68 Publishing(Publishing),
-    /// The files are in the inbox, and the directories synced.
-    69 Published(Slots),
-    /// See [`SlotAbandoned`].
-    70 SlotAbandoned(SlotAbandoned),
-    /// See [`SlotsClosed`].
-    71 SlotsClosed(SlotsClosed),
-    /// See [`SlotCarried`].
-    72 SlotCarried(SlotCarried),
-    /// See [`InboxMarked`].
-    73 InboxMarked(InboxMarked),
+impl Record {
+    /// Reads a record's body, which its checksum says is as it was written.
+    ///
+    /// # Errors
+    /// [`BadRecord`] when the type is unknown or the body is not of it.
+    pub fn read(kind: u8, body: &[u8]) -> Result<Self, BadRecord> {
+        match Self::decode(kind, body) {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => Err(BadRecord::Kind { kind }),
+            Err(source) => Err(BadRecord::Body { kind, source }),
+        }
+    }
 }
 
 /// The version that this program writes into every record.

@@ -149,7 +149,7 @@ fn named(names: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<Cell> {
 }
 
 fn records() -> Vec<Cell> {
-    let name = |kind: u8| Record::decode(kind, &[]).ok().map(|record| record.name());
+    let name = |kind: u8| Record::read(kind, &[]).ok().map(|record| record.name());
     (0..=u8::MAX)
         .map(|kind| match name(kind) {
             // The driver's own: what they are for is not in the simulator.

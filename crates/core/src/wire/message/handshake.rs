@@ -1,0 +1,79 @@
+//! How a connection begins, and how it is kept.
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Purpose {
+    /// Producer to consumer: messages about transfers.
+    Control = 0,
+    /// Sender to receiver: chunks of large files.
+    Chunks = 1,
+    /// Sender to receiver: frames of small files. Apart from chunks, so that no chunk is ever in
+    /// front of a small file.
+    Smalls = 2,
+}
+
+/// First frame of a connection, from who dialled it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Hello {
+    /// Newest protocol version that the sender speaks.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Oldest one.
+    #[prost(uint32, tag = "2")]
+    pub version_min: u32,
+    /// The sender's name.
+    #[prost(string, tag = "3")]
+    pub node: String,
+    /// Whom it means to reach: a node that has another name refuses.
+    #[prost(string, tag = "4")]
+    pub to: String,
+    /// What the connection is for.
+    #[prost(enumeration = "Purpose", tag = "5")]
+    pub purpose: i32,
+    /// The sender's incarnation.
+    #[prost(uint64, tag = "6")]
+    pub incarnation: u64,
+    /// The sender's start.
+    #[prost(fixed64, tag = "7")]
+    pub start: u64,
+    /// The highest incarnation of the receiver that the sender has seen; 0 for none.
+    #[prost(uint64, tag = "8")]
+    pub seen: u64,
+}
+
+/// Answer to a [`Hello`] that is accepted.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Welcome {
+    /// The protocol version that both speak from here on.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The answering node's name.
+    #[prost(string, tag = "2")]
+    pub node: String,
+    /// Its incarnation.
+    #[prost(uint64, tag = "3")]
+    pub incarnation: u64,
+    /// The highest incarnation of the dialling node that it has seen.
+    #[prost(uint64, tag = "4")]
+    pub seen: u64,
+}
+
+/// Answer to a [`Hello`] that is not accepted; the connection is closed after it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Rejected {
+    /// Why, for a person.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    /// The highest incarnation of the dialling node that was seen, when that is why.
+    #[prost(uint64, tag = "2")]
+    pub seen: u64,
+}
+
+/// Either side: are you there? Answered by [`Message::Pong`] with the same number.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ping {
+    /// Chosen by who asks.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}

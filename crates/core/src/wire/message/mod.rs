@@ -1,0 +1,74 @@
+//! The messages, as protobuf. Numbers are never reused; unknown fields are ignored, so that a later
+//! version may add to a message, and unknown messages are a protocol error.
+
+mod control;
+mod data;
+mod handshake;
+
+pub use control::*;
+pub use data::*;
+pub use handshake::*;
+
+use crate::numbered::numbered;
+
+numbered! {
+    /// A message, or the header of a data frame.
+    pub enum Message {
+        /// See [`Hello`].
+        1 Hello(Hello),
+        /// See [`Welcome`].
+        2 Welcome(Welcome),
+        /// See [`Rejected`].
+        3 Rejected(Rejected),
+        /// See [`Ping`].
+        4 Ping(Ping),
+        /// See [`Ping`].
+        5 Pong(Ping),
+        /// See [`Open`].
+        16 Open(Open),
+        /// See [`OpenAnswer`].
+        17 OpenAnswer(OpenAnswer),
+        /// See [`Forward`].
+        18 Forward(Forward),
+        /// See [`Progress`].
+        19 Progress(Progress),
+        /// See [`Received`].
+        20 Received(Received),
+        /// See [`Commit`].
+        21 Commit(Commit),
+        /// See [`Saved`].
+        22 Saved(Saved),
+        /// See [`Abandon`].
+        23 Abandon(Abandon),
+        /// See [`Abandoned`].
+        24 Abandoned(Abandoned),
+        /// See [`Refused`].
+        25 Refused(Refused),
+        /// See [`LinkLost`].
+        26 LinkLost(LinkLost),
+        /// See [`SmallQuery`].
+        27 SmallQuery(SmallQuery),
+        /// See [`SmallReceived`].
+        28 SmallReceived(SmallReceived),
+        /// See [`SmallMissing`].
+        29 SmallMissing(SmallMissing),
+        /// See [`SmallCommit`].
+        30 SmallCommit(SmallCommit),
+        /// See [`SmallLinkLost`].
+        31 SmallLinkLost(SmallLinkLost),
+        /// See [`Closed`].
+        32 Closed(Closed),
+        /// See [`OpenStarts`].
+        33 OpenStarts(OpenStarts),
+        /// See [`Begin`].
+        64 Begin(Begin),
+        /// See [`Chunk`].
+        65 Chunk(Chunk),
+        /// See [`Credit`].
+        66 Credit(Credit),
+        /// See [`Stop`].
+        67 Stop(Stop),
+        /// See [`SmallFrame`].
+        68 SmallFrame(SmallFrame),
+    }
+}
