@@ -272,11 +272,7 @@ fn a_full_disk_under_the_producers_log_refuses_and_recovers() {
     cluster.consumer("cons-1", "");
     let inbox = cluster.node("cons-1").inbox();
     cluster.start();
-    let ballast = home.join("ballast");
-    let mut file = fs::File::create(&ballast).unwrap();
-    let block = vec![0; 1 << 20];
-    while std::io::Write::write_all(&mut file, &block).is_ok() {}
-    drop(file);
+    let ballast = fill(&home, 0);
     for at in 0..600 {
         cluster.write(&format!("{at}"), &random_bytes(at, 200_000));
     }
@@ -317,11 +313,7 @@ fn a_catalogue_that_found_no_room_is_complete_again_once_there_is_some() {
     cluster.consumer("cons-1", "");
     let inbox = cluster.node("cons-1").inbox();
     cluster.start();
-    let ballast = home.join("ballast");
-    let mut file = fs::File::create(&ballast).unwrap();
-    let block = vec![0; 4 << 10];
-    while std::io::Write::write_all(&mut file, &block).is_ok() {}
-    drop(file);
+    let ballast = fill(&home, 0);
     // The log goes on in the space that it has set aside; the catalogue has none.
     let mut accepted = 0;
     let is_degraded = || {

@@ -1,28 +1,27 @@
 //! Real agents as real processes, each with a config and a data directory of its own. Whatever
 //! happens in a test, they are killed at its end; when it fails, their logs are shown.
 
+mod command;
+mod files;
 mod proxy;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::RecvTimeoutError;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use command::{NOBODY, as_nobody, signal};
+pub(crate) use command::{Said, consign, consign_with};
+pub(crate) use files::{files_in, left_in_staging, random_bytes};
 pub(crate) use proxy::Proxy;
 
 /// How long a condition may take that has no reason to take long.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// How long a command may take: then it hangs, and is killed.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
-/// A user that owns nothing.
-const NOBODY: u32 = 65_534;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How much of each log a failed test shows, in bytes.
 const LOG_TAIL_BYTES: usize = 3_000;
@@ -35,98 +34,6 @@ pub(crate) fn until(what: &str, within: Duration, mut holds: impl FnMut() -> boo
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-/// What a command said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Said {
-    fn new(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let by_signal = output.status.signal().map(|signal| -signal);
-        Self {
-            code: output.status.code().or(by_signal).unwrap(),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        }
-    }
-
-    /// It ended well.
-    #[track_caller]
-    pub(crate) fn good(self) -> Self {
-        assert_eq!(self.code, 0, "{self:#?}");
-        self
-    }
-
-    /// It ended with `code`, and its error names all of `words` and something to do.
-    #[track_caller]
-    pub(crate) fn bad(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        for word in words.iter().chain(&["hint: "]) {
-            assert!(self.err.contains(word), "no {word:?} in {self:#?}");
-        }
-        self
-    }
-
-    /// Its objects, one a line.
-    #[track_caller]
-    pub(crate) fn objects(&self) -> Vec<Value> {
-        let lines = self.out.lines();
-        lines
-            .map(|line| serde_json::from_str(line).expect(line))
-            .collect()
-    }
-}
-
-/// Runs the program without any agent in mind.
-pub(crate) fn consign<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Said {
-    consign_with(args, &[])
-}
-
-/// Runs the program in an environment that says this too.
-pub(crate) fn consign_with<S: AsRef<std::ffi::OsStr>>(args: &[S], env: &[(&str, &str)]) -> Said {
-    let child = Command::new(env!("CARGO_BIN_EXE_consign"))
-        .args(args)
-        .envs(env.iter().copied())
-        .env_remove("CONSIGN_AGENT")
-        .env_remove("CONSIGN_CONFIG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (pid, (ended, end)) = (child.id(), std::sync::mpsc::channel());
-    let watchdog = std::thread::spawn(move || {
-        // The sender goes away when the command has ended.
-        if end.recv_timeout(COMMAND_DEADLINE) == Err(RecvTimeoutError::Timeout) {
-            signal(pid, Signal::KILL);
-        }
-    });
-    let output = child.wait_with_output().unwrap();
-    drop::<std::sync::mpsc::Sender<()>>(ended);
-    watchdog.join().unwrap();
-    Said::new(&output)
-}
-
-/// The program as a user without rights, but for some capabilities.
-fn as_nobody(rights: &str) -> Command {
-    let nobody = NOBODY.to_string();
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"])
-        .args(["--inh-caps", rights, "--ambient-caps", rights])
-        .arg(env!("CARGO_BIN_EXE_consign"));
-    command
-}
-
-fn signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// One agent.
@@ -553,43 +460,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Bytes that do not repeat: as long as wanted, and different for each `seed`.
-pub(crate) fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    let mut bytes = vec![0; length];
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-/// Every file under a directory by its relative path, without what is in staging.
-pub(crate) fn files_in(dir: &Path) -> std::collections::BTreeMap<String, PathBuf> {
-    let mut files = std::collections::BTreeMap::new();
-    let mut waiting = vec![dir.to_owned()];
-    while let Some(at) = waiting.pop() {
-        let Ok(entries) = fs::read_dir(&at) else {
-            continue;
-        };
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.file_name().is_some_and(|name| name == ".consign") {
-                continue;
-            }
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                let name = path.strip_prefix(dir).unwrap();
-                files.insert(name.to_string_lossy().into_owned(), path.clone());
-            }
-        }
-    }
-    files
-}
-
-/// What is left in an inbox's staging directory, beside its marker.
-pub(crate) fn left_in_staging(inbox: &Path) -> Vec<String> {
-    let entries = fs::read_dir(inbox.join(".consign")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name != "marker").collect()
 }
