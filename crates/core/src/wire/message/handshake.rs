@@ -70,7 +70,7 @@ pub struct Rejected {
     pub seen: u64,
 }
 
-/// Either side: are you there? Answered by [`Message::Pong`] with the same number.
+/// Either side: are you there? Answered by [`Message::Pong`](crate::wire::Message::Pong) with the same number.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Ping {
     /// Chosen by who asks.
