@@ -9,8 +9,10 @@
 //! * [`wire`]: what nodes say to each other.
 //! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
 //!   an inbox.
+//! * [`audit`]: comparing what a producer believes with what its consumers say.
 //! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
 
+pub mod audit;
 pub mod consumer;
 pub mod disk;
 pub mod ids;

@@ -132,6 +132,19 @@ pub const NO_SPACE_RETRY_MS: u64 = 5_000;
 /// How often the low watermarks of closed slots are told to consumers, in ms.
 pub const SETTLE_EVERY_MS: u64 = 1_000;
 
+/// Transfers that are asked for at once in an audit, and entries of one answer: some 200 KiB, read
+/// from the catalogue in a few milliseconds.
+pub const AUDIT_ENTRIES_MAX: usize = 500;
+/// Bytes of one answer in an audit past which no further entry goes into it. One entry with the longest
+/// names is far smaller than what is left below [`FRAME_HEADER_BYTES_MAX`].
+pub const AUDIT_ANSWER_BYTES_AIM: usize = 1 << 20;
+/// Entries of one transfer at one consumer: each placement there is one, and who was given a file and
+/// lost it so often is lying or broken.
+pub const AUDIT_ENTRIES_PER_TRANSFER_MAX: u32 = 64;
+/// Files of one consumer that the producer's ledger does not know, after which its audit ends: a
+/// consumer that makes files up keeps nobody busy for ever.
+pub const AUDIT_STRANGERS_MAX: u64 = 1_000_000;
+
 /// Size to which log segments are preallocated, in bytes.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Largest batch of the log, in bytes; bounds what recovery holds in memory.

@@ -307,7 +307,9 @@ impl Consumer {
             | Message::Chunk(_)
             | Message::Credit(_)
             | Message::Stop(_)
-            | Message::SmallFrame(_) => {}
+            | Message::SmallFrame(_)
+            | Message::AuditAsk(_)
+            | Message::AuditAnswer(_) => {}
         }
     }
 

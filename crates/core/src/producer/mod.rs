@@ -291,7 +291,9 @@ impl Producer {
             | Message::Chunk(_)
             | Message::Credit(_)
             | Message::Stop(_)
-            | Message::SmallFrame(_) => {}
+            | Message::SmallFrame(_)
+            | Message::AuditAsk(_)
+            | Message::AuditAnswer(_) => {}
         }
     }
 

@@ -11,6 +11,10 @@ pub enum Purpose {
     /// Sender to receiver: frames of small files. Apart from chunks, so that no chunk is ever in
     /// front of a small file.
     Smalls = 2,
+    /// Producer to consumer: questions about the copies that it holds. Apart from control, so that no
+    /// audit is ever in front of a transfer, and so that a node that does not know it refuses this
+    /// connection and no other. Since version 2.
+    Audit = 3,
 }
 
 /// First frame of a connection, from who dialled it.

@@ -1,10 +1,12 @@
 //! The messages, as protobuf. Numbers are never reused; unknown fields are ignored, so that a later
 //! version may add to a message, and unknown messages are a protocol error.
 
+mod audit;
 mod control;
 mod data;
 mod handshake;
 
+pub use audit::*;
 pub use control::*;
 pub use data::*;
 pub use handshake::*;
@@ -70,5 +72,9 @@ numbered! {
         67 Stop(Stop),
         /// See [`SmallFrame`].
         68 SmallFrame(SmallFrame),
+        /// See [`AuditAsk`].
+        80 AuditAsk(AuditAsk),
+        /// See [`AuditAnswer`].
+        81 AuditAnswer(AuditAnswer),
     }
 }

@@ -114,6 +114,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::Chunk(_)
         | Message::Credit(_)
         | Message::Stop(_)
-        | Message::SmallFrame(_) => false,
+        | Message::SmallFrame(_)
+        | Message::AuditAsk(_)
+        | Message::AuditAnswer(_) => false,
     }
 }
