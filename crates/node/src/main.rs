@@ -1,6 +1,7 @@
 //! `consign`: guaranteed, asynchronous, distributed file transfer.
 
 mod api;
+mod audit;
 mod catalogue;
 mod cli;
 mod config;

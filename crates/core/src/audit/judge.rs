@@ -84,7 +84,9 @@ pub fn judge(file: &LedgerFile, said: &[AuditEntry], known_from: u64) -> Vec<Jud
     let placed = judged.len().min(held.len());
     for &at in &held[placed..] {
         let reason = match placed {
-            0 => "it is not among the consumers of this file: it was replaced, and has kept its copy",
+            0 => {
+                "it is not among the consumers of this file: it was replaced, and has kept its copy"
+            }
             _ => "it has this file more than once",
         };
         judged.push(Judged::new(Class::Extra, Some(at), reason));
@@ -157,7 +159,10 @@ fn compared(file: &LedgerFile, said: &AuditEntry, at: usize) -> Judged {
 
 /// It has said that it saved it, and does not have it.
 fn absent(saved_at: u64, said: &[AuditEntry], known_from: u64) -> Judged {
-    let states: Vec<_> = said.iter().map(|one| AuditState::try_from(one.state)).collect();
+    let states: Vec<_> = said
+        .iter()
+        .map(|one| AuditState::try_from(one.state))
+        .collect();
     if states.contains(&Ok(AuditState::Abandoned)) {
         let reason = "it has said that it saved it, and says now that it gave it up";
         return Judged::new(Class::Missing, Some(0), reason);

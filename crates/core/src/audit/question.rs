@@ -185,7 +185,8 @@ fn check(entry: &AuditEntry) -> Result<(), BadAnswer> {
     if !fits {
         return Err(BadAnswer::TooLarge);
     }
-    let known = AuditState::try_from(entry.state).is_ok() && AuditCopy::try_from(entry.copy).is_ok();
+    let known =
+        AuditState::try_from(entry.state).is_ok() && AuditCopy::try_from(entry.copy).is_ok();
     match known && matches!(entry.digest.len(), 0 | 32) {
         true => Ok(()),
         false => Err(BadAnswer::Senseless),

@@ -129,7 +129,10 @@ fn entries_in_disorder_or_outside_the_range_are_refused() {
 #[test]
 fn what_is_too_large_or_makes_no_sense_is_refused() {
     let many = vec![entry(1, 10); AUDIT_ENTRIES_MAX + 1];
-    assert_eq!(asked(false).hear(answer(many, false)), Err(BadAnswer::TooLarge));
+    assert_eq!(
+        asked(false).hear(answer(many, false)),
+        Err(BadAnswer::TooLarge)
+    );
     let change = |change: fn(&mut AuditEntry)| {
         let mut bad = entry(1, 10);
         change(&mut bad);
@@ -156,7 +159,10 @@ fn no_answer_goes_on_for_ever() {
             Err(bad) => break bad,
         }
     };
-    assert_eq!((parts, end), (AUDIT_ENTRIES_PER_TRANSFER_MAX, BadAnswer::Endless));
+    assert_eq!(
+        (parts, end),
+        (AUDIT_ENTRIES_PER_TRANSFER_MAX, BadAnswer::Endless)
+    );
     // A file that is longer than any.
     let mut question = asked(true);
     let reading = AuditAnswer {
@@ -206,11 +212,7 @@ fn classes(file: &LedgerFile, said: &[AuditEntry]) -> Vec<Class> {
 #[test]
 fn every_pair_of_belief_and_answer_has_its_class() {
     use AuditState::{Abandoned, Published, Received, Receiving, Saved};
-    let (saved, owed, not_placed) = (
-        Belief::Saved { at: 500 },
-        Belief::Owed,
-        Belief::NotPlaced,
-    );
+    let (saved, owed, not_placed) = (Belief::Saved { at: 500 }, Belief::Owed, Belief::NotPlaced);
     for state in [Saved, Published] {
         let said = [in_state(state)];
         assert_eq!(classes(&file(saved), &said), [Class::Ok]);
@@ -249,7 +251,10 @@ fn another_file_under_the_same_transfer_is_different() {
     assert_eq!(other(|e| e.size = 99), [Class::Different]);
     assert_eq!(other(|e| e.digest = vec![8; 32]), [Class::Different]);
     assert_eq!(other(|e| e.digest = Vec::new()), [Class::Different]);
-    assert_eq!(other(|e| e.copy = AuditCopy::Rotten.into()), [Class::Rotten]);
+    assert_eq!(
+        other(|e| e.copy = AuditCopy::Rotten.into()),
+        [Class::Rotten]
+    );
     for fine in [AuditCopy::Taken, AuditCopy::Changed, AuditCopy::Intact] {
         let mut said = entry(1, 1);
         said.copy = fine.into();
@@ -265,7 +270,10 @@ fn a_copy_too_many_is_extra_and_a_bad_one_is_both() {
     let mut rotten = entry(1, 1);
     rotten.copy = AuditCopy::Rotten.into();
     let not_placed = file(Belief::NotPlaced);
-    assert_eq!(classes(&not_placed, &[rotten]), [Class::Extra, Class::Rotten]);
+    assert_eq!(
+        classes(&not_placed, &[rotten]),
+        [Class::Extra, Class::Rotten]
+    );
 }
 
 #[test]

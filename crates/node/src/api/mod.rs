@@ -28,10 +28,12 @@ use axum::Router;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::audit::Door;
 use crate::catalogue::Reader;
 use crate::driver::handle::Handle;
 pub(crate) use bounds::{IDS_PER_REQUEST_MAX, REQUEST_BYTES_MAX};
 pub(crate) use listen::ListenError;
+pub(crate) use routes::audit::Wanted as AuditWanted;
 
 /// What the API answers from.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub(crate) struct Api {
     pub(crate) handle: Handle,
     /// The way to the catalogue.
     pub(crate) reader: Reader,
+    /// The way to audits.
+    pub(crate) audits: Door,
 }
 
 /// Where the API listens.

@@ -17,6 +17,7 @@
 mod apply;
 mod health;
 mod history;
+mod lag;
 mod packed;
 mod query;
 mod reader;
@@ -35,8 +36,11 @@ use consign_core::record::Record;
 use tokio::sync::mpsc;
 
 pub(crate) use health::Health;
+pub(crate) use lag::Lag;
 pub(crate) use query::counts::{DeliveryCount, TransferCount};
 pub(crate) use query::deliveries::DeliveryRow;
+pub(crate) use query::held::{HeldRow, HeldSpan};
+pub(crate) use query::ledger::LedgerRow;
 pub(crate) use query::listing::{FileRow, Filter, Pages};
 pub(crate) use query::timeline::Event;
 pub(crate) use query::transfers::{LegRow, TransferRow};
@@ -100,6 +104,8 @@ pub(crate) fn knows_any(path: &Path) -> bool {
 pub(crate) struct Catalogue {
     /// Where the driver puts the log's records, in the log's order.
     pub(crate) feed: mpsc::Sender<Vec<Applied>>,
+    /// Where the log's writer notes how far it is synced.
+    pub(crate) lag: Arc<Lag>,
     /// For queries.
     pub(crate) reader: Reader,
     /// Whether it works.
@@ -127,18 +133,26 @@ pub(crate) fn open(
     let health = Arc::new(Health::default());
     let connection = schema::open_or_rebuild(&path, log, &health);
     let (feed, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let source = Source::default();
+    let (source, lag) = (Source::default(), Arc::new(Lag::default()));
     let writing = Writing {
         path: path.clone(),
         batches,
         history_ms,
         health: Arc::clone(&health),
         source: Arc::clone(&source),
+        lag: Arc::clone(&lag),
     };
     let writer = Writer::start(connection, writing);
     Catalogue {
         feed,
-        reader: Reader::new(path, node.clone(), Arc::clone(&health)),
+        reader: Reader::new(reader::Inner::new(
+            path,
+            node.clone(),
+            Arc::clone(&health),
+            Arc::clone(&lag),
+            history_ms,
+        )),
+        lag,
         #[cfg(test)]
         health,
         source,

@@ -12,6 +12,8 @@ use super::apply::ApplyError;
 
 /// Bits for the sequence or slot: 10^12 files in one start of an agent.
 const NUMBER_BITS: u32 = 40;
+/// The largest of them.
+pub(super) const NUMBER_MAX: i64 = (1 << NUMBER_BITS) - 1;
 /// Starts that are numbered before the catalogue has to be begun anew.
 const ORDINAL_MAX: i64 = (1 << (63 - NUMBER_BITS)) - 1;
 

@@ -2,16 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use consign_core::ids::{NodeName, TransferId};
+use consign_core::audit::Scope;
+use consign_core::ids::{Digest, NodeName, TransferId, TransferKey};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::health::Health;
+use super::lag::Lag;
 use super::query::counts::{self, DeliveryCount, TransferCount};
 use super::query::deliveries;
 #[cfg(test)]
 use super::query::deliveries::DeliveryRow;
+use super::query::held::{self, HeldRow, HeldSpan};
+use super::query::ledger::{self, LedgerRow};
 #[cfg(test)]
 use super::query::listing::Filter;
 use super::query::listing::{FileRow, Pages};
@@ -19,9 +24,14 @@ use super::query::timeline::{self, Event};
 use super::query::transfers;
 #[cfg(test)]
 use super::query::transfers::TransferRow;
+use super::schema;
+use crate::timestamp::Timestamp;
 
 /// Queries that run at once. More would only take the disk from the transfers.
 const QUERIES_AT_ONCE_MAX: usize = 4;
+/// How long the catalogue may take to follow the log before an audit gives up: it is some tens of
+/// milliseconds behind under load.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
 /// Memory for the pages of one connection, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 
@@ -50,24 +60,20 @@ pub(crate) struct Reader {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     path: PathBuf,
     node: NodeName,
     health: Arc<Health>,
+    lag: Arc<Lag>,
+    history_ms: Option<u64>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
 
 impl Reader {
-    pub(super) fn new(path: PathBuf, node: NodeName, health: Arc<Health>) -> Self {
+    pub(super) fn new(inner: Inner) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                path,
-                node,
-                health,
-                idle: Mutex::default(),
-                permits: Semaphore::new(QUERIES_AT_ONCE_MAX),
-            }),
+            inner: Arc::new(inner),
         }
     }
 
@@ -185,6 +191,124 @@ impl Reader {
         self.ask(|db, _| counts::deliveries(db)).await
     }
 
+    /// Waits until the catalogue has everything that this node may have told anybody by now. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// [`QueryError::Unavailable`] when it is degraded, or too far behind.
+    pub(crate) async fn caught_up(&self) -> Result<(), QueryError> {
+        let unavailable = |why, hint| Err(QueryError::Unavailable { why, hint });
+        if let Some(problem) = self.inner.health.failure() {
+            return unavailable(problem.what, problem.hint);
+        }
+        match self.inner.lag.is_caught_up(CATCH_UP_DEADLINE).await {
+            true => Ok(()),
+            false => unavailable(
+                "it is behind the intent log".to_owned(),
+                "ask again when the node is less busy".to_owned(),
+            ),
+        }
+    }
+
+    /// Since when all that ended is known here, in ms since the Unix epoch; 0 for since ever. What
+    /// ended before may have expired, or have been in a catalogue that is gone.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn known_from(&self) -> Result<u64, QueryError> {
+        let since = self.ask(|db, _| schema::complete_since(db)).await?;
+        let kept_ms = self.inner.history_ms;
+        let expired = kept_ms.map_or(0, |kept| Timestamp::now().0.saturating_sub(kept));
+        Ok(since.max(expired))
+    }
+
+    /// The next files of this node that `node` has or is to have, from `first` on in the order of the
+    /// transfers; at most `rows`.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn ledger(
+        &self,
+        node: NodeName,
+        scope: Scope,
+        first: TransferKey,
+        rows: usize,
+    ) -> Result<Vec<LedgerRow>, QueryError> {
+        self.ask(move |db, _| ledger::page(db, &node, &scope, first, rows))
+            .await
+    }
+
+    /// These files, in the order of the keys, with what is believed of `node`; `None` for those that
+    /// are not, or no longer, in the catalogue.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn ledger_of(
+        &self,
+        node: NodeName,
+        keys: Vec<TransferKey>,
+    ) -> Result<Vec<Option<LedgerRow>>, QueryError> {
+        self.ask(move |db, _| ledger::some(db, &node, &keys)).await
+    }
+
+    /// How many files `node` has or is to have.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn ledger_count(
+        &self,
+        node: NodeName,
+        scope: Scope,
+    ) -> Result<u64, QueryError> {
+        self.ask(move |db, _| ledger::count(db, &node, &scope))
+            .await
+    }
+
+    /// Every consumer that the ledger names, sorted.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn ledger_consumers(&self) -> Result<Vec<String>, QueryError> {
+        self.ask(|db, _| ledger::consumers(db)).await
+    }
+
+    /// The next files of `producer` that this node received, in the order of the transfers; at most
+    /// `rows`.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn held(
+        &self,
+        producer: NodeName,
+        scope: Scope,
+        span: HeldSpan,
+        rows: usize,
+    ) -> Result<Vec<HeldRow>, QueryError> {
+        self.ask(move |db, _| held::page(db, &producer, &scope, &span, rows))
+            .await
+    }
+
+    /// Every producer that this node has received something of, sorted.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn held_producers(&self) -> Result<Vec<String>, QueryError> {
+        self.ask(|db, _| held::producers(db)).await
+    }
+
+    /// Whether it is another file, with this digest, that was published at the path of `row`.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) async fn is_of_another(
+        &self,
+        row: HeldRow,
+        digest: Digest,
+    ) -> Result<bool, QueryError> {
+        self.ask(move |db, _| held::is_of_another(db, &row, &digest.0))
+            .await
+    }
+
     /// Runs one query. When the caller goes away, it still ends, and its answer is dropped.
     async fn ask<T: Send + 'static>(
         &self,
@@ -204,6 +328,24 @@ impl Reader {
 }
 
 impl Inner {
+    pub(super) fn new(
+        path: PathBuf,
+        node: NodeName,
+        health: Arc<Health>,
+        lag: Arc<Lag>,
+        history_ms: Option<u64>,
+    ) -> Self {
+        Self {
+            path,
+            node,
+            health,
+            lag,
+            history_ms,
+            idle: Mutex::default(),
+            permits: Semaphore::new(QUERIES_AT_ONCE_MAX),
+        }
+    }
+
     fn run<T>(
         &self,
         query: impl FnOnce(&Connection, &NodeName) -> rusqlite::Result<T>,
@@ -259,6 +401,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.set_prepared_statement_cache_capacity(32);
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // The writer never locks readers out in WAL mode but for moments at opening and recovery.
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.busy_timeout(Duration::from_secs(5))?;
     Ok(db)
 }

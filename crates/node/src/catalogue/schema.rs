@@ -3,15 +3,19 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use consign_core::log::Position;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::LogSpan;
 use super::health::Health;
+use crate::timestamp::Timestamp;
 
 /// "cnsg": tells this database from any other.
 const APPLICATION_ID: i32 = 0x636e_7367;
 /// Version of [`TABLES`]. There is no migration: what differs is begun anew from the log.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
+/// Number of the segment that a log begins with.
+const FIRST_SEGMENT: u32 = 1;
 const TABLES: &str = include_str!("tables.sql");
 
 /// Pages of the write-ahead log after which it is folded back into the database: 32 MiB, so that
@@ -111,7 +115,7 @@ pub(super) fn open(path: &Path, log: LogSpan) -> Result<Connection, Unusable> {
     db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     if is_empty(&db)? {
-        create(&db)?;
+        create(&db, log)?;
     }
     check(&db, log)?;
     Ok(db)
@@ -122,9 +126,17 @@ fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
     Ok(tables == 0)
 }
 
-fn create(db: &Connection) -> rusqlite::Result<()> {
+fn create(db: &Connection, log: LogSpan) -> rusqlite::Result<()> {
+    // All that ever happened comes from a log that still has its first segment.
+    let whole = Position::unpack(log.first).segment <= FIRST_SEGMENT;
+    let since = if whole {
+        0
+    } else {
+        Timestamp::now().0.cast_signed()
+    };
     db.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+        "BEGIN; {TABLES} INSERT INTO completeness VALUES (1, {since});
+         PRAGMA application_id = {APPLICATION_ID}; \
          PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     ))
 }
@@ -152,8 +164,10 @@ fn check(db: &Connection, log: LogSpan) -> Result<(), Unusable> {
 /// last transactions), so nobody will ever say how these ended. Those that still live are carried
 /// in the log and come back from it.
 fn drop_the_unfinished(db: &Connection) -> rusqlite::Result<()> {
-    db.execute_batch(
+    let now = Timestamp::now().0.cast_signed();
+    db.execute_batch(&format!(
         "BEGIN;
+         UPDATE completeness SET since = {now};
          DELETE FROM legs WHERE transfer IN (SELECT id FROM transfers WHERE ended_at IS NULL);
          DELETE FROM events WHERE transfer IN (SELECT id FROM transfers WHERE ended_at IS NULL);
          DELETE FROM transfers WHERE ended_at IS NULL;
@@ -164,8 +178,16 @@ fn drop_the_unfinished(db: &Connection) -> rusqlite::Result<()> {
          DELETE FROM delivery_counts;
          INSERT INTO delivery_counts
              SELECT feed, state, count(*), sum(size) FROM deliveries GROUP BY feed, state;
-         COMMIT;",
-    )
+         COMMIT;"
+    ))
+}
+
+/// Since when everything that ended is in the database, unless it has expired, in ms; 0 for since
+/// ever.
+pub(super) fn complete_since(db: &Connection) -> rusqlite::Result<u64> {
+    db.query_row("SELECT since FROM completeness", [], |row| {
+        row.get(0).map(i64::cast_unsigned)
+    })
 }
 
 /// The last log position that is in the database.

@@ -6,6 +6,11 @@ CREATE TABLE position (
     applied  INTEGER NOT NULL          -- last log position that is in here, as the bits of a u64
 );
 
+CREATE TABLE completeness (
+    only     INTEGER PRIMARY KEY CHECK (only = 1),
+    since    INTEGER NOT NULL          -- what ended before may be missing; 0: nothing is
+);
+
 CREATE TABLE starts (
     ordinal  INTEGER PRIMARY KEY,
     start    TEXT NOT NULL UNIQUE      -- 16 hexadecimal digits
@@ -83,6 +88,7 @@ CREATE TABLE deliveries (
     state         INTEGER NOT NULL,    -- 0 receiving, 1 received, 2 saved, 3 published, 4 abandoned
     bytes         INTEGER NOT NULL,    -- synced in staging
     path          TEXT,                -- under the inbox, once it is chosen
+    mtime_ns      INTEGER,             -- that its copy is given, ns; NULL: that of its writing
     submitted_at  INTEGER NOT NULL,    -- by the producer's clock
     saved_at      INTEGER,
     ended_at      INTEGER              -- published or abandoned

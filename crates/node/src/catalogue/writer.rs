@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::apply::{Applier, ApplyError};
 use super::health::Health;
 use super::history::Sweep;
+use super::lag::Lag;
 use super::packed::Interned;
 use super::schema;
 use super::{Applied, LogSpan};
@@ -43,6 +44,7 @@ pub(super) struct Writing {
     pub(super) history_ms: Option<u64>,
     pub(super) health: Arc<Health>,
     pub(super) source: Source,
+    pub(super) lag: Arc<Lag>,
 }
 
 impl Writer {
@@ -73,12 +75,13 @@ fn run(mut db: Option<Connection>, writing: Writing) {
         history_ms,
         health,
         source,
+        lag,
     } = writing;
     let mut feed = Feed::new(batches);
     loop {
         let mut curable = true;
         if let Some(db) = db.take() {
-            match write(&db, &mut feed, history_ms) {
+            match write(&db, &mut feed, history_ms, &lag) {
                 Ok(()) => return,
                 Err(error) => {
                     curable = is_curable(&error);
@@ -227,9 +230,15 @@ impl Feed {
 }
 
 /// Applies batches until the feed is closed or the database fails.
-fn write(db: &Connection, feed: &mut Feed, history_ms: Option<u64>) -> Result<(), ApplyError> {
+fn write(
+    db: &Connection,
+    feed: &mut Feed,
+    history_ms: Option<u64>,
+    lag: &Lag,
+) -> Result<(), ApplyError> {
     let mut names = Interned::default();
     let mut applied = schema::applied(db)?;
+    lag.note_applied(applied.unwrap_or_default());
     let mut sweep = history_ms.map(Sweep::new);
     loop {
         let wait = sweep.as_ref().map_or(Duration::MAX, Sweep::due_in);
@@ -239,6 +248,7 @@ fn write(db: &Connection, feed: &mut Feed, history_ms: Option<u64>) -> Result<()
                     .into_iter()
                     .filter(|entry| applied.is_none_or(|applied| entry.position > applied));
                 applied = apply_all(db, &mut names, fresh)?.or(applied);
+                lag.note_applied(applied.unwrap_or_default());
             }
             Next::Closed => return Ok(()),
             Next::Elapsed => {}

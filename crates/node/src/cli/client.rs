@@ -60,11 +60,14 @@ impl Client {
     /// Asks for a listing, which is read line by line.
     pub(crate) async fn list(&self, path: &str) -> Result<Lines, Failure> {
         let response = self.ask(Method::GET, path, Bytes::new(), true).await?;
-        Ok(Lines {
-            body: response.into_body(),
-            buffer: Vec::new(),
-            ended: false,
-        })
+        Ok(Lines::of(response))
+    }
+
+    /// Asks for something to be done that tells line by line how it goes.
+    pub(crate) async fn stream(&self, path: &str, body: &impl Serialize) -> Result<Lines, Failure> {
+        let body = serde_json::to_vec(body).expect("our types have string keys only");
+        let response = self.ask(Method::POST, path, body.into(), true).await?;
+        Ok(Lines::of(response))
     }
 
     /// Asks for a listing, all at once: for short ones.
@@ -209,6 +212,14 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    fn of(response: Response<Incoming>) -> Self {
+        Self {
+            body: response.into_body(),
+            buffer: Vec::new(),
+            ended: false,
+        }
+    }
+
     /// The next line, without its end; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut searched = 0;

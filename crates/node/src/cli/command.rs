@@ -75,9 +75,8 @@ pub(super) enum Command {
     Drain(Later),
     /// Declare a node gone for good: what it is owed goes elsewhere
     Forget(ForgetArgs),
-    /// Compare the producer's ledger with every consumer's [not in this version]
-    #[command(hide = true)]
-    Audit(Later),
+    /// Compare what this node knows of its files with what its consumers have
+    Audit(AuditArgs),
     /// Examine a node that is not running: log, spool, staging, inboxes
     Doctor(DoctorArgs),
     /// A live view in the terminal [not in this version]
@@ -231,6 +230,27 @@ pub(super) struct CancelArgs {
 pub(super) struct ForgetArgs {
     /// The node that will not come back
     pub(super) node: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    /// Only this feed
+    #[arg(long)]
+    pub(super) feed: Option<String>,
+    /// Only this consumer
+    #[arg(long, value_name = "NODE")]
+    pub(super) to: Option<String>,
+    /// Only this node's own copies of what it received from this producer
+    #[arg(long, value_name = "NODE", conflicts_with = "to")]
+    pub(super) from: Option<String>,
+    /// Only what was submitted so long ago or less, like 2h or 7d
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    pub(super) since: Option<Duration>,
+    /// Hash the copies that still lie in an inbox, too
+    #[arg(long)]
+    pub(super) read: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }

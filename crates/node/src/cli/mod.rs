@@ -5,6 +5,7 @@
 
 mod act;
 pub(crate) mod address;
+mod audit;
 pub(crate) mod client;
 pub(crate) mod command;
 mod doctor;
@@ -77,11 +78,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Retry(args) => ask(&target, async |session| act::retry(session, args).await),
         Command::Cancel(args) => ask(&target, async |session| act::cancel(session, args).await),
         Command::Forget(args) => ask(&target, async |session| act::forget(session, args).await),
+        Command::Audit(args) => ask(&target, async |session| audit::run(session, args).await),
         Command::Receive(_) => missing("receive"),
         Command::Pause(_) => missing("pause"),
         Command::Resume(_) => missing("resume"),
         Command::Drain(_) => missing("drain"),
-        Command::Audit(_) => missing("audit"),
         Command::Top(_) => missing("top"),
         Command::Keys(_) => missing("keys"),
         Command::Join(_) => missing("join"),

@@ -25,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::api;
+use crate::audit::{self, Answering, Audits, Door};
 use crate::catalogue;
 use crate::config::{self, Config};
 use crate::driver::handle::{self, DriverEnd};
@@ -151,7 +152,9 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     let api = api::Api {
         handle,
         reader: catalogue.reader.clone(),
+        audits: Door::default(),
     };
+    let audits = Arc::clone(&api.audits);
     let served = api::serve(api, &listen, stop.clone()).await?;
     tokio::spawn(stop_on_signal(
         signals.terminate,
@@ -168,6 +171,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         outbox: &outbox,
         problems: &problems,
         catalogue: feed,
+        lag: &catalogue.lag,
     };
     let Recovered {
         mut log,
@@ -216,10 +220,16 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         log,
         log_done,
         catalogue.feed.clone(),
+        Arc::clone(&catalogue.lag),
     )
     .context("cannot start threads; hint: raise the limit of processes")?;
     drop(catalogue.feed);
 
+    let inboxes = Arc::new(inboxes);
+    let answering = Answering::new(catalogue.reader.clone(), Arc::clone(&inboxes));
+    let answering = Arc::new(answering);
+    let (asked, questions) = mpsc::channel(audit::ASKED_WAITING_MAX);
+    tokio::spawn(audit::answer_all(questions, Arc::clone(&answering)));
     let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
     let seen = config
         .membership
@@ -237,11 +247,18 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
             listen: config.listen.peer.to_string(),
             seen,
             spool: config.node.data_dir.join("spool"),
+            audits: asked,
         },
         net_events,
     )
     .await?;
     config.listen.peer.port = net.local_addr().port();
+    // Set once: this is the only place.
+    let _ = audits.set(Audits::new(
+        catalogue.reader.clone(),
+        net.auditor(),
+        answering,
+    ));
     tracing::info!(
         node = %config.node.name,
         incarnation = producer.incarnation().0,
@@ -270,7 +287,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         log_care: care,
         net,
         outbox,
-        inboxes: Arc::new(inboxes),
+        inboxes,
         worked,
         snapshot,
         problems,

@@ -17,7 +17,7 @@ use consign_core::spec::{After, Source};
 use consign_core::view::View;
 use tokio::sync::mpsc;
 
-use crate::catalogue::{self, Applied, LogSpan};
+use crate::catalogue::{self, Applied, Lag, LogSpan};
 use crate::config::Config;
 use crate::driver::inbox_marks::InboxMarks;
 use crate::driver::standing::Problems;
@@ -38,6 +38,7 @@ pub(super) struct Recovery<'a> {
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) problems: &'a Problems,
     pub(super) catalogue: mpsc::Sender<Vec<Applied>>,
+    pub(super) lag: &'a Arc<Lag>,
 }
 
 /// What it gives.
@@ -70,8 +71,9 @@ impl Recovery<'_> {
             zone: self.config.node.zone.clone(),
         };
         let (view, data_dir) = (self.view.clone(), self.config.node.data_dir.clone());
-        let catalogue = self.catalogue.clone();
-        let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue));
+        let (catalogue, lag) = (self.catalogue.clone(), Arc::clone(self.lag));
+        let replayed =
+            tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue, &lag));
         let (recovered, unfinished) = replayed
             .await
             .context("recovery panicked; hint: report this as a bug")??;
@@ -136,11 +138,21 @@ impl Recovery<'_> {
     }
 }
 
+/// Hands records to the catalogue. Peers may have been told of all of them in an earlier life.
+fn fill(catalogue: &mpsc::Sender<Vec<Applied>>, lag: &Lag, batch: Vec<Applied>) {
+    if let Some(last) = batch.last() {
+        lag.note_synced(last.position);
+    }
+    // A catalogue that has ended is degraded, and has said so.
+    let _ = catalogue.blocking_send(batch);
+}
+
 fn replay(
     me: Identity,
     view: View,
     data_dir: &Path,
     catalogue: &mpsc::Sender<Vec<Applied>>,
+    lag: &Lag,
 ) -> anyhow::Result<(Recovered, Vec<Unfinished>)> {
     let disk = OsDisk::private(data_dir).with_context(|| {
         format!(
@@ -174,11 +186,11 @@ fn replay(
             });
             if batch.len() == BATCH {
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                let _ = catalogue.blocking_send(full);
+                fill(catalogue, lag, full);
             }
         },
     )?;
-    let _ = catalogue.blocking_send(batch);
+    fill(catalogue, lag, batch);
     tracing::info!(
         records = recovery.records,
         segments = recovery.segments,

@@ -17,7 +17,7 @@ use consign_core::log::{Log, LogError, LogReader, Payload, Position};
 use consign_core::record::{Record, SlotCarried};
 use tokio::sync::mpsc;
 
-use crate::catalogue::Applied;
+use crate::catalogue::{Applied, Lag};
 
 /// How long a record that nobody waits for may stay unsynced.
 const LAZY_MAX: Duration = Duration::from_millis(25);
@@ -124,6 +124,7 @@ impl LogWriter {
         log: Log,
         done: mpsc::UnboundedSender<Done>,
         catalogue: mpsc::Sender<Vec<Applied>>,
+        lag: Arc<Lag>,
     ) -> std::io::Result<Self> {
         let payloads = Arc::new(Payloads::new(log.reader()));
         let (orders, inbox) = channel();
@@ -133,6 +134,7 @@ impl LogWriter {
             inbox,
             done,
             catalogue,
+            lag,
             payloads: Arc::clone(&payloads),
             group: Vec::new(),
             applied: Vec::new(),
@@ -197,6 +199,7 @@ struct Writer {
     inbox: Receiver<Order>,
     done: mpsc::UnboundedSender<Done>,
     catalogue: mpsc::Sender<Vec<Applied>>,
+    lag: Arc<Lag>,
     payloads: Arc<Payloads>,
     group: Vec<(Role, Position)>,
     applied: Vec<Applied>,
@@ -342,6 +345,10 @@ impl Writer {
         }
         if !self.log.has_room() {
             self.log.ensure_reserve()?;
+        }
+        // Before anybody can tell a peer of it, who may ask for it at once.
+        if let Some(last) = self.applied.last() {
+            self.lag.note_synced(last.position);
         }
         self.tell();
         if !self.applied.is_empty() {

@@ -113,3 +113,14 @@ pub(super) const STOPPED_SOURCES_MAX: usize = 64;
 
 /// Interval at which memory that was not needed meanwhile is given back to the system.
 pub(super) const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// Largest question of an audit, in bytes: numbers and the name of a feed.
+pub(super) const AUDIT_ASK_BYTES_MAX: usize = 4 << 10;
+
+/// How long an audit's answer may let wait for its next part. While a large file is being hashed, a part
+/// comes every few seconds; a catalogue that is far behind its log is given up after ten.
+pub(super) const AUDIT_ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long who asks may take to take a part of an answer, or to ask the next question: whoever reads the
+/// findings may be slow, or be a person who has stopped the terminal.
+pub(super) const AUDIT_IDLE_MAX: Duration = Duration::from_secs(600);

@@ -9,6 +9,7 @@ use consign_core::wire::Purpose;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::audit;
 use super::bounds::STRANGERS_MAX;
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
@@ -75,13 +76,14 @@ async fn serve(
     }
     match greeting.purpose {
         Purpose::Control => control::serve(shared, conn, &greeting).await,
-        Purpose::Chunks | Purpose::Smalls => {
-            let entry = match admit_data(shared, &mut conn, &greeting).await {
+        purpose @ (Purpose::Chunks | Purpose::Smalls | Purpose::Audit) => {
+            let entry = match admit_known(shared, &mut conn, &greeting).await {
                 Ok(entry) => entry,
                 Err(why) => return why,
             };
-            match greeting.purpose {
+            match purpose {
                 Purpose::Chunks => bulk.serve_chunks(conn, &entry).await,
+                Purpose::Audit => audit::serve(shared, conn, &entry).await,
                 Purpose::Smalls | Purpose::Control => bulk.serve_smalls(conn, &entry).await,
             }
         }
@@ -103,8 +105,8 @@ async fn outlived(shared: &Shared, conn: &mut Conn, greeting: &Greeting) -> Brok
     why
 }
 
-/// Answers a data connection, unless it is of a life that is over.
-async fn admit_data<'a>(
+/// Answers a connection that is not for control, unless it is of a life that is over.
+async fn admit_known<'a>(
     shared: &'a Shared,
     conn: &mut Conn,
     greeting: &Greeting,

@@ -2,12 +2,14 @@
 //!
 //! The driver gives orders by calls that neither wait nor block, and hears what happened as
 //! [`NetEvent`]s over one channel. *Control* connections carry messages about transfers directly
-//! between a producer and each of its consumers; *data* connections carry bytes down the chain.
+//! between a producer and each of its consumers; *data* connections carry bytes down the chain;
+//! *audit* connections carry a producer's questions about copies, and their answers.
 //! Dropping the [`Net`] ends every task and connection.
 //!
 //! Deliberately absent: any decision about a transfer. Who gets what, when to try again and what
 //! an answer means is the business of the state machines in the core.
 
+mod audit;
 mod bounds;
 mod bulk;
 mod conn;
@@ -32,6 +34,7 @@ use consign_core::wire::{Hop, Message};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
 pub(crate) use control::PeerState;
 pub(crate) use identity::Identity;
@@ -54,6 +57,8 @@ pub(crate) struct NetConfig {
     pub(crate) seen: Vec<(NodeName, Incarnation)>,
     /// Where the sources of large files lie.
     pub(crate) spool: PathBuf,
+    /// Where the questions of audits go.
+    pub(crate) audits: mpsc::Sender<Asked>,
 }
 
 /// The net did not start; nothing of it runs.
@@ -99,7 +104,12 @@ impl Net {
         };
         let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
-        let shared = Arc::new(Shared::new(config.me, Seen::new(config.seen), events));
+        let shared = Arc::new(Shared::new(
+            config.me,
+            Seen::new(config.seen),
+            events,
+            config.audits,
+        ));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
         let listen = listener::listen(listener, Arc::clone(&shared), Arc::clone(&bulk));
@@ -115,6 +125,11 @@ impl Net {
     /// Where it listens.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// A way to ask consumers about their copies, for as long as this net lives.
+    pub(crate) fn auditor(&self) -> Auditor {
+        Auditor::new(&self.shared)
     }
 
     /// Keeps a control connection to each of these consumers, and to nobody else.

@@ -5,6 +5,7 @@ use consign_core::producer::Session;
 use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
 
+use super::audit::Asked;
 use super::identity::{Identity, Seen};
 use super::roster::{Roster, Verdict};
 use super::tasks::Tasks;
@@ -36,16 +37,23 @@ pub(super) struct Shared {
     pub(super) seen: Seen,
     pub(super) roster: Roster,
     pub(super) tasks: Tasks,
+    pub(super) audits: mpsc::Sender<Asked>,
     events: mpsc::Sender<NetEvent>,
 }
 
 impl Shared {
-    pub(super) fn new(me: Identity, seen: Seen, events: mpsc::Sender<NetEvent>) -> Self {
+    pub(super) fn new(
+        me: Identity,
+        seen: Seen,
+        events: mpsc::Sender<NetEvent>,
+        audits: mpsc::Sender<Asked>,
+    ) -> Self {
         Self {
             me,
             seen,
             roster: Roster::default(),
             tasks: Tasks::new(),
+            audits,
             events,
         }
     }

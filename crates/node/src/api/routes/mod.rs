@@ -1,5 +1,6 @@
 //! The routes, a file for each thing that they are about.
 
+pub(crate) mod audit;
 mod feeds;
 mod files;
 mod later;
@@ -34,6 +35,7 @@ pub(super) fn all() -> Router<Api> {
         .route("/feeds", get(feeds::list))
         .route("/explain", get(feeds::explain))
         .route("/status", get(status::status))
+        .route("/audit", post(audit::run))
         .merge(later::routes());
     Router::new()
         .nest("/api/v1", api.merge(probes()))

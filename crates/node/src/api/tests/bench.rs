@@ -12,6 +12,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::api::{Api, router};
+use crate::audit::Door;
 use crate::catalogue::{self, Applied, Catalogue, LogSpan};
 use crate::driver::handle::{
     Accepted, Candidate, Command, DriverEnd, Explanation, Failed, Outcome, channel,
@@ -97,6 +98,7 @@ impl Bench {
         let api = Api {
             handle,
             reader: catalogue.reader.clone(),
+            audits: Door::default(),
         };
         Self {
             dir,

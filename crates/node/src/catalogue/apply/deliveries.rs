@@ -90,8 +90,9 @@ impl Applier<'_> {
             .db
             .prepare_cached(
                 "INSERT INTO deliveries
-                     (id, producer, transfer, feed, name, size, digest, state, bytes, submitted_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                     (id, producer, transfer, feed, name, size, digest, state, bytes, submitted_at,
+                      mtime_ns)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -105,6 +106,7 @@ impl Applier<'_> {
                 file.state as i64,
                 file.bytes.cast_signed(),
                 file.spec.submitted_at.cast_signed(),
+                file.spec.mtime_ns,
             ])?;
         if entered > 0 {
             let (feed, state) = (&file.spec.feed, file.state as i64);

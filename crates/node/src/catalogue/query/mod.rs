@@ -2,6 +2,8 @@
 
 pub(super) mod counts;
 pub(super) mod deliveries;
+pub(super) mod held;
+pub(super) mod ledger;
 pub(super) mod listing;
 pub(super) mod timeline;
 pub(super) mod transfers;
@@ -37,16 +39,25 @@ fn transfer_id(
     row: &Row<'_>,
     start: usize,
 ) -> rusqlite::Result<TransferId> {
-    let text: String = row.get(start)?;
-    let hex = u64::from_str_radix(&text, 16).map_err(|bad| unreadable(start, Type::Text, bad))?;
-    let (_, seq) = unpack(row_number);
     Ok(TransferId {
         producer,
-        key: TransferKey {
-            start: Start(hex),
-            seq: Sequence(seq),
-        },
+        key: key_of(start_of(row, start)?, row_number),
     })
+}
+
+/// The start in column `column`.
+fn start_of(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let text: String = row.get(column)?;
+    u64::from_str_radix(&text, 16).map_err(|bad| unreadable(column, Type::Text, bad))
+}
+
+/// The key of a transfer of this start from its row number.
+fn key_of(start: u64, row_number: i64) -> TransferKey {
+    let (_, seq) = unpack(row_number);
+    TransferKey {
+        start: Start(start),
+        seq: Sequence(seq),
+    }
 }
 
 fn unreadable(

@@ -55,7 +55,14 @@ fn a_payload_that_rotted_is_carried_as_lost_and_stops_nobody() {
     rot(dir.path());
     let (done, mut ears) = mpsc::unbounded_channel();
     let (catalogue, _filled) = mpsc::channel(16);
-    let mut writer = LogWriter::start(NodeName::new("a").unwrap(), log, done, catalogue).unwrap();
+    let mut writer = LogWriter::start(
+        NodeName::new("a").unwrap(),
+        log,
+        done,
+        catalogue,
+        Arc::default(),
+    )
+    .unwrap();
     assert_eq!(writer.payloads.record(old).unwrap(), submitted(1));
     assert!(matches!(
         writer.payloads.get(old),

@@ -119,6 +119,7 @@ fn check_welcome(
             seen: highest,
         });
     }
+    seen.note_version(node, welcome.version);
     Ok(found)
 }
 

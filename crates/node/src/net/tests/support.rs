@@ -20,7 +20,7 @@ use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::net::{ForwardOrder, Identity, Net, NetConfig, NetEvent, SealOrder};
+use crate::net::{Asked, ForwardOrder, Identity, Net, NetConfig, NetEvent, SealOrder};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -43,6 +43,8 @@ pub(super) struct Node {
     pub(super) inbox: Arc<TestDisk>,
     pub(super) dir: tempfile::TempDir,
     events: mpsc::UnboundedReceiver<NetEvent>,
+    /// What audits ask of it.
+    pub(super) audited: mpsc::Receiver<Asked>,
 }
 
 impl Node {
@@ -56,6 +58,7 @@ impl Node {
         for sub in ["spool", "inbox", "inbox/.consign"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
+        let (audits, audited) = mpsc::channel(1);
         let config = NetConfig {
             me: Identity {
                 node: name(node),
@@ -65,6 +68,7 @@ impl Node {
             listen: "127.0.0.1:0".into(),
             seen: Vec::new(),
             spool: dir.path().join("spool"),
+            audits,
         };
         let (sender, mut told) = mpsc::channel(256);
         let net = Arc::new(Net::start(config, sender).await.unwrap());
@@ -88,6 +92,7 @@ impl Node {
             inbox: Arc::new(TestDisk::new(dir.path().join("inbox"))),
             dir,
             events,
+            audited,
         }
     }
 

@@ -1,0 +1,389 @@
+//! Walks the ledger of this node beside what one consumer says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+use std::time::{Duration, Instant};
+
+use consign_core::audit::{Belief, LedgerFile, Question, Scope, judge, of_stranger};
+use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
+use consign_core::limits::{AUDIT_ENTRIES_MAX, AUDIT_STRANGERS_MAX};
+use consign_core::wire::AuditEntry;
+
+use super::report::{Finding, Line, Progress, Sum, Totals};
+use super::{Audits, Lines, Request, Stopped, tell};
+use crate::catalogue::{LedgerRow, QueryError, Reader};
+use crate::driver::snapshot::{Member, Snapshot};
+use crate::net::{AuditCall, CallError};
+use crate::timestamp::Timestamp;
+
+/// How often it is told how far an audit is.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// The first and the last transfer that there can be.
+pub(super) const FIRST: TransferKey = TransferKey {
+    start: Start(0),
+    seq: Sequence(0),
+};
+pub(super) const LAST: TransferKey = TransferKey {
+    start: Start(u64::MAX),
+    seq: Sequence(u64::MAX),
+};
+
+/// Why the walk beside one consumer ended early.
+enum Broken {
+    /// The consumer: the others are audited all the same.
+    Call(String),
+    /// This node: the audit is over.
+    Here(Stopped),
+}
+
+impl From<CallError> for Broken {
+    fn from(error: CallError) -> Self {
+        Self::Call(error.to_string())
+    }
+}
+
+impl From<QueryError> for Broken {
+    fn from(error: QueryError) -> Self {
+        Self::Here(error.into())
+    }
+}
+
+impl From<Stopped> for Broken {
+    fn from(stopped: Stopped) -> Self {
+        Self::Here(stopped)
+    }
+}
+
+/// A consumer that is to be audited, and where it is if it is still a member.
+struct Target {
+    node: NodeName,
+    addr: Result<String, &'static str>,
+}
+
+impl Audits {
+    /// Audits every consumer that is asked for, one after the other.
+    pub(super) async fn consumers(
+        &self,
+        request: &Request,
+        snapshot: &Snapshot,
+        ledger_from: u64,
+        lines: &Lines,
+        totals: &mut Totals,
+    ) -> Result<(), Stopped> {
+        for target in self.targets(request, snapshot).await? {
+            let mut walk = Walk {
+                reader: &self.reader,
+                lines,
+                scope: &request.scope,
+                producer: &snapshot.node,
+                node: target.node.clone(),
+                ledger_from,
+                sum: Sum::new(target.node.as_str()),
+                strangers: 0,
+                told: Instant::now(),
+            };
+            let outcome = match &target.addr {
+                Ok(addr) => match self.auditor.call(&target.node, addr).await {
+                    Ok(call) => walk.beside(call).await,
+                    Err(error) => Err(error.into()),
+                },
+                Err(why) => {
+                    walk.sum.gone = true;
+                    Err(Broken::Call((*why).to_owned()))
+                }
+            };
+            match outcome {
+                Ok(()) => walk.sum.reached = true,
+                Err(Broken::Call(why)) => walk.give_up(why).await?,
+                Err(Broken::Here(stopped)) => return Err(stopped),
+            }
+            totals.add_consumer(&walk.sum);
+            tell(lines, Line::Consumer(walk.sum)).await?;
+        }
+        Ok(())
+    }
+
+    /// The consumers that the ledger names, and the members that may have what it does not know of.
+    async fn targets(
+        &self,
+        request: &Request,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Target>, QueryError> {
+        let members: BTreeMap<&str, &Member> = snapshot
+            .members
+            .iter()
+            .map(|member| (member.name.as_str(), member))
+            .collect();
+        let named = self.reader.ledger_consumers().await?;
+        let mut names: BTreeSet<&str> = named.iter().map(String::as_str).collect();
+        let produced: BTreeSet<&str> = snapshot.produces.iter().map(|own| &*own.feed).collect();
+        let consumes = |member: &&Member| {
+            let mut feeds = member.feeds.iter();
+            feeds.any(|feed| produced.contains(&**feed))
+        };
+        names.extend(
+            snapshot
+                .members
+                .iter()
+                .filter(consumes)
+                .map(|one| &*one.name),
+        );
+        let wanted = |name: &&str| request.to.as_ref().is_none_or(|to| to.as_str() == *name);
+        let targets = names.into_iter().filter(wanted).filter_map(|name| {
+            let addr = match members.get(name) {
+                None => Err("it is not a member any more, so it cannot be asked"),
+                Some(member) if member.state == "forgotten" => {
+                    Err("it was forgotten, so it is not asked")
+                }
+                Some(member) => Ok(member.addr.clone()),
+            };
+            // Names in the catalogue are names.
+            let node = NodeName::new(name).ok()?;
+            Some(Target { node, addr })
+        });
+        Ok(targets.collect())
+    }
+}
+
+/// The walk beside one consumer.
+struct Walk<'a> {
+    reader: &'a Reader,
+    lines: &'a Lines,
+    scope: &'a Scope,
+    producer: &'a str,
+    node: NodeName,
+    ledger_from: u64,
+    sum: Sum,
+    /// Files that the ledger does not know.
+    strangers: u64,
+    told: Instant,
+}
+
+/// Rows of the ledger that are being compared, and what the consumer says of them so far.
+struct Page {
+    rows: Peekable<std::vec::IntoIter<LedgerRow>>,
+    /// What it says of one transfer; more may come.
+    said: Vec<AuditEntry>,
+    /// What it says of transfers that are not in the page.
+    others: Vec<Vec<AuditEntry>>,
+    known_from: u64,
+}
+
+impl Walk<'_> {
+    async fn beside(&mut self, mut call: AuditCall) -> Result<(), Broken> {
+        let (mut first, mut number) = (FIRST, 0);
+        loop {
+            let began = Instant::now();
+            self.reader.caught_up().await?;
+            // Read before the question: what it says that the consumer has, the consumer has told.
+            let (node, scope) = (self.node.clone(), self.scope.clone());
+            let rows = self
+                .reader
+                .ledger(node, scope, first, AUDIT_ENTRIES_MAX)
+                .await?;
+            tokio::time::sleep(began.elapsed()).await;
+            let last = match rows.last() {
+                Some(row) if rows.len() == AUDIT_ENTRIES_MAX => row.key,
+                Some(_) | None => LAST,
+            };
+            number += 1;
+            let mut question = Question::new(number, first, last, self.scope);
+            call.ask(&question).await?;
+            self.compare(&mut call, &mut question, rows).await?;
+            match next_key(last) {
+                Some(next) => first = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn compare(
+        &mut self,
+        call: &mut AuditCall,
+        question: &mut Question,
+        rows: Vec<LedgerRow>,
+    ) -> Result<(), Broken> {
+        let mut page = Page {
+            rows: rows.into_iter().peekable(),
+            said: Vec::new(),
+            others: Vec::new(),
+            known_from: 0,
+        };
+        loop {
+            let heard = call.hear(question).await?;
+            page.known_from = heard.known_from;
+            self.sum.counts.read_bytes += heard.read_bytes;
+            self.sum.history_from = (heard.known_from > 0).then_some(Timestamp(heard.known_from));
+            for entry in heard.entries {
+                let before = page.said.first().map(key_of);
+                if before.is_some_and(|before| before != key_of(&entry)) {
+                    self.settle(&mut page).await?;
+                }
+                page.said.push(entry);
+            }
+            if heard.is_last {
+                self.settle(&mut page).await?;
+                while let Some(row) = page.rows.next() {
+                    self.one(&row, &[], page.known_from).await?;
+                }
+            }
+            // Now, so that no consumer fills this node's memory with what it makes up.
+            self.others(&mut page).await?;
+            self.progress().await?;
+            if heard.is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// All that it says of one transfer is here.
+    async fn settle(&mut self, page: &mut Page) -> Result<(), Stopped> {
+        let said = std::mem::take(&mut page.said);
+        let Some(key) = said.first().map(key_of) else {
+            return Ok(());
+        };
+        while let Some(row) = page.rows.next_if(|row| row.key < key) {
+            self.one(&row, &[], page.known_from).await?;
+        }
+        match page.rows.next_if(|row| row.key == key) {
+            Some(row) => self.one(&row, &said, page.known_from).await,
+            None => {
+                page.others.push(said);
+                Ok(())
+            }
+        }
+    }
+
+    /// Transfers that are not placed there, or were placed since the page was read, or are not known at
+    /// all.
+    async fn others(&mut self, page: &mut Page) -> Result<(), Broken> {
+        let others = std::mem::take(&mut page.others);
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.reader.caught_up().await?;
+        let keys: Vec<_> = others.iter().map(|said| key_of(&said[0])).collect();
+        let rows = self.reader.ledger_of(self.node.clone(), keys).await?;
+        for (said, row) in others.iter().zip(rows) {
+            match row {
+                Some(row) => self.one(&row, said, page.known_from).await?,
+                None => self.stranger(said).await?,
+            }
+        }
+        match self.strangers > AUDIT_STRANGERS_MAX {
+            true => Err(Broken::Call(format!(
+                "it lists more than {AUDIT_STRANGERS_MAX} files that this node knows nothing of; hint: \
+                 was this node's history deleted? If not, find out what that machine is"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    async fn stranger(&mut self, said: &[AuditEntry]) -> Result<(), Stopped> {
+        self.strangers += 1;
+        for entry in said {
+            let Some(judged) = of_stranger(entry, self.ledger_from) else {
+                continue;
+            };
+            self.sum.counts.count(&judged, &[]);
+            let (key, said) = (key_of(entry), std::slice::from_ref(entry));
+            let node = self.node.as_str();
+            let finding = Finding::new(&judged, self.producer, node, key, None, said);
+            self.found(finding).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares one file.
+    async fn one(
+        &mut self,
+        row: &LedgerRow,
+        said: &[AuditEntry],
+        known_from: u64,
+    ) -> Result<(), Stopped> {
+        let file = LedgerFile {
+            belief: row.belief,
+            size: row.size,
+            digest: row.digest.clone(),
+        };
+        if row.belief != Belief::NotPlaced {
+            self.sum.counts.files += 1;
+        }
+        for judged in judge(&file, said, known_from) {
+            self.sum.counts.count(&judged, said);
+            let node = self.node.as_str();
+            let finding = Finding::new(&judged, self.producer, node, row.key, Some(row), said);
+            self.found(finding).await?;
+        }
+        Ok(())
+    }
+
+    async fn found(&self, finding: Option<Finding>) -> Result<(), Stopped> {
+        match finding {
+            Some(finding) => tell(self.lines, Line::Finding(finding)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn progress(&mut self) -> Result<(), Stopped> {
+        if self.told.elapsed() < PROGRESS_EVERY {
+            return Ok(());
+        }
+        self.told = Instant::now();
+        let progress = Progress {
+            node: self.node.to_string(),
+            files: self.sum.counts.files,
+            read_bytes: self.sum.counts.read_bytes,
+        };
+        tell(self.lines, Line::Progress(progress)).await
+    }
+
+    /// It has not answered, or not everything: what it did not say anything of is unknown.
+    async fn give_up(&mut self, why: String) -> Result<(), Stopped> {
+        let (node, scope) = (self.node.clone(), self.scope.clone());
+        let all = self.reader.ledger_count(node, scope).await?;
+        let counts = &mut self.sum.counts;
+        counts.unknown += all.saturating_sub(counts.files);
+        counts.files = counts.files.max(all);
+        self.sum.error = Some(why);
+        Ok(())
+    }
+}
+
+pub(super) fn key_of(entry: &AuditEntry) -> TransferKey {
+    TransferKey {
+        start: Start(entry.start),
+        seq: Sequence(entry.seq),
+    }
+}
+
+/// The transfer after this one; `None` after the last that there can be.
+fn next_key(key: TransferKey) -> Option<TransferKey> {
+    match key.seq.0.checked_add(1) {
+        Some(seq) => Some(TransferKey {
+            seq: Sequence(seq),
+            ..key
+        }),
+        None => key.start.0.checked_add(1).map(|start| TransferKey {
+            start: Start(start),
+            seq: Sequence(0),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_misses_no_transfer_and_ends_after_the_last() {
+        let key = |start, seq| TransferKey {
+            start: Start(start),
+            seq: Sequence(seq),
+        };
+        assert_eq!(next_key(key(3, 7)), Some(key(3, 8)));
+        assert_eq!(next_key(key(3, u64::MAX)), Some(key(4, 0)));
+        assert_eq!(next_key(LAST), None);
+    }
+}

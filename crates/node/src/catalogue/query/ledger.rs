@@ -1,0 +1,160 @@
+//! What this node's ledger says of its files at one consumer, for audits.
+
+use consign_core::audit::{Belief, Scope};
+use consign_core::ids::{NodeName, TransferKey};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+
+use super::super::packed::{NUMBER_MAX, pack, start_text};
+use super::super::row::LegState;
+use super::{key_of, number_of, start_of, unsigned};
+
+/// A file of this node at one consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LedgerRow {
+    /// The transfer.
+    pub(crate) key: TransferKey,
+    /// Its feed.
+    pub(crate) feed: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its length in bytes.
+    pub(crate) size: u64,
+    /// Its BLAKE3; empty while it is not known.
+    pub(crate) digest: Vec<u8>,
+    /// What is believed of the consumer.
+    pub(crate) belief: Belief,
+}
+
+/// The next files that the consumer has or is to have, from `first` on, in the order of the
+/// transfers; at most `rows`.
+pub(in super::super) fn page(
+    db: &Connection,
+    node: &NodeName,
+    scope: &Scope,
+    first: TransferKey,
+    rows: usize,
+) -> rusqlite::Result<Vec<LedgerRow>> {
+    let Some(node) = number_of_node(db, node)? else {
+        return Ok(Vec::new());
+    };
+    let mut starts =
+        db.prepare_cached("SELECT ordinal, start FROM starts WHERE start >= ?1 ORDER BY start")?;
+    let mut starts = starts.query([start_text(first.start.0)])?;
+    let mut found = Vec::new();
+    while found.len() < rows
+        && let Some(row) = starts.next()?
+    {
+        let (ordinal, start): (i64, u64) = (row.get(0)?, start_of(row, 1)?);
+        let from = if start == first.start.0 {
+            first.seq.0
+        } else {
+            0
+        };
+        // A number that is no row's has nothing behind it.
+        let Ok(from) = pack(ordinal, from) else {
+            continue;
+        };
+        let mut files = db.prepare_cached(PAGE)?;
+        let files = files.query_map(
+            named_params! {
+                ":from": from,
+                ":last": ordinal << 40 | NUMBER_MAX,
+                ":node": node,
+                ":feed": scope.feed,
+                ":since": scope.since.cast_signed(),
+                ":rows": (rows - found.len()) as i64,
+            },
+            |row| read(row, start),
+        )?;
+        for file in files {
+            found.push(file?);
+        }
+    }
+    Ok(found)
+}
+
+const PAGE: &str = "SELECT transfers.id, feed, name, size, digest, rung, since, receipt_at
+    FROM transfers CROSS JOIN legs ON legs.transfer = transfers.id AND legs.node = :node
+    WHERE transfers.id >= :from AND transfers.id <= :last AND rung IN (0, 1)
+        AND (:feed = '' OR feed = :feed) AND submitted_at >= :since
+    ORDER BY transfers.id LIMIT :rows";
+
+/// These files, in the order of the keys; `None` for those that the ledger does not have.
+pub(in super::super) fn some(
+    db: &Connection,
+    node: &NodeName,
+    keys: &[TransferKey],
+) -> rusqlite::Result<Vec<Option<LedgerRow>>> {
+    let node = number_of_node(db, node)?;
+    let mut statement = db.prepare_cached(
+        "SELECT id, feed, name, size, digest, rung, since, receipt_at
+         FROM transfers LEFT JOIN legs ON legs.transfer = transfers.id AND legs.node = ?2
+         WHERE transfers.id = ?1",
+    )?;
+    let found = keys.iter().map(|key| match number_of(db, key)? {
+        Some(id) => statement
+            .query_row(params![id, node], |row| read(row, key.start.0))
+            .optional(),
+        None => Ok(None),
+    });
+    found.collect()
+}
+
+/// How many files it has or is to have.
+pub(in super::super) fn count(
+    db: &Connection,
+    node: &NodeName,
+    scope: &Scope,
+) -> rusqlite::Result<u64> {
+    let Some(node) = number_of_node(db, node)? else {
+        return Ok(0);
+    };
+    db.query_row(
+        "SELECT count(*) FROM legs JOIN transfers ON transfers.id = legs.transfer
+         WHERE legs.node = ?1 AND rung IN (0, 1) AND (?2 = '' OR feed = ?2) AND submitted_at >= ?3",
+        params![node, scope.feed, scope.since.cast_signed()],
+        |row| unsigned(row, 0),
+    )
+}
+
+/// Every consumer that the ledger names.
+pub(in super::super) fn consumers(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = db.prepare_cached(
+        "SELECT name FROM nodes WHERE EXISTS (SELECT 1 FROM legs WHERE legs.node = nodes.id)
+         ORDER BY name",
+    )?;
+    let found = statement.query_map([], |row| row.get(0))?;
+    found.collect()
+}
+
+fn number_of_node(db: &Connection, node: &NodeName) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM nodes WHERE name = ?1")?
+        .query_row([node.as_str()], |row| row.get(0))
+        .optional()
+}
+
+fn read(row: &Row<'_>, start: u64) -> rusqlite::Result<LedgerRow> {
+    let rung: Option<i64> = row.get(5)?;
+    let rung = rung
+        .map(|rung| LegState::from_column(5, rung))
+        .transpose()?;
+    let belief = match rung {
+        Some(LegState::Saved) => {
+            let receipt: Option<i64> = row.get(7)?;
+            let at = receipt.map_or_else(|| unsigned(row, 6), |at| Ok(at.cast_unsigned()))?;
+            Belief::Saved { at }
+        }
+        Some(LegState::Owed) => Belief::Owed,
+        Some(LegState::Abandoned | LegState::Refused | LegState::Abandoning) | None => {
+            Belief::NotPlaced
+        }
+    };
+    Ok(LedgerRow {
+        key: key_of(start, row.get(0)?),
+        feed: row.get(1)?,
+        name: row.get(2)?,
+        size: unsigned(row, 3)?,
+        digest: row.get::<_, Option<Vec<u8>>>(4)?.unwrap_or_default(),
+        belief,
+    })
+}
