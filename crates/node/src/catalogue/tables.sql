@@ -60,6 +60,7 @@ CREATE TABLE legs (
     error                TEXT,              -- why it refused
     receipt_incarnation  INTEGER,           -- the consumer's, in its receipt
     receipt_at           INTEGER,           -- by the consumer's clock
+    replaced             INTEGER NOT NULL,  -- 1 when the placement names it only as one to be told so
     PRIMARY KEY (transfer, node)
 ) WITHOUT ROWID;
 CREATE INDEX legs_by_slot ON legs (node, slot);

@@ -1,6 +1,7 @@
 //! The guarantees, held by real agents as real processes: what a user sees, and nothing else.
 
 mod answers;
+mod audit;
 mod cluster;
 mod commands;
 mod crashes;

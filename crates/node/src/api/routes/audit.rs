@@ -91,6 +91,12 @@ fn request(wanted: &Wanted) -> Result<Request, ApiError> {
 /// A name with a typing error would have an audit find nothing wrong.
 async fn known(api: &Api, request: &Request, snapshot: &Snapshot) -> Result<(), ApiError> {
     let not_known = |text: String| Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", &text));
+    let feed = &request.scope.feed;
+    if !feed.is_empty() && !is_feed(api, snapshot, feed).await? {
+        return not_known(format!(
+            "feed {feed} is not known here; hint: `consign feeds` lists the feeds of this node"
+        ));
+    }
     if let Some(to) = &request.to {
         let named = api.reader.ledger_consumers().await?;
         let is_member = |member: &str| member == to.as_str();
@@ -114,4 +120,16 @@ async fn known(api: &Api, request: &Request, snapshot: &Snapshot) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether this node has the feed, or has had files of it.
+async fn is_feed(api: &Api, snapshot: &Snapshot, feed: &str) -> Result<bool, ApiError> {
+    let sent = api.reader.transfer_counts().await?;
+    let received = api.reader.delivery_counts().await?;
+    let produces = snapshot.produces.iter().map(|own| own.feed.as_str());
+    let consumes = snapshot.consumes.iter().map(|own| own.feed.as_str());
+    let sent = sent.iter().map(|count| count.feed.as_str());
+    let received = received.iter().map(|count| count.feed.as_str());
+    let mut feeds = produces.chain(consumes).chain(sent).chain(received);
+    Ok(feeds.any(|known| known == feed))
 }

@@ -105,10 +105,10 @@ impl Applier<'_> {
         // A leg that keeps its rung keeps since when and with what receipt it has it.
         self.db
             .prepare_cached(
-                "INSERT INTO legs (transfer, node, place, slot, rung, bytes, since, error)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)
+                "INSERT INTO legs (transfer, node, place, slot, rung, bytes, since, error, replaced)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?5 = 4)
                  ON CONFLICT DO UPDATE SET place = excluded.place, slot = excluded.slot,
-                     error = excluded.error,
+                     error = excluded.error, replaced = excluded.replaced,
                      since = iif(rung = excluded.rung, since, excluded.since),
                      rung = excluded.rung",
             )?

@@ -73,9 +73,10 @@ pub(in super::super) fn page(
     Ok(found)
 }
 
-const PAGE: &str = "SELECT transfers.id, feed, name, size, digest, rung, since, receipt_at
+const PAGE: &str =
+    "SELECT transfers.id, feed, name, size, digest, rung, since, receipt_at, replaced
     FROM transfers CROSS JOIN legs ON legs.transfer = transfers.id AND legs.node = :node
-    WHERE transfers.id >= :from AND transfers.id <= :last AND rung IN (0, 1)
+    WHERE transfers.id >= :from AND transfers.id <= :last AND rung IN (0, 1) AND NOT replaced
         AND (:feed = '' OR feed = :feed) AND submitted_at >= :since
     ORDER BY transfers.id LIMIT :rows";
 
@@ -87,7 +88,7 @@ pub(in super::super) fn some(
 ) -> rusqlite::Result<Vec<Option<LedgerRow>>> {
     let node = number_of_node(db, node)?;
     let mut statement = db.prepare_cached(
-        "SELECT id, feed, name, size, digest, rung, since, receipt_at
+        "SELECT id, feed, name, size, digest, rung, since, receipt_at, replaced
          FROM transfers LEFT JOIN legs ON legs.transfer = transfers.id AND legs.node = ?2
          WHERE transfers.id = ?1",
     )?;
@@ -111,7 +112,8 @@ pub(in super::super) fn count(
     };
     db.query_row(
         "SELECT count(*) FROM legs JOIN transfers ON transfers.id = legs.transfer
-         WHERE legs.node = ?1 AND rung IN (0, 1) AND (?2 = '' OR feed = ?2) AND submitted_at >= ?3",
+         WHERE legs.node = ?1 AND rung IN (0, 1) AND NOT replaced
+             AND (?2 = '' OR feed = ?2) AND submitted_at >= ?3",
         params![node, scope.feed, scope.since.cast_signed()],
         |row| unsigned(row, 0),
     )
@@ -138,7 +140,9 @@ fn read(row: &Row<'_>, start: u64) -> rusqlite::Result<LedgerRow> {
     let rung = rung
         .map(|rung| LegState::from_column(5, rung))
         .transpose()?;
-    let belief = match rung {
+    // One that had saved it before it could be told that it was replaced.
+    let replaced: Option<bool> = row.get(8)?;
+    let belief = match rung.filter(|_| replaced != Some(true)) {
         Some(LegState::Saved) => {
             let receipt: Option<i64> = row.get(7)?;
             let at = receipt.map_or_else(|| unsigned(row, 6), |at| Ok(at.cast_unsigned()))?;

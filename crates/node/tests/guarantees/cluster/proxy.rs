@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ struct Shared {
     hold_at: AtomicU64,
     free_at: Mutex<Instant>,
     is_cut: AtomicBool,
+    /// The kind of the message of the node at which every connection is cut; 0 for none.
+    cut_at: AtomicU8,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -44,6 +46,7 @@ impl Proxy {
             hold_at: AtomicU64::new(u64::MAX),
             free_at: Mutex::new(Instant::now()),
             is_cut: AtomicBool::new(false),
+            cut_at: AtomicU8::new(0),
             open: Mutex::default(),
         });
         let addr = listener.local_addr().unwrap();
@@ -84,13 +87,20 @@ impl Proxy {
 
     /// Breaks every connection, and lets no new one through until it is mended.
     pub(crate) fn cut(&self) {
-        self.shared.is_cut.store(true, Ordering::Relaxed);
-        for stream in self.shared.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.shared.cut();
+    }
+
+    /// Cuts as soon as the node says a message of this kind, which nobody hears. Before anybody connects.
+    pub(crate) fn cut_at(&self, kind: u8) {
+        self.shared.cut_at.store(kind, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.shared.is_cut.load(Ordering::Relaxed)
     }
 
     pub(crate) fn mend(&self) {
+        self.shared.cut_at.store(0, Ordering::Relaxed);
         self.shared.is_cut.store(false, Ordering::Relaxed);
     }
 }
@@ -109,8 +119,39 @@ impl Shared {
             self.open.lock().unwrap().push(stream.try_clone().unwrap());
         }
         let (back_from, back_to) = (node.try_clone().unwrap(), client.try_clone().unwrap());
-        thread::spawn(move || pass(&back_from, &back_to, |_| {}));
+        let back = Arc::clone(&self);
+        thread::spawn(move || match back.cut_at.load(Ordering::Relaxed) {
+            0 => pass(&back_from, &back_to, |_| {}),
+            kind => back.pass_until(kind, &back_from, &back_to),
+        });
         pass(&client, &node, |bytes| self.count(bytes));
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Passes frames on until one is of this kind.
+    fn pass_until(&self, kind: u8, mut from: &TcpStream, mut to: &TcpStream) {
+        let mut head = [0; 20];
+        while from.read_exact(&mut head).is_ok() {
+            if head[4] == kind {
+                return self.cut();
+            }
+            let length = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
+            let mut body = vec![0; (length(8) + length(12)) as usize];
+            let passed = from.read_exact(&mut body).is_ok()
+                && to.write_all(&head).is_ok()
+                && to.write_all(&body).is_ok();
+            if !passed {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
     }
 
     fn count(&self, bytes: usize) {
