@@ -1,5 +1,6 @@
 //! The catalogue over real SQLite files, fed with records made by hand.
 
+mod audit;
 mod deliveries;
 mod story;
 mod survival;

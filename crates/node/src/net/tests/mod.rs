@@ -1,5 +1,6 @@
 //! Whole nets over real sockets on loopback.
 
+mod audit;
 mod chain;
 mod control;
 mod faults;
