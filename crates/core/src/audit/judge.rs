@@ -131,8 +131,8 @@ fn compared(file: &LedgerFile, said: &AuditEntry, at: usize) -> Judged {
         return Judged::new(Class::Different, Some(at), reason);
     }
     if digest.is_empty() {
-        let reason = "it says that it has it, and not with which digest";
-        return Judged::new(Class::Different, Some(at), reason);
+        let reason = "it says that it has it, and does not know its digest any more";
+        return Judged::new(Class::Unknown, Some(at), reason);
     }
     if !file.digest.is_empty() && *digest != file.digest {
         let reason = format!("its digest is {}", hex(digest));

@@ -89,16 +89,17 @@ impl Answering {
         } = asked;
         // What was promised before it was asked for is in the catalogue from here on.
         self.reader.caught_up().await?;
-        let mut part = Part::new(ask.number, self.reader.known_from().await?, answers);
+        let mut part = Part::new(ask.number, answers);
         let (scope, mut span) = scope_and_span(ask);
         loop {
             let began = Instant::now();
-            let page = {
+            let (page, known_from) = {
                 let _turn = self.turn.acquire().await;
                 let (producer, scope) = (producer.clone(), scope.clone());
                 let rows = AUDIT_ENTRIES_MAX;
                 self.reader.held(producer, scope, span, rows).await?
             };
+            part.note_known_from(known_from);
             tokio::time::sleep(began.elapsed()).await;
             let is_last = page.len() < AUDIT_ENTRIES_MAX;
             if let Some(row) = page.last() {
@@ -152,8 +153,8 @@ impl Answering {
                         false => Looked::new(
                             AuditCopy::Rotten,
                             format!(
-                                "its copy in the inbox has the digest {digest}, with the length and \
-                                 modification time that it was published with"
+                                "it has the length and modification time that it was published \
+                                 with, and other bytes: their digest is {digest}"
                             ),
                         ),
                     });
@@ -207,17 +208,21 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new(number: u64, known_from: u64, answers: &'a mpsc::Sender<AuditAnswer>) -> Self {
+    fn new(number: u64, answers: &'a mpsc::Sender<AuditAnswer>) -> Self {
         Self {
             answer: AuditAnswer {
                 number,
-                known_from,
                 ..AuditAnswer::default()
             },
             bytes: 0,
             answers,
             sent: Instant::now(),
         }
+    }
+
+    /// What expires while the question is being answered is not said to have never been.
+    fn note_known_from(&mut self, known_from: u64) {
+        self.answer.known_from = self.answer.known_from.max(known_from);
     }
 
     fn note_read(&mut self, bytes: u64) {

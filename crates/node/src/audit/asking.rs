@@ -67,7 +67,6 @@ impl Audits {
         &self,
         request: &Request,
         snapshot: &Snapshot,
-        ledger_from: u64,
         lines: &Lines,
         totals: &mut Totals,
     ) -> Result<(), Stopped> {
@@ -78,7 +77,6 @@ impl Audits {
                 scope: &request.scope,
                 producer: &snapshot.node,
                 node: target.node.clone(),
-                ledger_from,
                 sum: Sum::new(target.node.as_str()),
                 strangers: 0,
                 told: Instant::now(),
@@ -153,7 +151,6 @@ struct Walk<'a> {
     scope: &'a Scope,
     producer: &'a str,
     node: NodeName,
-    ledger_from: u64,
     sum: Sum,
     /// Files that the ledger does not know.
     strangers: u64,
@@ -224,7 +221,7 @@ impl Walk<'_> {
             }
             if heard.is_last {
                 self.settle(&mut page).await?;
-                while let Some(row) = page.rows.next() {
+                for row in page.rows.by_ref() {
                     self.one(&row, &[], page.known_from).await?;
                 }
             }
@@ -264,11 +261,11 @@ impl Walk<'_> {
         }
         self.reader.caught_up().await?;
         let keys: Vec<_> = others.iter().map(|said| key_of(&said[0])).collect();
-        let rows = self.reader.ledger_of(self.node.clone(), keys).await?;
+        let (rows, ledger_from) = self.reader.ledger_of(self.node.clone(), keys).await?;
         for (said, row) in others.iter().zip(rows) {
             match row {
                 Some(row) => self.one(&row, said, page.known_from).await?,
-                None => self.stranger(said).await?,
+                None => self.stranger(said, ledger_from).await?,
             }
         }
         match self.strangers > AUDIT_STRANGERS_MAX {
@@ -280,10 +277,10 @@ impl Walk<'_> {
         }
     }
 
-    async fn stranger(&mut self, said: &[AuditEntry]) -> Result<(), Stopped> {
+    async fn stranger(&mut self, said: &[AuditEntry], ledger_from: u64) -> Result<(), Stopped> {
         self.strangers += 1;
         for entry in said {
-            let Some(judged) = of_stranger(entry, self.ledger_from) else {
+            let Some(judged) = of_stranger(entry, ledger_from) else {
                 continue;
             };
             self.sum.counts.count(&judged, &[]);

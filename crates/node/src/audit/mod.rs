@@ -130,7 +130,7 @@ impl Audits {
         let known_from = self.reader.known_from().await?;
         let mut totals = Totals::default();
         if request.from.is_none() {
-            self.consumers(request, snapshot, known_from, lines, &mut totals)
+            self.consumers(request, snapshot, lines, &mut totals)
                 .await?;
         }
         if request.to.is_none() {

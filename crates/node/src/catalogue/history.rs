@@ -94,7 +94,8 @@ fn delete_transfers(db: &Connection, after: i64, last: i64, cutoff: u64) -> rusq
             params![rows.start, rows.end],
         )?;
     }
-    delete_counted(&transaction, Counted::Transfers, "transfers", &rows, &old)?;
+    let left = delete_counted(&transaction, Counted::Transfers, "transfers", &rows, &old)?;
+    note_lost(&transaction, left, cutoff)?;
     transaction.commit()
 }
 
@@ -108,7 +109,8 @@ fn delete_deliveries(db: &Connection, after: i64, last: i64, cutoff: u64) -> rus
         ),
         params![rows.start, rows.end],
     )?;
-    delete_counted(&transaction, Counted::Deliveries, "deliveries", &rows, &old)?;
+    let left = delete_counted(&transaction, Counted::Deliveries, "deliveries", &rows, &old)?;
+    note_lost(&transaction, left, cutoff)?;
     transaction.commit()
 }
 
@@ -122,12 +124,23 @@ fn delete_counted(
     table: &str,
     rows: &Range<i64>,
     condition: &str,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     let mut tally = Tally::default();
     tally.moving(db, counted, rows, condition, None)?;
-    db.execute(
+    let left = db.execute(
         &format!("DELETE FROM {table} WHERE id >= ?1 AND id < ?2 AND {condition}"),
         params![rows.start, rows.end],
     )?;
-    tally.write(db)
+    tally.write(db)?;
+    Ok(left)
+}
+
+/// Notes that not everything that ended before `cutoff` is known any more. The clock may be set back
+/// later, so this is not told from the clock.
+fn note_lost(db: &Connection, rows: usize, cutoff: u64) -> rusqlite::Result<()> {
+    if rows > 0 {
+        db.prepare_cached("UPDATE completeness SET since = max(since, ?1)")?
+            .execute([cutoff.cast_signed()])?;
+    }
+    Ok(())
 }

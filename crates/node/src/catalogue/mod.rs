@@ -150,7 +150,6 @@ pub(crate) fn open(
             node.clone(),
             Arc::clone(&health),
             Arc::clone(&lag),
-            history_ms,
         )),
         lag,
         #[cfg(test)]

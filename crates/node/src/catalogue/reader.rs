@@ -25,7 +25,6 @@ use super::query::transfers;
 #[cfg(test)]
 use super::query::transfers::TransferRow;
 use super::schema;
-use crate::timestamp::Timestamp;
 
 /// Queries that run at once. More would only take the disk from the transfers.
 const QUERIES_AT_ONCE_MAX: usize = 4;
@@ -65,7 +64,6 @@ pub(super) struct Inner {
     node: NodeName,
     health: Arc<Health>,
     lag: Arc<Lag>,
-    history_ms: Option<u64>,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
 }
@@ -216,10 +214,7 @@ impl Reader {
     /// # Errors
     /// [`QueryError`].
     pub(crate) async fn known_from(&self) -> Result<u64, QueryError> {
-        let since = self.ask(|db, _| schema::complete_since(db)).await?;
-        let kept_ms = self.inner.history_ms;
-        let expired = kept_ms.map_or(0, |kept| Timestamp::now().0.saturating_sub(kept));
-        Ok(since.max(expired))
+        self.ask(|db, _| schema::complete_since(db)).await
     }
 
     /// The next files of this node that `node` has or is to have, from `first` on in the order of the
@@ -239,7 +234,7 @@ impl Reader {
     }
 
     /// These files, in the order of the keys, with what is believed of `node`; `None` for those that
-    /// are not, or no longer, in the catalogue.
+    /// are not, or no longer, in the catalogue. Also since when it was complete then.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -247,8 +242,13 @@ impl Reader {
         &self,
         node: NodeName,
         keys: Vec<TransferKey>,
-    ) -> Result<Vec<Option<LedgerRow>>, QueryError> {
-        self.ask(move |db, _| ledger::some(db, &node, &keys)).await
+    ) -> Result<(Vec<Option<LedgerRow>>, u64), QueryError> {
+        self.ask(move |db, _| {
+            let rows = ledger::some(db, &node, &keys)?;
+            // Afterwards: what expired meanwhile is counted as lost.
+            Ok((rows, schema::complete_since(db)?))
+        })
+        .await
     }
 
     /// How many files `node` has or is to have.
@@ -273,7 +273,7 @@ impl Reader {
     }
 
     /// The next files of `producer` that this node received, in the order of the transfers; at most
-    /// `rows`.
+    /// `rows`. Also since when the catalogue was complete then.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -283,9 +283,13 @@ impl Reader {
         scope: Scope,
         span: HeldSpan,
         rows: usize,
-    ) -> Result<Vec<HeldRow>, QueryError> {
-        self.ask(move |db, _| held::page(db, &producer, &scope, &span, rows))
-            .await
+    ) -> Result<(Vec<HeldRow>, u64), QueryError> {
+        self.ask(move |db, _| {
+            let rows = held::page(db, &producer, &scope, &span, rows)?;
+            // Afterwards: what expired meanwhile is counted as lost.
+            Ok((rows, schema::complete_since(db)?))
+        })
+        .await
     }
 
     /// Every producer that this node has received something of, sorted.
@@ -328,19 +332,12 @@ impl Reader {
 }
 
 impl Inner {
-    pub(super) fn new(
-        path: PathBuf,
-        node: NodeName,
-        health: Arc<Health>,
-        lag: Arc<Lag>,
-        history_ms: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(path: PathBuf, node: NodeName, health: Arc<Health>, lag: Arc<Lag>) -> Self {
         Self {
             path,
             node,
             health,
             lag,
-            history_ms,
             idle: Mutex::default(),
             permits: Semaphore::new(QUERIES_AT_ONCE_MAX),
         }

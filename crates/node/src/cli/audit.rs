@@ -10,7 +10,7 @@ use super::human::{self, paragraph};
 use super::session::Session;
 use super::table::{Heading, Listing, names, numbers, words};
 use crate::api::AuditWanted;
-use crate::audit::report::{Counts, Finding, Line, Progress, Sum, Summary};
+use crate::audit::report::{Finding, Line, Progress, Sum, Summary};
 use crate::timestamp::Timestamp;
 
 /// Files of one class that are named on a terminal.
@@ -144,7 +144,8 @@ impl Picture {
         }
         self.print_consumers(session, summary)?;
         self.print_own(session, summary)?;
-        Ok(session.print(&verdict(summary, session.paint.is_on()))?)
+        let unknown = self.found.contains_key("unknown");
+        Ok(session.print(&verdict(summary, unknown, session.paint.is_on()))?)
     }
 
     fn print_consumers(&self, session: &mut Session, summary: &Summary) -> Result<(), Failure> {
@@ -180,10 +181,7 @@ impl Picture {
         print_table(session, &header, rows.collect())?;
         for sum in &self.consumers {
             print_trouble(session, sum)?;
-            if summary.read && sum.reached {
-                let copies = copies(&sum.counts);
-                session.print(&(paragraph("  ", &format!("{}: {copies}", sum.node)) + "\n"))?;
-            }
+            print_copies(session, summary.read, "", sum)?;
         }
         Ok(session.print("\n")?)
     }
@@ -208,11 +206,7 @@ impl Picture {
         print_table(session, &header, rows.collect())?;
         for sum in &self.own {
             print_trouble(session, sum)?;
-            if summary.read && sum.reached {
-                let copies = copies(&sum.counts);
-                let told = format!("from {}: {copies}", sum.node);
-                session.print(&(paragraph("  ", &told) + "\n"))?;
-            }
+            print_copies(session, summary.read, "from ", sum)?;
         }
         let about = match summary.read {
             true => "These are this node's own copies; their producers were not asked.",
@@ -274,13 +268,14 @@ fn print_trouble(session: &mut Session, sum: &Sum) -> Result<(), Failure> {
     }
 }
 
-/// What became of published copies.
-fn copies(counts: &Counts) -> String {
-    let mut told = vec![format!(
-        "{} hashed again and intact ({} read)",
-        human::files(counts.intact),
-        human::bytes(counts.read_bytes)
-    )];
+/// What became of the copies of one node, where there is something to say.
+fn print_copies(session: &mut Session, read: bool, whose: &str, sum: &Sum) -> Result<(), Failure> {
+    let counts = &sum.counts;
+    let mut told = Vec::new();
+    if read && counts.intact > 0 {
+        let (files, read) = (human::count(counts.intact), human::bytes(counts.read_bytes));
+        told.push(format!("{files} intact ({read} hashed)"));
+    }
     for (count, what) in [
         (counts.taken, "taken by the application"),
         (counts.changed, "changed by the application"),
@@ -291,10 +286,16 @@ fn copies(counts: &Counts) -> String {
             told.push(format!("{} {what}", human::count(count)));
         }
     }
-    told.join(", ")
+    match told.is_empty() {
+        true => Ok(()),
+        false => {
+            let text = format!("{whose}{}: {}", sum.node, told.join(", "));
+            Ok(session.print(&(paragraph("  ", &text) + "\n"))?)
+        }
+    }
 }
 
-fn verdict(summary: &Summary, bright: bool) -> String {
+fn verdict(summary: &Summary, unknown: bool, bright: bool) -> String {
     let counts = &summary.totals.counts;
     let bad: Vec<String> = [
         (counts.missing, "missing"),
@@ -312,15 +313,23 @@ fn verdict(summary: &Summary, bright: bool) -> String {
     .collect();
     let took = human::span(summary.took_ms);
     let mut text = match bad.is_empty() {
+        true if summary.totals.consumers == 0 && !summary.read => format!(
+            "{} copies are on record; nothing was compared or read ({took})\n",
+            human::count(counts.files)
+        ),
         true => format!(
-            "{}: of {}, none is missing, different or rotten ({took})\n",
+            "{}: of {} copies, none is {} ({took})\n",
             coloured("sound", "32", bright),
-            human::files(counts.files)
+            human::count(counts.files),
+            match summary.totals.consumers {
+                0 => "rotten",
+                _ => "missing, different or rotten",
+            }
         ),
         false => format!(
-            "{}: of {}, {} ({took})\n",
+            "{}: of {} copies, {} ({took})\n",
             coloured("not sound", "31", bright),
-            human::files(counts.files),
+            human::count(counts.files),
             bad.join(", ")
         ),
     };
@@ -329,8 +338,8 @@ fn verdict(summary: &Summary, bright: bool) -> String {
                     the copies that still lie in their inboxes.";
         text += &(paragraph("", note) + "\n");
     }
-    if let Some(from) = summary.history_from {
-        let note = format!("What this node knows goes back to {from}.");
+    if let Some(from) = summary.history_from.filter(|_| unknown) {
+        let note = format!("What this node itself knows goes back to {from}.");
         text += &(paragraph("", &note) + "\n");
     }
     text

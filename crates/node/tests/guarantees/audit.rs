@@ -122,7 +122,7 @@ fn what_was_delivered_is_found_at_every_consumer() {
     let one = Told::by(&cluster, "prod-1", &["--to", "cons-2"]);
     assert_eq!(one.of_kind("consumer").len(), 1);
     let said = cluster.ask("prod-1", &["audit"]).good();
-    assert!(said.out.contains("sound: of 4 files"), "{}", said.out);
+    assert!(said.out.contains("sound: of 4 copies"), "{}", said.out);
     // A name with a typing error must not find everything well.
     for (options, words) in [
         (["--to", "cons-7"], "cons-7 is no member"),
@@ -228,7 +228,7 @@ fn a_consumer_that_has_lost_everything_is_found_out() {
         "MISSING AT",
         "never heard of it",
         "hint: ",
-        "not sound: of 4 files, 2 missing",
+        "not sound: of 4 copies, 2 missing",
     ] {
         assert!(said.out.contains(word), "{word} in {}", said.out);
     }

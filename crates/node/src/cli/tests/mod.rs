@@ -30,7 +30,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
         "pause images",
         "resume images",
         "drain store-1",
-        "audit",
         "top",
         "keys init",
         "join TOKEN",
@@ -57,7 +56,7 @@ fn completions_offer_only_what_exists() {
             let word = word.trim_start_matches('-');
             assert!(script.contains(word), "{shell} lacks {word}");
         }
-        for word in ["drain", "pause", "audit", "receipt", "processed"] {
+        for word in ["drain", "pause", "receipt", "processed"] {
             assert!(!script.contains(word), "{shell} offers {word}");
         }
     }
