@@ -3,6 +3,7 @@
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -343,6 +344,50 @@ fn an_audit_of_files_under_way_finds_nothing_wrong() {
             audits > 1 && early > 0,
             "{audits} audits, {early} while files flowed"
         );
+    });
+}
+
+#[test]
+fn audits_run_one_at_a_time_and_end_with_who_asked() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    let link = cluster.proxy("cons-1");
+    cluster.start();
+    deliver(&cluster, &[("a", 1_000)]);
+    // Whoever asks the consumer waits.
+    link.hold_at(0);
+    let socket = cluster.node("prod-1").data_dir().join("agent.sock");
+    let mut asking: Vec<_> = (0..2)
+        .map(|_| {
+            Command::new(env!("CARGO_BIN_EXE_consign"))
+                .args(["audit", "--agent", &format!("unix:{}", socket.display())])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut refused = None;
+    until("one of them is refused", SOON, || {
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        refused = (0..2).find(|&at| ended(&mut asking[at]));
+        refused.is_some()
+    });
+    let refused = asking.remove(refused.unwrap()).wait_with_output().unwrap();
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        told.contains("another audit is running") && told.contains("hint: "),
+        "{told}"
+    );
+    // Who goes away takes the audit along, long before the consumer is given up.
+    let mut holder = asking.remove(0);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    link.go_on();
+    until("there is room for another audit", SOON, || {
+        cluster.ask("prod-1", &["audit"]).code == 0
     });
 }
 
