@@ -19,6 +19,8 @@ use crate::timestamp::Timestamp;
 /// How often it is told how far an audit is.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
+const NO_MEMBER: &str = "it is not a member any more, so it cannot be asked";
+
 /// The first and the last transfer that there can be.
 pub(super) const FIRST: TransferKey = TransferKey {
     start: Start(0),
@@ -130,7 +132,9 @@ impl Audits {
         let wanted = |name: &&str| request.to.as_ref().is_none_or(|to| to.as_str() == *name);
         let targets = names.into_iter().filter(wanted).filter_map(|name| {
             let addr = match members.get(name) {
-                None => Err("it is not a member any more, so it cannot be asked"),
+                None => Err(NO_MEMBER),
+                // It sends here, and so is in the list of those that are connected.
+                Some(member) if member.state == "not listed" => Err(NO_MEMBER),
                 Some(member) if member.state == "forgotten" => {
                     Err("it was forgotten, so it is not asked")
                 }

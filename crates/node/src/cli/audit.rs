@@ -50,7 +50,11 @@ pub(super) async fn run(session: &mut Session, args: AuditArgs) -> Result<(), Fa
             session.out.write_all(&line)?;
         }
         match told {
-            Line::Progress(progress) => ticker.show(&progress),
+            Line::Progress(progress) => {
+                // What was found so far is not kept back while files are being read.
+                session.out.flush()?;
+                ticker.show(&progress);
+            }
             Line::Finding(finding) => picture.found(finding),
             Line::Consumer(sum) => picture.consumers.push(sum),
             Line::Own(sum) => picture.own.push(sum),

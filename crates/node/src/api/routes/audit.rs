@@ -50,6 +50,8 @@ pub(super) async fn run(State(api): State<Api>, body: Bytes) -> Result<Response,
     let Some(audits) = api.audits.get().filter(|_| snapshot.ready) else {
         return Err(Refusal::stopping(snapshot.problems.first()).into());
     };
+    // Said at once, and not when the answer has begun.
+    api.reader.caught_up().await?;
     known(&api, &request, &snapshot).await?;
     let turn = audits.turn().ok_or_else(|| {
         ApiError::new(
