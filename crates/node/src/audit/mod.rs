@@ -2,13 +2,14 @@
 //! its copies; and its own copies of others' files are examined.
 //!
 //! ```text
-//! command ──HTTP──▶ asking ──question──▶ net ═══▶ net ──▶ answering ──▶ catalogue, inboxes
-//!                      │ ledger                              there
-//!                      ▼
-//!                  catalogue
+//! command ──HTTP──▶ walk ──question──▶ net ═══▶ net ──▶ answering ──▶ catalogue, inboxes
+//!                    │ ledger                              there
+//!                    ▼
+//!                catalogue
 //! ```
-//! * [`asking`]: walks the ledger in the order of the transfers, a page at a time, asks a consumer for the
-//!   same range, and lets the core judge each file. * [`own`]: the copies that this node holds.
+//! * [`consumers`]: who is audited. * [`walk`]: goes through the ledger in the order of the transfers, a
+//!   page at a time, asks a consumer for the same range, and lets the core judge each file.
+//! * [`own`]: the copies that this node holds.
 //! * [`answering`]: answers such questions, here. * [`copies`]: looks at published copies.
 //! * [`report`]: what an audit says.
 //!
@@ -16,10 +17,11 @@
 //! as it works, so that transfers hardly notice it. Nothing of it passes through the driver.
 
 mod answering;
-mod asking;
+mod consumers;
 mod copies;
 mod own;
 pub(crate) mod report;
+mod walk;
 
 use std::sync::{Arc, OnceLock};
 

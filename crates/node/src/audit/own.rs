@@ -9,8 +9,8 @@ use consign_core::ids::NodeName;
 use consign_core::wire::{AuditCopy, AuditEntry, AuditState};
 use tokio::sync::mpsc;
 
-use super::asking::{FIRST, LAST, PROGRESS_EVERY, key_of};
 use super::report::{Finding, Line, Progress, Sum, Totals};
+use super::walk::{FIRST, LAST, PROGRESS_EVERY, key_of};
 use super::{Audits, Lines, Request, Stopped, tell};
 use crate::driver::snapshot::Snapshot;
 use crate::net::Asked;

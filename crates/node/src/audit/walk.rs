@@ -1,6 +1,5 @@
 //! Walks the ledger of this node beside what one consumer says.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::time::{Duration, Instant};
 
@@ -9,17 +8,14 @@ use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use consign_core::limits::{AUDIT_ENTRIES_MAX, AUDIT_STRANGERS_MAX};
 use consign_core::wire::AuditEntry;
 
-use super::report::{Finding, Line, Progress, Sum, Totals};
-use super::{Audits, Lines, Request, Stopped, tell};
+use super::report::{Finding, Line, Progress, Sum};
+use super::{Lines, Stopped, tell};
 use crate::catalogue::{LedgerRow, QueryError, Reader};
-use crate::driver::snapshot::{Member, Snapshot};
 use crate::net::{AuditCall, CallError};
 use crate::timestamp::Timestamp;
 
 /// How often it is told how far an audit is.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-
-const NO_MEMBER: &str = "it is not a member any more, so it cannot be asked";
 
 /// The first and the last transfer that there can be.
 pub(super) const FIRST: TransferKey = TransferKey {
@@ -32,7 +28,7 @@ pub(super) const LAST: TransferKey = TransferKey {
 };
 
 /// Why the walk beside one consumer ended early.
-enum Broken {
+pub(super) enum Broken {
     /// The consumer: the others are audited all the same.
     Call(String),
     /// This node: the audit is over.
@@ -57,105 +53,14 @@ impl From<Stopped> for Broken {
     }
 }
 
-/// A consumer that is to be audited, and where it is if it is still a member.
-struct Target {
-    node: NodeName,
-    addr: Result<String, &'static str>,
-}
-
-impl Audits {
-    /// Audits every consumer that is asked for, one after the other.
-    pub(super) async fn consumers(
-        &self,
-        request: &Request,
-        snapshot: &Snapshot,
-        lines: &Lines,
-        totals: &mut Totals,
-    ) -> Result<(), Stopped> {
-        for target in self.targets(request, snapshot).await? {
-            let mut walk = Walk {
-                reader: &self.reader,
-                lines,
-                scope: &request.scope,
-                producer: &snapshot.node,
-                node: target.node.clone(),
-                sum: Sum::new(target.node.as_str()),
-                strangers: 0,
-                told: Instant::now(),
-            };
-            let outcome = match &target.addr {
-                Ok(addr) => match self.auditor.call(&target.node, addr).await {
-                    Ok(call) => walk.beside(call).await,
-                    Err(error) => Err(error.into()),
-                },
-                Err(why) => {
-                    walk.sum.gone = true;
-                    Err(Broken::Call((*why).to_owned()))
-                }
-            };
-            match outcome {
-                Ok(()) => walk.sum.reached = true,
-                Err(Broken::Call(why)) => walk.give_up(why).await?,
-                Err(Broken::Here(stopped)) => return Err(stopped),
-            }
-            totals.add_consumer(&walk.sum);
-            tell(lines, Line::Consumer(walk.sum)).await?;
-        }
-        Ok(())
-    }
-
-    /// The consumers that the ledger names, and the members that may have what it does not know of.
-    async fn targets(
-        &self,
-        request: &Request,
-        snapshot: &Snapshot,
-    ) -> Result<Vec<Target>, QueryError> {
-        let members: BTreeMap<&str, &Member> = snapshot
-            .members
-            .iter()
-            .map(|member| (member.name.as_str(), member))
-            .collect();
-        let named = self.reader.ledger_consumers().await?;
-        let mut names: BTreeSet<&str> = named.iter().map(String::as_str).collect();
-        let produced: BTreeSet<&str> = snapshot.produces.iter().map(|own| &*own.feed).collect();
-        let consumes = |member: &&Member| {
-            let mut feeds = member.feeds.iter();
-            feeds.any(|feed| produced.contains(&**feed))
-        };
-        names.extend(
-            snapshot
-                .members
-                .iter()
-                .filter(consumes)
-                .map(|one| &*one.name),
-        );
-        let wanted = |name: &&str| request.to.as_ref().is_none_or(|to| to.as_str() == *name);
-        let targets = names.into_iter().filter(wanted).filter_map(|name| {
-            let addr = match members.get(name) {
-                None => Err(NO_MEMBER),
-                // It sends here, and so is in the list of those that are connected.
-                Some(member) if member.state == "not listed" => Err(NO_MEMBER),
-                Some(member) if member.state == "forgotten" => {
-                    Err("it was forgotten, so it is not asked")
-                }
-                Some(member) => Ok(member.addr.clone()),
-            };
-            // Names in the catalogue are names.
-            let node = NodeName::new(name).ok()?;
-            Some(Target { node, addr })
-        });
-        Ok(targets.collect())
-    }
-}
-
 /// The walk beside one consumer.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     reader: &'a Reader,
     lines: &'a Lines,
     scope: &'a Scope,
     producer: &'a str,
     node: NodeName,
-    sum: Sum,
+    pub(super) sum: Sum,
     /// Files that the ledger does not know.
     strangers: u64,
     told: Instant,
@@ -171,8 +76,28 @@ struct Page {
     known_from: u64,
 }
 
-impl Walk<'_> {
-    async fn beside(&mut self, mut call: AuditCall) -> Result<(), Broken> {
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        reader: &'a Reader,
+        lines: &'a Lines,
+        scope: &'a Scope,
+        producer: &'a str,
+        node: NodeName,
+    ) -> Self {
+        Self {
+            reader,
+            lines,
+            scope,
+            producer,
+            sum: Sum::new(node.as_str()),
+            node,
+            strangers: 0,
+            told: Instant::now(),
+        }
+    }
+
+    /// Goes through the whole ledger beside what the consumer says.
+    pub(super) async fn beside(&mut self, mut call: AuditCall) -> Result<(), Broken> {
         let (mut first, mut number) = (FIRST, 0);
         loop {
             let began = Instant::now();
@@ -341,7 +266,7 @@ impl Walk<'_> {
     }
 
     /// It has not answered, or not everything: what it did not say anything of is unknown.
-    async fn give_up(&mut self, why: String) -> Result<(), Stopped> {
+    pub(super) async fn give_up(&mut self, why: String) -> Result<(), Stopped> {
         let (node, scope) = (self.node.clone(), self.scope.clone());
         let all = self.reader.ledger_count(node, scope).await?;
         let counts = &mut self.sum.counts;
