@@ -48,7 +48,7 @@ pub(super) async fn run(State(api): State<Api>, body: Bytes) -> Result<Response,
     let request = request(&wanted)?;
     let snapshot = api.handle.snapshot();
     let Some(audits) = api.audits.get().filter(|_| snapshot.ready) else {
-        return Err(Refusal::stopping(snapshot.problems.first()).into());
+        return Err(not_ready(&snapshot).into());
     };
     // Said at once, and not when the answer has begun.
     api.reader.caught_up().await?;
@@ -70,6 +70,16 @@ pub(super) async fn run(State(api): State<Api>, body: Bytes) -> Result<Response,
     });
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((kind, Body::from_stream(written)).into_response())
+}
+
+fn not_ready(snapshot: &Snapshot) -> Refusal {
+    match snapshot.problems.first() {
+        Some(problem) => Refusal::stopping(Some(problem)),
+        None => Refusal::NotReady {
+            why: "it is starting".to_owned(),
+            hint: "wait until `consign status` says that it is ready".to_owned(),
+        },
+    }
 }
 
 fn request(wanted: &Wanted) -> Result<Request, ApiError> {

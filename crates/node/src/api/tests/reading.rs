@@ -304,3 +304,29 @@ async fn what_is_not_there_yet_is_refused_by_name() {
             .contains("/api/v1/status")
     );
 }
+
+#[tokio::test]
+async fn audits_are_refused_with_a_reason_until_the_node_is_ready() {
+    let bench = Bench::new();
+    for (body, expected, word) in [
+        ("", StatusCode::SERVICE_UNAVAILABLE, "accepts nothing now"),
+        (
+            r#"{"read": true}"#,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "accepts nothing now",
+        ),
+        (r#"{"raed": true}"#, StatusCode::BAD_REQUEST, "raed"),
+        (
+            r#"{"to": "a", "from": "b"}"#,
+            StatusCode::BAD_REQUEST,
+            "not both",
+        ),
+        (r#"{"to": "../a"}"#, StatusCode::BAD_REQUEST, "../a"),
+    ] {
+        let (status, error) = bench.post("/api/v1/audit", body).await;
+        assert_eq!(status, expected, "{body}: {error}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+        assert_ne!(error["error"]["hint"], "", "{error}");
+    }
+}
