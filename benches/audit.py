@@ -6,8 +6,8 @@
 
 One producer and one consumer over loopback. First FILES files of 100 bytes are delivered and audited,
 with and without --read; printed are the times and by how much the resident memory of each agent grew.
-Then sends of 2,000 files of 10 KB alternate with others while audits with --read run without a pause;
-printed are the medians and their ratio.
+Then sends of 2,000 files of 10 KB alternate with others while audits with --read, of what was sent just
+now, run without a pause; printed are the medians and their ratio.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def beside(consign, home, pairs):
 
             def audits_until_over():
                 while not over.is_set():
-                    counted.append(audit(consign, "--read"))
+                    counted.append(audit(consign, "--read", "--since", "10s"))
 
             thread = threading.Thread(target=audits_until_over)
             if how == "with":

@@ -22,6 +22,10 @@ use crate::net::Asked;
 /// How often who waits for a large file to be hashed hears that it is.
 const SIGN_EVERY: Duration = Duration::from_secs(5);
 
+/// Work after which it rests as long as it has worked: it takes half of a disk and half of a core at
+/// most. Many small files share a rest, since timers are no finer than a millisecond.
+const REST_AFTER: Duration = Duration::from_millis(20);
+
 /// What answers are made from.
 pub(crate) struct Answering {
     reader: Reader,
@@ -138,8 +142,7 @@ impl Answering {
             let began = Instant::now();
             let (step, read) = self.blocking(move || reading.step()).await?;
             part.note_read(read);
-            // It rests as long as it reads: it takes half of a disk and half of a core at most.
-            tokio::time::sleep(began.elapsed()).await;
+            part.rest_for(began.elapsed()).await;
             match step {
                 Step::More(more) => reading = more,
                 Step::Settled(looked) => return Ok(looked),
@@ -205,6 +208,8 @@ struct Part<'a> {
     bytes: usize,
     answers: &'a mpsc::Sender<AuditAnswer>,
     sent: Instant,
+    /// Work since the last rest.
+    worked: Duration,
 }
 
 impl<'a> Part<'a> {
@@ -217,12 +222,20 @@ impl<'a> Part<'a> {
             bytes: 0,
             answers,
             sent: Instant::now(),
+            worked: Duration::ZERO,
         }
     }
 
     /// What expires while the question is being answered is not said to have never been.
     fn note_known_from(&mut self, known_from: u64) {
         self.answer.known_from = self.answer.known_from.max(known_from);
+    }
+
+    async fn rest_for(&mut self, worked: Duration) {
+        self.worked += worked;
+        if self.worked >= REST_AFTER {
+            tokio::time::sleep(std::mem::take(&mut self.worked)).await;
+        }
     }
 
     fn note_read(&mut self, bytes: u64) {
