@@ -19,9 +19,8 @@ use super::query::timeline::{self, Event};
 use super::query::transfers;
 #[cfg(test)]
 use super::query::transfers::TransferRow;
+use crate::catalogue::bounds::QUERIES_AT_ONCE_MAX;
 
-/// Queries that run at once. More would only take the disk from the transfers.
-const QUERIES_AT_ONCE_MAX: usize = 4;
 /// Memory for the pages of one connection, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 

@@ -7,21 +7,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::LogSpan;
 use super::health::Health;
+use crate::catalogue::bounds::{BROKEN_KEPT_MAX, CACHE_KIB, CHECKPOINT_PAGES};
 
 /// "cnsg": tells this database from any other.
 const APPLICATION_ID: i32 = 0x636e_7367;
 /// Version of [`TABLES`]. There is no migration: what differs is begun anew from the log.
 const SCHEMA_VERSION: i32 = 3;
 const TABLES: &str = include_str!("tables.sql");
-
-/// Pages of the write-ahead log after which it is folded back into the database: 32 MiB, so that
-/// a busy catalogue syncs twice per 32 MiB and not twice per 4.
-const CHECKPOINT_PAGES: u32 = 8192;
-/// Memory for the writer's pages, in KiB.
-const CACHE_KIB: u32 = 16 << 10;
-/// Databases that are kept aside; the eldest numbers are used first and later ones replace the
-/// last.
-const BROKEN_KEPT_MAX: u32 = 9;
 
 /// Why a database file cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! recovered, the inboxes are those that it knows and their filesystems can keep the promises, the
 //! log is synced, and only then is anybody listened to.
 
+mod bounds;
 mod data_dir;
 mod log_lines;
 mod recover;
@@ -27,6 +28,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::api;
 use crate::catalogue;
 use crate::config::{self, Config};
+use crate::daemon::bounds::{BLOCKING_THREADS, NET_EVENTS_WAITING_MAX};
 use crate::driver::handle::{self, DriverEnd};
 use crate::driver::inboxes::Inboxes;
 use crate::driver::log_care::LogCare;
@@ -43,12 +45,6 @@ use log_lines::LogLines;
 pub(crate) use log_lines::is_unruly;
 pub(crate) use recover::LOG_DIR;
 use recover::{Recovered, Recovery};
-
-/// Blocking work that may run at once: file operations of the outbox and the inboxes.
-const BLOCKING_THREADS: usize = 16;
-
-/// Events of the network that may wait for the driver.
-const NET_EVENTS_WAITING_MAX: usize = 4096;
 
 /// What is logged unless `CONSIGN_LOG` says otherwise.
 const LOG_LEVEL: &str = "info";

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::{self, Applied, LogSpan};
 use crate::config::Config;
+use crate::daemon::bounds::RECORDS_PER_BATCH;
 use crate::driver::inbox_marks::InboxMarks;
 use crate::driver::standing::Problems;
 use crate::os_disk::OsDisk;
@@ -26,9 +27,6 @@ use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 
 /// The log's directory in the data directory.
 pub(crate) const LOG_DIR: &str = "log";
-
-/// Records that go to the catalogue in one batch while the log is replayed.
-const BATCH: usize = 2048;
 
 /// What recovery needs.
 pub(super) struct Recovery<'a> {
@@ -153,7 +151,7 @@ fn replay(
     let mut consumer = Consumer::new(me);
     let mut own = Own::default();
     let mut sources = std::collections::BTreeMap::new();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(RECORDS_PER_BATCH);
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES,
         seed: u64::from_le_bytes(super::random()),
@@ -172,8 +170,8 @@ fn replay(
                 position: position.pack(),
                 record,
             });
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            if batch.len() == RECORDS_PER_BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(RECORDS_PER_BATCH));
                 let _ = catalogue.blocking_send(full);
             }
         },

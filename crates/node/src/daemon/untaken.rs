@@ -5,12 +5,10 @@ use std::time::UNIX_EPOCH;
 
 use consign_core::ids::FeedName;
 
+use crate::daemon::bounds::CAUSES_SHOWN_MAX;
 use crate::driver::snapshot::Problem;
 use crate::timestamp::Timestamp;
 use crate::watch::{ProblemList, Untaken};
-
-/// Causes that are told for one directory.
-const CAUSES_MAX: usize = 8;
 
 /// The problems of a feed's watched directory. Files with the same cause are one problem: what is
 /// the matter with one is mostly the matter with all. The most frequent cause comes first.
@@ -21,10 +19,10 @@ pub(super) fn grouped(feed: &FeedName, list: &ProblemList) -> Vec<Problem> {
     }
     let mut causes: Vec<_> = causes.into_values().collect();
     causes.sort_by_key(|files| std::cmp::Reverse(files.len()));
-    let left: usize = causes.iter().skip(CAUSES_MAX).map(Vec::len).sum();
+    let left: usize = causes.iter().skip(CAUSES_SHOWN_MAX).map(Vec::len).sum();
     let mut problems: Vec<_> = causes
         .iter()
-        .take(CAUSES_MAX)
+        .take(CAUSES_SHOWN_MAX)
         .map(|files| told(feed, files))
         .collect();
     if left + list.more > 0 {
@@ -145,9 +143,9 @@ mod tests {
             more: 3,
         };
         let problems = grouped(&FeedName::new("y").unwrap(), &list);
-        assert_eq!(problems.len(), CAUSES_MAX + 1);
+        assert_eq!(problems.len(), CAUSES_SHOWN_MAX + 1);
         assert_eq!(
-            problems[CAUSES_MAX].what,
+            problems[CAUSES_SHOWN_MAX].what,
             "feed y: 5 more entries are not taken"
         );
     }

@@ -12,16 +12,13 @@ use consign_core::name::{FileName, TemplateValues};
 use consign_core::spec::{After, FileSpec, Source};
 
 use crate::config::ProduceConfig;
+use crate::driver::bounds::READ_PER_LOOK_JOB_BYTES;
 use crate::outbox::{Content, Origin, Outbox, TakeError, TakeRequest, stamp_of};
 
 use super::handle::SubmitRequest;
 use super::now;
 use super::refusal::Refusal;
 use super::submissions::Found;
-
-/// Bytes of small files that one worker reads in one go, unless a single one is larger. Together
-/// with the jobs at one time it bounds what is in memory on its way to the log.
-pub(super) const READ_PER_JOB_BYTES: u64 = 2 << 20;
 
 /// A file, looked at.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ pub(super) struct Rules {
 pub(super) fn look_at(outbox: &Outbox, job: Vec<Unseen>) -> Prepared {
     let (mut items, mut read_bytes) = (Vec::with_capacity(job.len()), 0);
     let mut job = job.into_iter();
-    while read_bytes < READ_PER_JOB_BYTES
+    while read_bytes < READ_PER_LOOK_JOB_BYTES
         && let Some(Unseen {
             whom,
             rules,

@@ -6,6 +6,7 @@
 //! the log has its thread, files have the worker threads, connections have their tasks, and all of
 //! them answer with an event.
 
+pub(crate) mod bounds;
 mod consuming;
 pub(crate) mod handle;
 pub(crate) mod inbox_marks;
@@ -36,6 +37,7 @@ use consign_core::{consumer, producer};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::driver::bounds::{EVENTS_AT_ONCE, SNAPSHOT_EVERY, SPACE_EVERY, TICK_EVERY};
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
 
@@ -46,18 +48,6 @@ use log_writer::{Done, LogWriter, Role};
 use snapshot::Snapshot;
 use standing::Problems;
 use submissions::{Found, Submissions};
-
-/// How often time is told to the state machines.
-const TICK: Duration = Duration::from_millis(100);
-
-/// How often the snapshot is published.
-const SNAPSHOT: Duration = Duration::from_millis(250);
-
-/// How often free space is measured.
-const SPACE: Duration = Duration::from_secs(1);
-
-/// Events that are applied before anybody else gets a turn on this thread.
-const EVENTS_AT_ONCE: usize = 256;
 
 /// What a worker thread has done.
 #[derive(Debug)]
@@ -159,9 +149,9 @@ pub(crate) async fn run(
     mut ears: Ears,
     mut stop: watch::Receiver<bool>,
 ) -> Ended {
-    let mut tick = tokio::time::interval(TICK);
-    let mut publish = tokio::time::interval(SNAPSHOT);
-    let mut space = tokio::time::interval(SPACE);
+    let mut tick = tokio::time::interval(TICK_EVERY);
+    let mut publish = tokio::time::interval(SNAPSHOT_EVERY);
+    let mut space = tokio::time::interval(SPACE_EVERY);
     driver.begin();
     loop {
         tokio::select! {

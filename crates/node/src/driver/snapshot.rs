@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
 
-/// Transfers in [`Snapshot::active`]; the rest of them are only counted.
-pub(crate) const ACTIVE_SHOWN_MAX: usize = 256;
-
 /// A node as it sees itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
@@ -41,10 +38,10 @@ pub(crate) struct Snapshot {
     pub(crate) produces: Vec<ProducedFeed>,
     /// The feeds that it consumes.
     pub(crate) consumes: Vec<ConsumedFeed>,
-    /// Transfers that move right now, at most [`ACTIVE_SHOWN_MAX`].
+    /// Transfers that move right now, at most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) active: Vec<ActiveTransfer>,
     /// Large files that arrive right now and everything that is stuck on its way into an inbox, at
-    /// most [`ACTIVE_SHOWN_MAX`].
+    /// most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) arriving: Vec<Arriving>,
 }
 

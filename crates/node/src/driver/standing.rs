@@ -8,19 +8,17 @@ use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
 
+use crate::driver::bounds::{ACTIVE_SHOWN_MAX, PROBLEMS_MAX};
 use crate::outbox::Stays;
 use crate::timestamp::Timestamp;
 
 use super::orders::replicas_text;
 use super::producing::name_of;
 use super::snapshot::{
-    ACTIVE_SHOWN_MAX, ActiveConsumer, ActiveTransfer, Arriving, ConsumedFeed, LogState, Member,
-    Problem, ProducedFeed, Snapshot,
+    ActiveConsumer, ActiveTransfer, Arriving, ConsumedFeed, LogState, Member, Problem,
+    ProducedFeed, Snapshot,
 };
 use super::{Driver, now};
-
-/// Problems that are listed at most.
-const PROBLEMS_MAX: usize = 100;
 
 /// What a person should look at, from anywhere in the process.
 #[derive(Debug, Clone, Default)]
