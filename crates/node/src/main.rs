@@ -9,9 +9,13 @@ mod demo;
 mod doctor;
 mod driver;
 mod filesystem;
+mod hint;
+mod inboxes;
+mod log_writer;
 mod net;
 mod os_disk;
 mod outbox;
+mod problems;
 mod timestamp;
 mod watch;
 

@@ -1,12 +1,13 @@
 //! What a watched directory holds that is not taken, in as few words as a person needs.
 
+use crate::hint;
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 use consign_core::ids::FeedName;
 
 use crate::daemon::bounds::CAUSES_SHOWN_MAX;
-use crate::driver::snapshot::Problem;
+use crate::problems::Problem;
 use crate::timestamp::Timestamp;
 use crate::watch::{ProblemList, Untaken};
 
@@ -41,10 +42,7 @@ pub(super) fn grouped(feed: &FeedName, list: &ProblemList) -> Vec<Problem> {
 /// One problem for all files of one cause.
 fn told(feed: &FeedName, files: &[&Untaken]) -> Problem {
     let first = files[0];
-    let (why, hint) = first
-        .why
-        .split_once("; hint: ")
-        .unwrap_or((&first.why, "look at the agent's log"));
+    let (why, hint) = hint::split_or(&first.why, "look at the agent's log");
     let (path, why) = (&first.path, short(why, first));
     let what = match files.len() {
         1 => format!("feed {feed}: {path:?}: {why}"),

@@ -12,10 +12,10 @@ use crate::config::{Config, ProduceConfig};
 use crate::daemon::bounds::{
     FORGET_EVERY, FOUND_WAITING_MAX, IN_FLIGHT_MAX, REFUSED_RETRY, RESTART_MAX, RESTART_MIN,
 };
-use crate::driver::standing::Problems;
 use crate::driver::submissions::Found;
 use crate::filesystem::{self, Use};
 use crate::outbox::{Kept, Outbox};
+use crate::problems::Problems;
 use crate::watch::{Ready, Verdicts, WatchConfig, Watcher};
 
 /// The watchers; dropping `running` ends them.
@@ -72,7 +72,7 @@ async fn supervise(
 fn begin(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems) -> anyhow::Result<Watcher> {
     let watch = feed.watch.as_ref().expect("its caller looked");
     let report = filesystem::check(&watch.dir, Use::Watch)?;
-    super::problems_of(problems, &report.degraded);
+    problems.add_degraded(&report.degraded);
     let config = WatchConfig {
         feed: feed.policy.feed.clone(),
         root: watch.dir.clone(),

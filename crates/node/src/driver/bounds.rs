@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use consign_core::limits::SEGMENT_BYTES;
-
 /// Files that may be on their way into the log at once. More wait with whoever hands them over.
 pub(crate) const FILES_UNDER_WAY_MAX: usize = 16 << 10;
 
@@ -17,41 +15,8 @@ pub(crate) const LOOK_JOBS_MAX: usize = 4;
 /// with the jobs at one time it bounds what is in memory on its way to the log.
 pub(crate) const READ_PER_LOOK_JOB_BYTES: u64 = 2 << 20;
 
-/// How long a record that nobody waits for may stay unsynced.
-pub(crate) const UNSYNCED_FOR_MAX: Duration = Duration::from_millis(25);
-
-/// After this long without a record the log proves its last sync.
-pub(crate) const IDLE_AFTER: Duration = Duration::from_secs(1);
-
-/// Pause before the log tries again to find space for what was accepted.
-pub(crate) const FULL_LOG_PAUSE: Duration = Duration::from_millis(500);
-
-/// Records that are synced together at most, so that the first does not wait for the last.
-pub(crate) const GROUP_RECORDS_MAX: usize = 4096;
-
-/// Bytes that the log may hold unsynced, as they are counted, before nothing more is let in: half a
-/// segment. When the disk fills up, what is under way still fits into the reserve, with room to end
-/// it; and so much memory it may take.
-pub(crate) const UNSYNCED_BYTES_MAX: u64 = SEGMENT_BYTES / 2;
-
-/// Bytes that are synced although nobody waits for them, so that more is let in.
-pub(crate) const GROUP_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX / 2;
-
-/// What a record counts as beside its payload, in bytes: about what its names and places take.
-/// Without it, records that have no payload would be let in without end.
-pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 512;
-
-/// Payloads that are kept in memory to be sent without reading them back, in bytes.
-pub(crate) const RECENT_BYTES: usize = 16 << 20;
-
-/// About what one of them takes beside its bytes.
-pub(crate) const RECENT_ENTRY_BYTES: usize = 128;
-
 /// Transfers in [`Snapshot::active`]; the rest of them are only counted.
 pub(crate) const ACTIVE_SHOWN_MAX: usize = 256;
-
-/// Problems that are listed at most.
-pub(crate) const PROBLEMS_MAX: usize = 100;
 
 /// How often time is told to the state machines.
 pub(crate) const TICK_EVERY: Duration = Duration::from_millis(100);

@@ -9,10 +9,7 @@
 pub(crate) mod bounds;
 mod consuming;
 pub(crate) mod handle;
-pub(crate) mod inbox_marks;
-pub(crate) mod inboxes;
 pub(crate) mod log_care;
-pub(crate) mod log_writer;
 mod looking;
 mod orders;
 mod originals;
@@ -38,15 +35,15 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::driver::bounds::{EVENTS_AT_ONCE, SNAPSHOT_EVERY, SPACE_EVERY, TICK_EVERY};
+use crate::inboxes::Inboxes;
+use crate::log_writer::{Done, LogWriter, Role};
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
+use crate::problems::Problems;
 
 use handle::Command;
-use inboxes::Inboxes;
 use log_care::LogCare;
-use log_writer::{Done, LogWriter, Role};
 use snapshot::Snapshot;
-use standing::Problems;
 use submissions::{Found, Submissions};
 
 /// What a worker thread has done.

@@ -17,8 +17,8 @@ use crate::driver::bounds::{
 };
 use crate::outbox::{self, Content, Origin, TakeRequest};
 
-use super::log_writer::{Order, Payloads, Role};
 use super::{Driver, Worked, now};
+use crate::log_writer::{Order, Payloads, Role};
 
 /// A transfer whose records are to be read back.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::problems::Problem;
 use crate::timestamp::Timestamp;
 
 /// A node as it sees itself.
@@ -43,17 +44,6 @@ pub(crate) struct Snapshot {
     /// Large files that arrive right now and everything that is stuck on its way into an inbox, at
     /// most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) arriving: Vec<Arriving>,
-}
-
-/// Something that a person should look at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Problem {
-    /// What is wrong.
-    pub(crate) what: String,
-    /// What to do about it.
-    pub(crate) hint: String,
-    /// Since when.
-    pub(crate) since: Timestamp,
 }
 
 /// The intent log.

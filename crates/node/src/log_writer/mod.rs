@@ -4,6 +4,8 @@
 //! Records that nobody waits for (bytes of small files before their commit, hints, completions)
 //! ask for no sync of their own; they go with the next one, or after [`UNSYNCED_FOR_MAX`].
 
+mod bounds;
+
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +20,7 @@ use consign_core::record::{Record, SlotCarried};
 use tokio::sync::mpsc;
 
 use crate::catalogue::Applied;
-use crate::driver::bounds::{
+use bounds::{
     FULL_LOG_PAUSE, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, IDLE_AFTER, RECENT_BYTES,
     RECENT_ENTRY_BYTES, RECORD_OVERHEAD_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_FOR_MAX,
 };
