@@ -30,8 +30,8 @@ struct Args {
     /// Print everything that happens under one seed.
     #[arg(long)]
     trace: bool,
-    /// Threads.
-    #[arg(long, default_value_t = 1)]
+    /// Threads; as many as there are cores by default. They change nothing of what a seed does.
+    #[arg(long, default_value_t = cores())]
     jobs: u64,
     /// Go on after a failure, and list all of them.
     #[arg(long)]
@@ -42,6 +42,10 @@ struct Args {
     /// Fail when anything that should be met by some seed was met by none.
     #[arg(long)]
     coverage_required: bool,
+}
+
+fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
 }
 
 fn main() -> ExitCode {
