@@ -130,6 +130,8 @@ pub struct Consumer {
     /// Feeds whose inbox is not the one that their files were staged in. In this life nothing is
     /// taken, staged or published for them.
     lost: BTreeSet<FeedName>,
+    /// The marker of the directory that each feed's files are staged in.
+    staged_in: BTreeMap<FeedName, Vec<u8>>,
     peers: BTreeMap<NodeName, Peer>,
     log_room: bool,
     live: LiveSegments,
@@ -165,6 +167,7 @@ impl Consumer {
             wanted: VecDeque::new(),
             inboxes: BTreeMap::new(),
             lost: BTreeSet::new(),
+            staged_in: BTreeMap::new(),
             peers: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),

@@ -12,12 +12,13 @@ use crate::ids::{
 use crate::log::Position;
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{
-    self, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
+    self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
 };
 use crate::tree;
 
 impl Consumer {
-    /// Takes in one record of the log; in order, before [`Consumer::begin`].
+    /// Takes in one record of the log; in order, before [`Consumer::begin`]. The records that name
+    /// this life's inboxes come last, once they are logged.
     pub fn replay(&mut self, position: Position, record: &Record) {
         match record {
             Record::PeerSeen(seen) => {
@@ -37,6 +38,7 @@ impl Consumer {
             Record::SlotAbandoned(abandoned) => self.replay_abandoned(position, abandoned),
             Record::SlotsClosed(closed) => self.replay_closed(position, closed),
             Record::SlotCarried(carried) => self.replay_carried(position, carried),
+            Record::InboxMarked(marked) => self.replay_inbox(marked),
             Record::Boot(boot) => {
                 self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
             }
@@ -55,8 +57,7 @@ impl Consumer {
             | Record::Released(_)
             | Record::Failed(_)
             | Record::Retried(_)
-            | Record::Cancelled(_)
-            | Record::InboxMarked(_) => {}
+            | Record::Cancelled(_) => {}
         }
     }
 
@@ -110,6 +111,36 @@ impl Consumer {
             live_bytes: 0,
         };
         self.replay_entry(position, &slot, entry);
+    }
+
+    /// A watermark speaks of the file in the staging directory that was in use when it was logged. In
+    /// another one, and also in the first when that comes back, the file begins anew.
+    fn replay_inbox(&mut self, marked: &InboxMarked) {
+        let Ok(feed) = FeedName::new(&marked.feed) else {
+            return;
+        };
+        let before = self.staged_in.insert(feed, marked.marker.clone());
+        if before.is_none_or(|before| before == marked.marker) {
+            return;
+        }
+        let tables = self
+            .peers
+            .values_mut()
+            .flat_map(|peer| peer.tables.values_mut());
+        for entry in tables.flat_map(|table| table.entries.values_mut()) {
+            if let Body::Large {
+                synced,
+                hashes,
+                written,
+                ..
+            } = &mut entry.body
+                && entry.state == SlotState::Receiving
+                && entry.spec.feed == marked.feed
+            {
+                (*synced, *written) = (0, 0);
+                hashes.clear();
+            }
+        }
     }
 
     fn replay_watermark(&mut self, watermark: &Watermark) {

@@ -60,7 +60,7 @@ impl Ground {
         let Recovered {
             mut log,
             producer,
-            consumer,
+            mut consumer,
             own,
             mut marks,
         } = recovered;
@@ -69,6 +69,9 @@ impl Ground {
         }
         let marked: Vec<_> = marks.records().cloned().map(Record::InboxMarked).collect();
         let synced = begin(&mut log, &boot, &marked)?;
+        for record in &marked {
+            consumer.replay(synced, record);
+        }
         let own_from = own.from.unwrap_or(synced.segment).min(synced.segment);
         let own_records = [vec![boot], own.forgotten, marked].concat();
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
