@@ -10,6 +10,7 @@
 //! * [`disk`], [`log`], [`publish`]: the storage seam, and over it the intent log and the way into
 //!   an inbox.
 //! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
+//! * [`planted`]: bugs for the checks to find, in no release.
 
 pub mod consumer;
 pub mod disk;
@@ -21,6 +22,7 @@ pub mod log;
 pub mod name;
 mod numbered;
 pub mod placement;
+pub mod planted;
 pub mod producer;
 pub mod publish;
 pub mod ranges;

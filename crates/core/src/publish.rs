@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::disk::{Attributes, Disk, EntryKind, OpenMode};
+use crate::planted::{Planted, planted};
 
 /// The staging directory, relative to the inbox. Everything whose name begins so is ours.
 pub const STAGING_DIR: &str = ".consign";
@@ -169,6 +170,9 @@ pub fn stage_small(
 pub fn sync_staged(disk: &dyn Disk) -> Result<(), SyncFailed> {
     // A crash before this loses staged files; their bytes are in the log and are staged again.
     let staging = Path::new(STAGING_DIR);
+    if planted(Planted::RenameBeforeSync) {
+        return Ok(());
+    }
     disk.sync_fs(staging).map_err(|source| SyncFailed {
         what: staging.to_owned(),
         source,
@@ -235,7 +239,10 @@ pub fn publish(
     // Directories new and old, down from the inbox: an old one may be an earlier run's, which
     // ended before its sync. A crash before these syncs can undo renames: the files are in
     // staging again, and are renamed again.
-    for dir in &touched {
+    for dir in touched
+        .iter()
+        .filter(|_| !planted(Planted::PublishWithoutDirSync))
+    {
         if let Some(denied) = sync_directory(disk, dir)? {
             fail_beneath(dir, &denied, files, &mut outcomes);
         }
@@ -306,6 +313,9 @@ fn make_directories(
         // it loses an empty directory; without it a crash after the rename could lose the directory
         // with the file, where a filesystem does not keep the order of changes.
         let parent = dir.parent().unwrap_or(Path::new(""));
+        if planted(Planted::NewDirWithoutSync) {
+            continue;
+        }
         if let Some(denied) = sync_directory(disk, parent)? {
             return Ok(Err(denied));
         }

@@ -39,6 +39,7 @@ use crate::ids::{FeedName, Fence, Incarnation, Millis, NodeName, Slot, SlotId, S
 use crate::journal::{Journal, Ticket};
 use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
+use crate::planted::{Planted, planted};
 use crate::producer::{Identity, Session, Token};
 use crate::ranges::RangeSet;
 use crate::record::Record;
@@ -277,7 +278,7 @@ impl Consumer {
             .peers
             .get(from)
             .is_some_and(|peer| peer.session == Some(session));
-        if !current {
+        if !current && !planted(Planted::OlderConnectionHeard) {
             return;
         }
         match message {

@@ -10,6 +10,7 @@ use crate::ids::{
     TransferKey,
 };
 use crate::log::Position;
+use crate::planted::{Planted, planted};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{
     self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
@@ -162,7 +163,7 @@ impl Consumer {
         // It falls back only to nothing, when the file begins anew. What else says less than is known
         // is a part of what was carried forward, and the rest may not have become durable.
         let is_part = watermark.offset > 0 && watermark.offset <= *synced;
-        if at <= hashes.len() && !is_part {
+        if at <= hashes.len() && !is_part && !planted(Planted::WatermarkGoneAtRestart) {
             hashes.truncate(at);
             hashes.extend_from_slice(&watermark.hashes);
             *synced = watermark.offset;
@@ -224,7 +225,10 @@ impl Consumer {
                 .state
                 .saved()
                 .map_or(Millis(publishing.at), |(_, at)| at);
-            if !entry.state.is_over() {
+            if planted(Planted::IntentIsDeed) && !entry.state.is_over() {
+                entry.state = SlotState::Published { digest, at };
+                self.replay_payload_gone(&slot);
+            } else if !entry.state.is_over() {
                 entry.state = SlotState::Publishing {
                     digest,
                     at,

@@ -2,6 +2,7 @@
 
 use crate::ids::{Digest, NodeName, TransferKey};
 use crate::limits;
+use crate::planted::{Planted, planted};
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Producer, Then};
 use crate::record::{DigestKnown, Record};
@@ -40,12 +41,12 @@ impl Producer {
         let Some(transfer) = self.active.get_mut(&key) else {
             return;
         };
+        let mut in_flight = transfer.legs.iter().filter(|leg| leg.state.in_flight());
         let received = transfer.stage == Stage::Streaming
-            && transfer
-                .legs
-                .iter()
-                .filter(|leg| leg.state.in_flight())
-                .all(|leg| leg.state == LegState::Received);
+            && match planted(Planted::CommitWhenAnyReceived) {
+                true => in_flight.any(|leg| leg.state == LegState::Received),
+                false => in_flight.all(|leg| leg.state == LegState::Received),
+            };
         if !received {
             return;
         }
@@ -56,7 +57,7 @@ impl Producer {
             }
             return;
         };
-        if !transfer.digest_synced {
+        if !transfer.digest_synced && !planted(Planted::CommitBeforeDigest) {
             return;
         }
         if !transfer.any_in_flight() {
@@ -127,6 +128,9 @@ impl Producer {
                     digest: digest.0.to_vec(),
                 }));
                 self.journal.when_synced(Then::DigestSynced(key));
+                if planted(Planted::CommitBeforeDigest) {
+                    self.commit_if_received(key);
+                }
             }
         }
     }

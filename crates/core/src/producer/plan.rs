@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::ids::{Attempt, FeedName, NodeName, TransferKey};
 use crate::log::{Payload, Position};
 use crate::placement;
+use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
 use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
@@ -141,6 +142,7 @@ impl Producer {
             .legs
             .iter()
             .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
+            .filter(|leg| leg.state != LegState::Dropped || !planted(Planted::SecondSlot))
             .map(|leg| leg.node.clone())
             .collect();
         exclude.extend(self.forgotten.iter().cloned());
@@ -152,8 +154,9 @@ impl Producer {
                 .map(|member| member.name.clone());
             exclude.extend(gone);
         }
+        let own = planted(Planted::PlacementByOwnSeed).then(|| self.me.start.to_string());
         let ask = placement::Ask {
-            key: &transfer.spec.key,
+            key: own.as_deref().unwrap_or(&transfer.spec.key),
             feed: &transfer.feed,
             replicas: Replicas::Count(kept.len() + count),
             kept,
