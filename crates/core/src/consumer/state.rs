@@ -247,6 +247,12 @@ impl Entry {
         self.state = next;
     }
 
+    /// Whether it is only remembered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
     pub(crate) fn feed(&self) -> Option<FeedName> {
         FeedName::new(&self.spec.feed).ok()
     }

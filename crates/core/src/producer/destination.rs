@@ -185,6 +185,12 @@ impl Destination {
         }
     }
 
+    /// Files that count as under way to it.
+    pub(crate) fn under_way(&self) -> u64 {
+        let counted = self.small_files + self.large;
+        counted.max(self.in_flight.len()) as u64
+    }
+
     /// Something went wrong with it although it is connected; with one feed of it, or as a whole.
     pub(crate) fn back_off(&mut self, feed: Option<u16>, now: Millis, at_least: u64, jitter: u64) {
         let pace = match feed {

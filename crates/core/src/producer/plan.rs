@@ -239,6 +239,10 @@ impl Producer {
         let record = self.placed_record(key, &plan.reason, false);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         self.close_untold(close_at_once);
+        let transfer = &self.active[&key];
+        if planted(Planted::SlotBeforeSync) && transfer.submitted.is_some() {
+            return self.begin_placed(key);
+        }
         self.journal.when_synced(Then::Begin(key));
     }
 

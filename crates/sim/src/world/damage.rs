@@ -70,14 +70,50 @@ impl World {
         }
     }
 
+    /// A recovery that ends at any of its operations, and is begun again by the next start, yields
+    /// what one yields that nobody disturbs: S10.
+    pub(super) fn try_again(&mut self, node: usize) {
+        let whole = self.nodes[node].disk.fork();
+        let cut = whole.fork();
+        whole.kill();
+        for disk in [&whole, &cut] {
+            disk.no_more_faults();
+            disk.set_capacity(None);
+        }
+        let ops = self.draw(30);
+        cut.crash_after(ops);
+        let _ = self.open_log(&cut);
+        cut.kill();
+        let (Ok(first), second) = (self.open_log(&whole), self.open_log(&cut)) else {
+            return;
+        };
+        let found = match second {
+            Ok(second) if second == first => return,
+            Ok(second) => format!("{} records", second.len()),
+            Err(error) => error.to_string(),
+        };
+        self.violate(Violation {
+            promise: Promise::SameAgain,
+            what: format!(
+                "cut short after {ops} operations: {found}, not {}",
+                first.len()
+            ),
+            file: None,
+        });
+    }
+
     fn recover(&self, disk: &SimDisk) -> Recovery {
+        disk.no_more_faults();
+        disk.set_capacity(None);
+        self.open_log(disk)
+    }
+
+    fn open_log(&self, disk: &SimDisk) -> Recovery {
         let settings = LogSettings {
             segment_bytes: self.plan.segment_bytes,
             seed: 1,
         };
         let mut records = Vec::new();
-        disk.no_more_faults();
-        disk.set_capacity(None);
         Log::open(
             disk.mount(),
             Path::new(LOG),

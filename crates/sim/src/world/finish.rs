@@ -18,11 +18,17 @@ use crate::promise::Promise;
 /// How often it is looked whether all is done, in µs.
 const LOOK_US: u64 = 500_000;
 
+/// Live records that a node may have for each other one when all is over: that it was seen, and
+/// which slots of its present start are closed.
+const RECORDS_PER_PEER: u64 = 2;
+
 impl World {
     /// From here on nothing goes wrong any more.
     pub(super) fn heal(&mut self) {
         self.line(|| "all is healed".to_owned());
         self.healed = true;
+        self.check_isolation();
+        self.cure();
         self.blocked.clear();
         for node in 0..self.nodes.len() {
             self.restore_spool(node);
@@ -56,7 +62,7 @@ impl World {
     fn changes_policies(&self, node: usize) -> bool {
         let consumes = self.plan.nodes[node].consumes.iter();
         let mut feeds = consumes.map(|&feed| &self.plan.feeds[feed]);
-        !self.plan.is_calm() && feeds.any(|feed| feed.layout != "{name}" || !feed.from.is_empty())
+        !self.plan.is_plain() && feeds.any(|feed| feed.layout != "{name}" || !feed.from.is_empty())
     }
 
     fn is_at_rest(&self) -> bool {
@@ -99,13 +105,34 @@ impl World {
         if late {
             let (file, what) = self.what_is_left();
             self.violate(Violation {
-                promise: Promise::Delivered,
+                promise: self.what_is_broken(),
                 what,
                 file,
             });
         }
         self.after(LOOK_US, Happening::LookForEnd);
         false
+    }
+
+    /// Which promise it breaks that a cluster does not come to rest.
+    fn what_is_broken(&self) -> Promise {
+        let lives = || self.nodes.iter().filter_map(|node| node.life.as_deref());
+        let lost = |&node: &usize| self.nodes[node].gone || self.has_left(node);
+        let mut open = self.ledger.stories.iter().filter(|story| {
+            let producer = &self.nodes[story.plan.producer];
+            !producer.gone && story.key.is_some() && !story.done && !story.cancelled
+        });
+        if open.any(|story| story.kept.keys().any(|node| lost(node))) {
+            Promise::PlacedAnew
+        } else if lives().all(|life| life.producer.unfinished() == 0)
+            && lives().all(|life| life.consumer.entries().all(|(_, entry)| entry.is_over()))
+        {
+            Promise::LogForgets
+        } else if self.plan.faults.is_scarcity() {
+            Promise::GoesOn
+        } else {
+            Promise::Delivered
+        }
     }
 
     fn what_is_left(&self) -> (Option<usize>, String) {
@@ -211,10 +238,11 @@ impl World {
                 .get(&node)
                 .is_some_and(|shown| !shown.may_repeat);
             if !self.nodes[node].gone && !shown {
-                return lost(format!(
-                    "{} saved {file} and never showed it",
-                    self.nodes[node].name
-                ));
+                return Err(Violation {
+                    promise: Promise::SavedIsShown,
+                    what: format!("{} saved {file} and never showed it", self.nodes[node].name),
+                    file: Some(file),
+                });
             }
         }
         if self.nodes[story.plan.producer].gone {
@@ -260,6 +288,22 @@ impl World {
         Ok(())
     }
 
+    /// However often everybody was started anew, what is remembered of peers is a few records for
+    /// each.
+    fn check_records(&mut self, node: usize) {
+        let most = RECORDS_PER_PEER * self.nodes.len() as u64;
+        let life = self.life(node);
+        let records = life.producer.live_records() + life.consumer.live_records();
+        if records > most {
+            let what = format!("{} has {records} live records", self.nodes[node].name);
+            self.violate(Violation {
+                promise: Promise::LogForgets,
+                what,
+                file: None,
+            });
+        }
+    }
+
     /// After a restart nothing is left: no orphan, no memory of what is over.
     fn check_leftovers(&mut self, node: usize) {
         let left = |place: &str, disk: &SimDisk, but: &str| {
@@ -288,6 +332,20 @@ impl World {
         if !self.lives(node) {
             return;
         }
+        let life = self.life(node);
+        let under_way = life.producer.under_way();
+        if under_way > 0 {
+            let what = format!(
+                "{under_way} files are under way from {}",
+                self.nodes[node].name
+            );
+            self.violate(Violation {
+                promise: Promise::CreditReturns,
+                what,
+                file: None,
+            });
+        }
+        self.check_records(node);
         let life = self.life(node);
         let (live, length) = (
             life.consumer.live_bytes() + life.producer.live_bytes(),

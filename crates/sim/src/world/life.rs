@@ -34,8 +34,8 @@ const YEARS_MS: u64 = 315_000_000_000;
 enum Stillborn {
     /// The planned crash came.
     Disk,
-    /// It refuses to.
-    Refuses(String),
+    /// It refuses to, and breaks a promise by that.
+    Refuses(Promise, String),
 }
 
 /// Whether an error of the log is only the planned crash.
@@ -78,7 +78,8 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let late =
             self.plan.nodes[node].joins_late && self.view.member(&self.nodes[node].name).is_none();
-        if self.lives(node) || self.nodes[node].gone || late {
+        let stays_away = self.nodes[node].gone || self.nodes[node].sick;
+        if self.lives(node) || stays_away || late {
             return;
         }
         self.nodes[node].powered = true;
@@ -87,6 +88,7 @@ impl World {
         }
         if self.chance(Fault::DamageLog) {
             self.try_damage(node);
+            self.try_again(node);
         }
         if self.chance(Fault::CrashInRecovery) {
             let ops = self.draw(30);
@@ -102,8 +104,8 @@ impl World {
                 let end = self.nodes[node].planned_end;
                 self.end(node, end);
             }
-            Err(Stillborn::Refuses(what)) => self.violate(Violation {
-                promise: Promise::ComesUp,
+            Err(Stillborn::Refuses(promise, what)) => self.violate(Violation {
+                promise,
                 what: format!("{}: {what}", self.nodes[node].name),
                 file: None,
             }),
@@ -200,7 +202,7 @@ impl World {
         self.tidy(node, &disk, &records).map_err(|error| {
             match is_crash(&error) || is_injected(&error) {
                 true => Stillborn::Disk,
-                false => Stillborn::Refuses(error.to_string()),
+                false => Stillborn::Refuses(Promise::ComesUp, error.to_string()),
             }
         })?;
         self.begin_roles(node);
@@ -230,9 +232,10 @@ impl World {
         if failed {
             self.coverage.recovered(Recovered::ReadFailed);
         }
-        match is_planned(error) || failed {
-            true => Stillborn::Disk,
-            false => Stillborn::Refuses(error.to_string()),
+        match error {
+            _ if is_planned(error) || failed => Stillborn::Disk,
+            LogError::Full { .. } => Stillborn::Refuses(Promise::ComesUpFull, error.to_string()),
+            _ => Stillborn::Refuses(Promise::ComesUp, error.to_string()),
         }
     }
 
@@ -365,7 +368,7 @@ impl World {
                 ConsumePolicy {
                     feed: FeedName::new(&feed.name).expect("a clean name"),
                     inbox: inbox_of(&feed.name).display().to_string(),
-                    layout: match self.healed && !self.plan.is_calm() {
+                    layout: match self.healed && !self.plan.is_plain() {
                         true => "{name}".to_owned(),
                         false => feed.layout.clone(),
                     },

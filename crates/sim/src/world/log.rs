@@ -121,6 +121,8 @@ impl World {
     pub(super) fn commit(&mut self, node: usize) {
         let group_bytes_max = self.plan.segment_bytes / GROUP_SHARE;
         let life = self.life(node);
+        let had_room = life.log.has_room();
+        let mut no_room = false;
         let mut waiting = std::mem::take(&mut life.appends).into_iter();
         let mut appended = Vec::new();
         let mut failed = None;
@@ -133,6 +135,7 @@ impl World {
                 Ok(position) => appended.push((append, position)),
                 Err(LogError::Full { .. }) => {
                     // It stays first in line; ticks try again.
+                    no_room = true;
                     life.appends.push(append);
                     break;
                 }
@@ -144,6 +147,10 @@ impl World {
         }
         life.appends.extend(waiting);
         let all = life.appends.is_empty();
+        if had_room && no_room {
+            self.reserve_missing(node);
+        }
+        let life = self.life(node);
         let committed = match failed {
             Some((error, append)) => Err((error, Some(append))),
             None => life.log.commit().map_err(|error| (error, None)),
@@ -173,6 +180,16 @@ impl World {
         }
         let delay = self.disk_time(node) / 4;
         self.do_after(node, delay, Work::Synced);
+    }
+
+    /// A log that said it had room took less than what is synced together: S11.
+    fn reserve_missing(&mut self, node: usize) {
+        let what = format!("{}'s log had room, and took nothing", self.nodes[node].name);
+        self.violate(Violation {
+            promise: Promise::LogTakes,
+            what,
+            file: None,
+        });
     }
 
     fn log_failed(&mut self, node: usize, error: &LogError, append: Option<&Append>) {

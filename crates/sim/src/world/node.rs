@@ -41,6 +41,8 @@ pub(super) struct Node {
     pub(super) life: Option<Box<Life>>,
     /// It never comes back.
     pub(super) gone: bool,
+    /// It is dead, silent, slow or full until all is healed, and does not come up again before.
+    pub(super) sick: bool,
     /// Whether the machine runs, whether or not the process does.
     pub(super) powered: bool,
     /// How the next planned crash ends it.
@@ -123,6 +125,7 @@ impl Node {
             lives: 0,
             life: None,
             gone: false,
+            sick: false,
             powered: true,
             planned_end: End::Kill,
             clock_ms: EPOCH_MS,
