@@ -85,9 +85,9 @@ planted! {
     /// Duplicates were let through when a deduplication window had expired. Breaks S3.
     DeduplicateByTime "deduplicate-by-time" Simulator
         "what was published is forgotten by time instead of by the low watermark",
-    /// A job was given out anew before the old worker was fenced. Breaks S3.
-    SecondSlot "second-slot" Simulator
-        "a consumer gets a second slot before it has abandoned the first",
+    /// A job was given out anew, and the old worker never fenced. Breaks S3.
+    ReplacedUnfenced "replaced-unfenced" Simulator
+        "a consumer that is replaced is not asked to abandon its slot",
     /// A side effect came before its entry in the write-ahead log. Breaks S3.
     PublishBeforeLogged "publish-before-logged" Simulator
         "small files are renamed before *publishing* is synced",

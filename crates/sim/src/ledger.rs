@@ -112,6 +112,8 @@ pub struct Ledger {
     reached: BTreeMap<(usize, SlotId), u64>,
     keys: BTreeMap<(usize, TransferKey), usize>,
     slots: BTreeMap<(usize, SlotId), usize>,
+    /// Slots that a committed placement has drawn.
+    decided: BTreeSet<(usize, SlotId)>,
     watermarks: BTreeMap<(usize, SlotId), u64>,
     nodes: BTreeMap<NodeName, usize>,
     replicas: Vec<Replicas>,
@@ -260,6 +262,7 @@ impl Ledger {
                 story.key = Some(key);
             }
             Record::Placed(placed) => {
+                self.decide(name, placed);
                 self.placed(node, placed);
                 return self.same_placement(node, placed);
             }
@@ -298,6 +301,34 @@ impl Ledger {
             _ => {}
         }
         Ok(())
+    }
+
+    fn decide(&mut self, producer: &NodeName, placed: &Placed) {
+        for leg in &placed.legs {
+            let consumer = NodeName::new(&leg.node).ok();
+            if let Some(&consumer) = consumer.and_then(|name| self.nodes.get(&name)) {
+                let slot = SlotId {
+                    producer: producer.clone(),
+                    start: Start(leg.start),
+                    slot: Slot(leg.slot),
+                };
+                self.decided.insert((consumer, slot));
+            }
+        }
+    }
+
+    /// A producer speaks to a consumer of a slot that is to be filled.
+    pub fn spoken_of(&self, consumer: usize, slot: SlotId) -> Result<(), Violation> {
+        let file = self.file_at(consumer, &slot);
+        let what = format!("{slot} is on its way, and no synced placement has drawn it");
+        match self.decided.contains(&(consumer, slot)) {
+            true => Ok(()),
+            false => Err(Violation {
+                promise: Promise::Decided,
+                what,
+                file,
+            }),
+        }
     }
 
     fn placed(&mut self, node: usize, placed: &Placed) {

@@ -46,9 +46,9 @@ struct Args {
     #[cfg(feature = "planted")]
     #[arg(long)]
     hunt: bool,
-    /// Hunt only this bug, and tell how it was found.
+    /// Plant this bug; with --hunt, hunt no other.
     #[cfg(feature = "planted")]
-    #[arg(long, requires = "hunt")]
+    #[arg(long)]
     bug: Option<consign_core::planted::Planted>,
 }
 
@@ -64,6 +64,8 @@ fn main() -> ExitCode {
     #[cfg(feature = "planted")]
     if args.hunt {
         return hunt(&args);
+    } else {
+        consign_core::planted::plant(args.bug);
     }
     if args.trace {
         let mut out = io::stdout().lock();

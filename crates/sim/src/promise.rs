@@ -64,6 +64,8 @@ promises! {
     Fenced "S6" "a message of an older life changes nothing",
     /// Equal views give equal placements on every node.
     SamePlacement "S7" "equal views give equal placements",
+    /// A placement is decided in the log before anybody hears of it.
+    Decided "S7" "nobody hears of a placement before it is synced",
     /// Recovery yields every record that was acknowledged, in its order.
     RecordsKept "S8" "recovery yields every acknowledged record",
     /// Damage is reported, or costs nothing that was acknowledged.

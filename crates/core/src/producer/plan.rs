@@ -142,7 +142,6 @@ impl Producer {
             .legs
             .iter()
             .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
-            .filter(|leg| leg.state != LegState::Dropped || !planted(Planted::SecondSlot))
             .map(|leg| leg.node.clone())
             .collect();
         exclude.extend(self.forgotten.iter().cloned());
@@ -201,7 +200,8 @@ impl Producer {
             leg.become_(LegState::Dropped);
             let slot = (leg.start, leg.slot);
             // Who never heard of the slot, or never will again, need not be asked.
-            if !leg.tried || self.forgotten.contains(node) {
+            let untold = !leg.tried || planted(Planted::ReplacedUnfenced);
+            if untold || self.forgotten.contains(node) {
                 close_at_once.push((node.clone(), slot));
             } else {
                 let abandonment = Abandonment {

@@ -20,7 +20,7 @@ const SICK_FILES_MS: u64 = 30_000;
 
 /// When it is well again, in ms: what everybody else is owed must have arrived by then, although each
 /// deadline may have passed once.
-const SICK_HEAL_MS: u64 = 150_000;
+const SICK_HEAL_MS: u64 = 240_000;
 
 impl Plan {
     /// The plan of a seed.

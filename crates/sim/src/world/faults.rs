@@ -144,7 +144,7 @@ impl World {
     }
 
     /// One of the next calls to a node's disk fails.
-    fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
+    pub(super) fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
         let nth = self.draw(40);
         let end = self.draw_end();
         if !self.lives(node) {
@@ -242,9 +242,10 @@ impl World {
 
     fn fill_disk(&mut self, node: usize) -> bool {
         // Where less is left than a segment of the log takes, its reserve is used up.
-        let left = match self.rng.one_in(2) {
-            true => self.draw(self.plan.segment_bytes),
-            false => self.draw(100_000),
+        let left = match self.draw(4) {
+            0 => 0,
+            1 => self.draw(self.plan.segment_bytes),
+            _ => self.draw(100_000),
         };
         let capacity = self.nodes[node].disk.used_bytes() + left;
         self.nodes[node].disk.set_capacity(Some(capacity));

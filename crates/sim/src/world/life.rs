@@ -88,6 +88,8 @@ impl World {
         }
         if self.chance(Fault::DamageLog) {
             self.try_damage(node);
+        }
+        if self.nodes[node].lives > 0 && self.rng.one_in(2) {
             self.try_again(node);
         }
         if self.chance(Fault::CrashInRecovery) {
@@ -120,6 +122,7 @@ impl World {
             seed: self.rng.next_u64(),
         };
         let mut records: Vec<(Position, Record)> = Vec::new();
+        let had_refuge = std::mem::take(&mut self.nodes[node].has_refuge);
         let opened = Log::open(
             disk.clone(),
             Path::new(LOG),
@@ -129,8 +132,9 @@ impl World {
             },
         );
         let (log, recovery) = opened.map_err(|error| match error {
-            // A full disk cannot take a new log, and nothing is promised yet.
-            LogError::Full { .. } if !self.has_log(node) => {
+            // A full disk cannot take a new log, and nothing is promised yet. Nor can it take another
+            // recovery where an earlier one has used what was kept for it, and gave nothing back.
+            LogError::Full { .. } if !self.has_log(node) || !had_refuge => {
                 self.coverage.recovered(Recovered::Full);
                 Stillborn::Disk
             }
@@ -174,6 +178,7 @@ impl World {
             .collect();
         let reader = log.reader();
         let room = log.has_room();
+        self.nodes[node].has_refuge = room;
         self.nodes[node].life = Some(Box::new(Life {
             number: self.nodes[node].lives,
             incarnation,
@@ -185,6 +190,7 @@ impl World {
             stops: false,
             appends: Vec::new(),
             committing: false,
+            synced_to: Position::default(),
             synced: Vec::new(),
             needs: [0; 2],
             own,

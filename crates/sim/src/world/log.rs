@@ -12,7 +12,7 @@ use super::happening::Work;
 use super::life::is_planned;
 use crate::coverage::Subject;
 use crate::ledger::Violation;
-use crate::plan::SMALL_BYTES_MAX;
+use crate::plan::{Fault, SMALL_BYTES_MAX};
 use crate::promise::Promise;
 
 /// How many times less than a segment is synced together at most, but for the last record: as at a
@@ -121,7 +121,7 @@ impl World {
     pub(super) fn commit(&mut self, node: usize) {
         let group_bytes_max = self.plan.segment_bytes / GROUP_SHARE;
         let life = self.life(node);
-        let had_room = life.log.has_room();
+        let (had_room, segment) = (life.log.has_room(), life.log.current_segment());
         let mut no_room = false;
         let mut waiting = std::mem::take(&mut life.appends).into_iter();
         let mut appended = Vec::new();
@@ -147,7 +147,9 @@ impl World {
         }
         life.appends.extend(waiting);
         let all = life.appends.is_empty();
-        if had_room && no_room {
+        // The spare is for one more segment; the next may find no space.
+        let took_none = life.log.current_segment() == segment;
+        if had_room && no_room && took_none {
             self.reserve_missing(node);
         }
         let life = self.life(node);
@@ -155,6 +157,10 @@ impl World {
             Some((error, append)) => Err((error, Some(append))),
             None => life.log.commit().map_err(|error| (error, None)),
         };
+        if let (Ok(synced), Some((_, first))) = (&committed, appended.first()) {
+            let before = std::mem::replace(&mut life.synced_to, *synced);
+            self.nodes[node].proofs.push((*first, before));
+        }
         if let Err((error, append)) = committed {
             return self.log_failed(node, &error, append.as_ref());
         }
@@ -308,8 +314,14 @@ impl World {
         }
         let life = self.life(node);
         let room = life.log.has_room();
+        self.nodes[node].has_refuge |= room;
+        let life = self.life(node);
         if room != life.room {
             life.room = room;
+            // A restart on a disk that is still full needs space that was kept for it.
+            if !room && !self.healed && self.plan.faults.has(Fault::CrashAtOp) {
+                self.plan_call(Fault::CrashAtOp, node);
+            }
             self.produce(node, producer::Event::LogRoom(room));
             self.consume(node, consumer::Event::LogRoom(room));
         }

@@ -350,6 +350,11 @@ impl World {
         self.links.get(&session).map(|link| link.producer)
     }
 
+    /// The consumer at the other end of a connection.
+    pub(super) fn consumer_of(&self, session: u64) -> Option<usize> {
+        self.links.get(&session).map(|link| link.consumer)
+    }
+
     /// Open connections.
     pub(super) fn open_links(&self) -> Vec<u64> {
         let open = self.links.iter().filter(|(_, link)| !link.broken);
