@@ -187,6 +187,24 @@ planted! {
     /// A full disk was a final error. Breaks L6.
     FullDiskIsFinal "full-disk-is-final" Simulator
         "a small file that could not be staged is not tried again",
+    /// A file's sync was a setting, and off. Breaks S1 and S2.
+    OsSyncSkipped "os-sync-skipped" Machines
+        "no file is synced",
+    /// Directories were never synced. Breaks S8.
+    OsDirSyncSkipped "os-dir-sync-skipped" Machines
+        "no directory of log, staging or inbox is synced",
+    /// The sync that covers a batch was left out. Breaks S2.
+    OsFsSyncSkipped "os-fs-sync-skipped" Machines
+        "the filesystem is not synced under a batch of small files",
+    /// A spool file was acknowledged out of the page cache. Breaks S1.
+    SpoolNotSynced "spool-not-synced" Machines
+        "`submitted` is logged before a spooled file's bytes are synced",
+    /// A download was moved into place before its bytes were synced. Breaks S2.
+    SealNotSynced "seal-not-synced" Machines
+        "`saved` is logged before a large file's bytes are synced",
+    /// A watermark was ahead of the data. Breaks S4.
+    WatermarkBeforeSync "watermark-before-sync" Machines
+        "a watermark is logged before the bytes below it are synced",
 }
 
 impl std::fmt::Display for Planted {

@@ -28,7 +28,11 @@ const FILES_PER_CUT: u64 = 12;
 const LATEST_CUT_MS: u64 = 400;
 /// Files that may wait before more are handed over.
 const BACKLOG_MAX: usize = 40;
-const DELIVERY_DEADLINE: Duration = Duration::from_secs(90);
+/// A bug that loses a file is found when this has passed.
+const DELIVERY_DEADLINE: Duration = match cfg!(feature = "planted") {
+    true => Duration::from_secs(20),
+    false => Duration::from_secs(90),
+};
 const TAKE_EVERY: Duration = Duration::from_millis(15);
 
 #[test]
@@ -41,6 +45,12 @@ fn acknowledged_files_survive_power_cuts_on_ext4() {
 fn acknowledged_files_survive_power_cuts_on_xfs() {
     let test = "power::acknowledged_files_survive_power_cuts_on_xfs";
     isolated(test, &["xfs_io", "mkfs.xfs"], || cut_power(Kind::Xfs));
+}
+
+/// Cuts power so many times, with whatever is planted in the agents.
+#[cfg(feature = "planted")]
+pub(crate) fn cut_planted(kind: Kind, cuts: u64) {
+    Fleet::new(kind, amount("FAULT_SEED", 1)).run(cuts);
 }
 
 fn cut_power(kind: Kind) {
@@ -168,6 +178,7 @@ impl Fleet {
         let mut rng = Rng::new(self.seed);
         let mut counts = Counts::default();
         for cycle in 1..=cuts {
+            println!("cut {cycle}");
             go.send(()).unwrap();
             // The moment of a cut is part of the fault; nothing is waited for.
             std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
