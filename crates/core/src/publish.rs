@@ -95,7 +95,10 @@ pub fn staging_path(staging: &str) -> PathBuf {
 pub fn prepare(disk: &dyn Disk, fresh: [u8; MARKER_BYTES]) -> io::Result<[u8; MARKER_BYTES]> {
     disk.create_dir(Path::new(STAGING_DIR))?;
     let found = match marker(disk)? {
-        Some(found) => found,
+        Some(found) => {
+            remove_unnamed_marker(disk)?;
+            found
+        }
         None => {
             write_marker(disk, fresh)?;
             fresh
@@ -134,6 +137,15 @@ pub fn marker(disk: &dyn Disk) -> io::Result<Option<[u8; MARKER_BYTES]>> {
     let mut bytes = [0; MARKER_BYTES];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(Some(bytes))
+}
+
+/// A power cut may keep the entry of a marker that was never named, beside the one that was.
+fn remove_unnamed_marker(disk: &dyn Disk) -> io::Result<()> {
+    let unnamed = staging_path(MARKER_NEW);
+    match disk.stat(&unnamed)? {
+        Some(_) => disk.remove(&unnamed),
+        None => Ok(()),
+    }
 }
 
 /// Writes the marker aside, syncs it and renames it, so that it is whole or not there.

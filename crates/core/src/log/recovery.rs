@@ -126,7 +126,9 @@ impl Opening<'_> {
     fn create(&mut self) -> Result<Active, LogError> {
         self.replayer.recovery.created = true;
         let size = self.settings.segment_bytes;
-        reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+        if !planted(Planted::RefugeForgotten) {
+            reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+        }
         let file = reserve::make(self.disk, self.dir, reserve::SPARE, size)?;
         let header = SegmentHeader {
             id: 1,

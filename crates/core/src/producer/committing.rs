@@ -42,11 +42,13 @@ impl Producer {
             return;
         };
         let mut in_flight = transfer.legs.iter().filter(|leg| leg.state.in_flight());
-        let received = transfer.stage == Stage::Streaming
-            && match planted(Planted::CommitWhenAnyReceived) {
-                true => in_flight.any(|leg| leg.state == LegState::Received),
-                false => in_flight.all(|leg| leg.state == LegState::Received),
-            };
+        let received = match planted(Planted::CommitWhenAnyReceived) {
+            true => in_flight.any(|leg| leg.state == LegState::Received),
+            false => {
+                transfer.stage == Stage::Streaming
+                    && in_flight.all(|leg| leg.state == LegState::Received)
+            }
+        };
         if !received {
             return;
         }
@@ -63,9 +65,12 @@ impl Producer {
         if !transfer.any_in_flight() {
             return self.conclude(key);
         }
-        transfer.become_(Stage::Committing {
-            deadline: now.plus(limits::COMMIT_DEADLINE_MS),
-        });
+        // Only with that bug there are latecomers.
+        if transfer.stage == Stage::Streaming {
+            transfer.become_(Stage::Committing {
+                deadline: now.plus(limits::COMMIT_DEADLINE_MS),
+            });
+        }
         let (attempt, small) = (transfer.attempt, transfer.is_small());
         let mut told = Vec::new();
         for leg in transfer

@@ -243,7 +243,7 @@ impl Fleet {
         }
         let receipts = self.receipts(&consumers);
         let archived = files_in(&producer.disk.join("archive"));
-        producer.signal(Signal::STOP);
+        let paused = Paused::new(producer);
         consumers.iter().for_each(|consumer| consumer.spawn());
         consumers
             .iter()
@@ -267,7 +267,7 @@ impl Fleet {
             .map(|path| base(path.to_str().unwrap()).to_owned());
         ledger.check_released(&released.collect::<Vec<_>>());
         drop(ledger);
-        producer.signal(Signal::CONT);
+        drop(paused);
         assert!(
             all_there,
             "saved, and not there after a power cut: {lacking:?}"
@@ -395,6 +395,22 @@ impl Fleet {
                 );
             }
         }
+    }
+}
+
+/// A machine that stands still, until this goes: also by a failure, since the load waits for it.
+struct Paused<'a>(&'a Machine);
+
+impl<'a> Paused<'a> {
+    fn new(machine: &'a Machine) -> Self {
+        machine.signal(Signal::STOP);
+        Self(machine)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 

@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    fn after_ms(&mut self, most_ms: u64, aftermath: Aftermath) {
+    pub(super) fn after_ms(&mut self, most_ms: u64, aftermath: Aftermath) {
         let delay = self.draw(most_ms * 1_000);
         self.after(delay, Happening::Aftermath(aftermath));
     }
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// One of the next calls to a node's disk fails.
-    pub(super) fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
+    fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
         let nth = self.draw(40);
         let end = self.draw_end();
         if !self.lives(node) {

@@ -8,6 +8,7 @@ use consign_core::producer;
 use consign_core::record::Record;
 
 use super::World;
+use super::faults::Aftermath;
 use super::happening::Work;
 use super::life::is_planned;
 use crate::coverage::Subject;
@@ -318,13 +319,26 @@ impl World {
         let life = self.life(node);
         if room != life.room {
             life.room = room;
-            // A restart on a disk that is still full needs space that was kept for it.
-            if !room && !self.healed && self.plan.faults.has(Fault::CrashAtOp) {
-                self.plan_call(Fault::CrashAtOp, node);
+            if !room && self.plan.faults.has(Fault::CrashAtOp) {
+                self.crash_without_room(node);
             }
             self.produce(node, producer::Event::LogRoom(room));
             self.consume(node, consumer::Event::LogRoom(room));
         }
+    }
+
+    /// Others fill the disk to the brim, and the node crashes: its restart needs space that was kept
+    /// for it.
+    fn crash_without_room(&mut self, node: usize) {
+        if self.healed {
+            return;
+        }
+        let (ops, end) = (self.draw(6), self.draw_end());
+        let disk = &self.nodes[node].disk;
+        disk.set_capacity(Some(disk.used_bytes()));
+        disk.crash_after(ops);
+        self.nodes[node].planned_end = end;
+        self.after_ms(4_000, Aftermath::DiskRoom(node));
     }
 
     /// What is done from time to time: what found no room is tried again, the reserve is made
