@@ -187,6 +187,9 @@ planted! {
     /// A full disk was a final error. Breaks L6.
     FullDiskIsFinal "full-disk-is-final" Simulator
         "a small file that could not be staged is not tried again",
+    /// A watermark was ahead of the data: in the simulator's model of receiving. Breaks S4.
+    WatermarkBeforeSync "watermark-before-sync" Simulator
+        "a watermark is logged before the bytes below it are synced",
     /// A file's sync was a setting, and off. Breaks S1 and S2.
     OsSyncSkipped "os-sync-skipped" Machines
         "no file is synced",
@@ -202,9 +205,6 @@ planted! {
     /// A download was moved into place before its bytes were synced. Breaks S2.
     SealNotSynced "seal-not-synced" Machines
         "`saved` is logged before a large file's bytes are synced",
-    /// A watermark was ahead of the data. Breaks S4.
-    WatermarkBeforeSync "watermark-before-sync" Machines
-        "a watermark is logged before the bytes below it are synced",
 }
 
 impl std::fmt::Display for Planted {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,8 @@ struct Fleet {
     machines: Vec<Machine>,
     ledger: Mutex<Ledger>,
     rounds_done: AtomicU64,
+    /// Whether applications take nothing for now: what they took before a cut is not looked at after it.
+    applications_rest: AtomicBool,
     seed: u64,
     // Last, so that it is unmounted last.
     _scratch: Scratch,
@@ -107,6 +109,7 @@ impl Fleet {
             machines: fleet::machines(scratch.path(), &NAMES, kind, DISK_BYTES),
             ledger: Mutex::default(),
             rounds_done: AtomicU64::new(0),
+            applications_rest: AtomicBool::new(false),
             seed,
             _scratch: scratch,
         }
@@ -160,7 +163,8 @@ impl Fleet {
             ended == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
         };
         while goes_on() {
-            for consumer in self.consumers() {
+            let rest = self.applications_rest.load(Ordering::SeqCst);
+            for consumer in self.consumers().iter().filter(|_| !rest) {
                 self.take(consumer, &mut rng);
             }
         }
@@ -179,6 +183,8 @@ impl Fleet {
         let mut counts = Counts::default();
         for cycle in 1..=cuts {
             println!("cut {cycle}");
+            let rest = rng.one_in(2);
+            self.applications_rest.store(rest, Ordering::SeqCst);
             go.send(()).unwrap();
             // The moment of a cut is part of the fault; nothing is waited for.
             std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
@@ -190,6 +196,7 @@ impl Fleet {
                 .for_each(|victim| self.lose_power(victim, cut));
             mount_again(&victims, &mut rng);
             counts.receipts += self.restart(&victims, &mut rng);
+            self.applications_rest.store(false, Ordering::SeqCst);
             until("the load is handed over", DELIVERY_DEADLINE, || {
                 self.rounds_done.load(Ordering::SeqCst) == cycle
             });

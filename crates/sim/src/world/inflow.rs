@@ -7,6 +7,7 @@ use bytes::Bytes;
 use consign_core::consumer::{self, InflowFault, InflowOrder};
 use consign_core::disk::{Disk, File, OpenMode};
 use consign_core::ids::{Attempt, FeedName, Incarnation, SlotId};
+use consign_core::planted::{Planted, planted};
 use consign_core::tree::{self, ChunkHash, ChunkHashes};
 
 use super::World;
@@ -249,7 +250,11 @@ impl World {
             true => Ok(()),
             false => disk.sync_dir(&staging),
         };
-        if let Err(error) = entered.and_then(|()| file.sync()) {
+        let synced = match planted(Planted::WatermarkBeforeSync) {
+            true => entered,
+            false => entered.and_then(|()| file.sync()),
+        };
+        if let Err(error) = synced {
             self.line(|| format!("a sync of {slot} fails: {error}"));
             // A failed sync is final.
             self.life(node).stops = true;

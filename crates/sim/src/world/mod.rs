@@ -15,6 +15,7 @@ mod happening;
 mod hearing;
 mod inbox;
 mod inflow;
+mod leftovers;
 mod life;
 mod log;
 mod members;
