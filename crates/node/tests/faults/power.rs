@@ -135,8 +135,7 @@ impl Fleet {
             // Both go away when this ends, also by a failure, and with them the threads.
             self.cycles(cuts, go, apply)
         });
-        let ledger = self.ledger.into_inner().unwrap();
-        assert!(ledger.violations.is_empty(), "{:#?}", ledger.violations);
+        self.no_violation();
         counts
     }
 
@@ -201,6 +200,7 @@ impl Fleet {
                 self.rounds_done.load(Ordering::SeqCst) == cycle
             });
             self.wait_for_delivery(BACKLOG_MAX);
+            self.no_violation();
             counts.cuts += 1;
         }
         drop(go);
@@ -214,6 +214,12 @@ impl Fleet {
         counts.accepted = ledger.accepted_files() as u64;
         counts.removals_undone = ledger.undone;
         counts
+    }
+
+    #[track_caller]
+    fn no_violation(&self) {
+        let violations = self.ledger.lock().unwrap().violations.clone();
+        assert!(violations.is_empty(), "{violations:#?}");
     }
 
     fn victims(&self, rng: &mut Rng) -> Vec<&Machine> {

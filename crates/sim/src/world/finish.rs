@@ -123,7 +123,7 @@ impl World {
             let producer = &self.nodes[story.plan.producer];
             !producer.gone && story.key.is_some() && !story.done && !story.cancelled
         });
-        if open.any(|story| story.kept.keys().any(|node| lost(node))) {
+        if open.any(|story| story.kept.keys().any(&lost)) {
             Promise::PlacedAnew
         } else if lives().all(|life| life.producer.unfinished() == 0)
             && lives().all(|life| life.consumer.entries().all(|(_, entry)| entry.is_over()))
@@ -179,8 +179,8 @@ impl World {
             }
         }
         let remembers = |life: &&Life| !self.has_forgotten(life);
-        let lives = self.nodes.iter().filter_map(|node| node.life.as_deref());
-        if let Some(life) = lives.filter(remembers).next() {
+        let mut lives = self.nodes.iter().filter_map(|node| node.life.as_deref());
+        if let Some(life) = lives.find(remembers) {
             let records = life.producer.live_records() + life.consumer.live_records();
             left.push(format!("{records} live records"));
         }
