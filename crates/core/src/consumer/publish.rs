@@ -226,6 +226,7 @@ impl Consumer {
         if small {
             self.unpublished = self.unpublished.saturating_sub(1);
             self.unpublished_bytes = self.unpublished_bytes.saturating_sub(size);
+            self.note_written(feed.as_ref(), size);
         }
         if let Some(feed) = feed {
             if let Some(inbox) = self.inboxes.get_mut(&feed) {

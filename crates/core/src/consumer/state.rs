@@ -257,6 +257,14 @@ impl Entry {
         FeedName::new(&self.spec.feed).ok()
     }
 
+    /// So many bytes of it are in its staging file now; how many more than were known to be.
+    pub(crate) fn wrote(&mut self, bytes: u64) -> u64 {
+        match &mut self.body {
+            Body::Large { written, .. } => bytes.saturating_sub(std::mem::replace(written, bytes)),
+            Body::Small { .. } | Body::None => 0,
+        }
+    }
+
     /// Bytes of it that are here, verified.
     pub(crate) fn held_bytes(&self) -> u64 {
         match (&self.state, &self.body) {

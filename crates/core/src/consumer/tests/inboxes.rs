@@ -46,6 +46,45 @@ fn a_lost_inbox_publishes_nothing_and_names_what_was_saved() {
     assert_eq!(begun.iter().filter(|e| is_of_the_disk(e)).count(), 2);
 }
 
+/// Whether a file for slot 1 is refused for want of space.
+fn has_no_room_for(node: &mut Node, size: u64) -> bool {
+    let effects = node.hear(Message::Open(Open {
+        leg: leg(1, 1),
+        spec: spec("next", size),
+        chunk_bytes: CHUNK,
+    }));
+    let refused = refusals(&effects);
+    refused
+        .iter()
+        .any(|(code, _)| *code == RefusalCode::NoSpace)
+}
+
+#[test]
+fn min_free_is_kept_when_a_file_follows_another_before_space_is_measured_again() {
+    let measured = |node: &mut Node, free: u64| {
+        node.apply(Event::Space {
+            feed: "images".parse().unwrap(),
+            free,
+        })
+    };
+    let mut node = Node::new();
+    measured(&mut node, 2 * SIZE - 1);
+    node.receive(1, DIGEST);
+    node.apply(Event::Sealed {
+        slot: slot(0),
+        outcome: Ok(true),
+    });
+    assert!(
+        has_no_room_for(&mut node, SIZE),
+        "the first one is on the disk"
+    );
+    // A measurement that began before the last byte was written.
+    measured(&mut node, 2 * SIZE - 1);
+    assert!(has_no_room_for(&mut node, SIZE));
+    measured(&mut node, 2 * SIZE - 1);
+    assert!(!has_no_room_for(&mut node, SIZE), "the application took it");
+}
+
 /// What the agent logs when it opens the inbox with this marker.
 fn opens_inbox(node: &mut Node, marker: u8) {
     let marked = InboxMarked {
