@@ -11,6 +11,7 @@
 //!   an inbox.
 //! * [`audit`]: comparing what a producer believes with what its consumers say.
 //! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
+//! * [`planted`]: bugs for the checks to find, in no release.
 
 pub mod audit;
 pub mod consumer;
@@ -23,6 +24,7 @@ pub mod log;
 pub mod name;
 mod numbered;
 pub mod placement;
+pub mod planted;
 pub mod producer;
 pub mod publish;
 pub mod ranges;

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::disk::{Attributes, Disk, EntryKind, OpenMode};
+use crate::planted::{Planted, planted};
 
 /// The staging directory, relative to the inbox. Everything whose name begins so is ours.
 pub const STAGING_DIR: &str = ".consign";
@@ -94,7 +95,10 @@ pub fn staging_path(staging: &str) -> PathBuf {
 pub fn prepare(disk: &dyn Disk, fresh: [u8; MARKER_BYTES]) -> io::Result<[u8; MARKER_BYTES]> {
     disk.create_dir(Path::new(STAGING_DIR))?;
     let found = match marker(disk)? {
-        Some(found) => found,
+        Some(found) => {
+            remove_unnamed_marker(disk)?;
+            found
+        }
         None => {
             write_marker(disk, fresh)?;
             fresh
@@ -135,6 +139,15 @@ pub fn marker(disk: &dyn Disk) -> io::Result<Option<[u8; MARKER_BYTES]>> {
     Ok(Some(bytes))
 }
 
+/// A power cut may keep the entry of a marker that was never named, beside the one that was.
+fn remove_unnamed_marker(disk: &dyn Disk) -> io::Result<()> {
+    let unnamed = staging_path(MARKER_NEW);
+    match disk.stat(&unnamed)? {
+        Some(_) => disk.remove(&unnamed),
+        None => Ok(()),
+    }
+}
+
 /// Writes the marker aside, syncs it and renames it, so that it is whole or not there.
 fn write_marker(disk: &dyn Disk, bytes: [u8; MARKER_BYTES]) -> io::Result<()> {
     let aside = staging_path(MARKER_NEW);
@@ -169,6 +182,9 @@ pub fn stage_small(
 pub fn sync_staged(disk: &dyn Disk) -> Result<(), SyncFailed> {
     // A crash before this loses staged files; their bytes are in the log and are staged again.
     let staging = Path::new(STAGING_DIR);
+    if planted(Planted::RenameBeforeSync) {
+        return Ok(());
+    }
     disk.sync_fs(staging).map_err(|source| SyncFailed {
         what: staging.to_owned(),
         source,
@@ -235,6 +251,9 @@ pub fn publish(
     // Directories new and old, down from the inbox: an old one may be an earlier run's, which
     // ended before its sync. A crash before these syncs can undo renames: the files are in
     // staging again, and are renamed again.
+    if planted(Planted::PublishWithoutDirSync) {
+        return Ok(outcomes);
+    }
     for dir in &touched {
         if let Some(denied) = sync_directory(disk, dir)? {
             fail_beneath(dir, &denied, files, &mut outcomes);
@@ -306,6 +325,9 @@ fn make_directories(
         // it loses an empty directory; without it a crash after the rename could lose the directory
         // with the file, where a filesystem does not keep the order of changes.
         let parent = dir.parent().unwrap_or(Path::new(""));
+        if planted(Planted::NewDirWithoutSync) {
+            continue;
+        }
         if let Some(denied) = sync_directory(disk, parent)? {
             return Ok(Err(denied));
         }

@@ -4,6 +4,8 @@
 //! visible or is taken away, of every chunk that is accepted and of every answer. It never looks
 //! into a state machine.
 
+mod visible;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -112,6 +114,8 @@ pub struct Ledger {
     reached: BTreeMap<(usize, SlotId), u64>,
     keys: BTreeMap<(usize, TransferKey), usize>,
     slots: BTreeMap<(usize, SlotId), usize>,
+    /// Slots that a committed placement has drawn.
+    decided: BTreeSet<(usize, SlotId)>,
     watermarks: BTreeMap<(usize, SlotId), u64>,
     nodes: BTreeMap<NodeName, usize>,
     replicas: Vec<Replicas>,
@@ -216,16 +220,8 @@ impl Ledger {
                 let Some(file) = self.file_of_placed(node, placed) else {
                     return;
                 };
-                for leg in &placed.legs {
-                    let consumer = NodeName::new(&leg.node).ok();
-                    if let Some(&consumer) = consumer.and_then(|name| self.nodes.get(&name)) {
-                        let slot = SlotId {
-                            producer: name.clone(),
-                            start: Start(leg.start),
-                            slot: Slot(leg.slot),
-                        };
-                        self.slots.insert((consumer, slot), file);
-                    }
+                for at in self.slots_of_legs(name, placed) {
+                    self.slots.insert(at, file);
                 }
             }
             _ => {}
@@ -260,6 +256,8 @@ impl Ledger {
                 story.key = Some(key);
             }
             Record::Placed(placed) => {
+                let decided = self.slots_of_legs(name, placed);
+                self.decided.extend(decided);
                 self.placed(node, placed);
                 return self.same_placement(node, placed);
             }
@@ -298,6 +296,34 @@ impl Ledger {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The consumers and slots of a placement.
+    fn slots_of_legs(&self, producer: &NodeName, placed: &Placed) -> Vec<(usize, SlotId)> {
+        let legs = placed.legs.iter().filter_map(|leg| {
+            let consumer = *self.nodes.get(&NodeName::new(&leg.node).ok()?)?;
+            let slot = SlotId {
+                producer: producer.clone(),
+                start: Start(leg.start),
+                slot: Slot(leg.slot),
+            };
+            Some((consumer, slot))
+        });
+        legs.collect()
+    }
+
+    /// A producer speaks to a consumer of a slot that is to be filled.
+    pub fn spoken_of(&self, consumer: usize, slot: SlotId) -> Result<(), Violation> {
+        let file = self.file_at(consumer, &slot);
+        let what = format!("{slot} is on its way, and no synced placement has drawn it");
+        match self.decided.contains(&(consumer, slot)) {
+            true => Ok(()),
+            false => Err(Violation {
+                promise: Promise::Decided,
+                what,
+                file,
+            }),
+        }
     }
 
     fn placed(&mut self, node: usize, placed: &Placed) {
@@ -462,95 +488,6 @@ impl Ledger {
                         "{key} is placed at {:?}, saved at {:?}, wanted {enough}",
                         story.kept, story.saved
                     ),
-                    file: Some(file),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// A file became visible at a consumer.
-    pub fn became_visible(
-        &mut self,
-        consumer: usize,
-        slot: &SlotId,
-        path: PathBuf,
-        identity: u64,
-    ) -> Result<usize, Violation> {
-        let Some(file) = self.file_at(consumer, slot) else {
-            return Err(Violation {
-                promise: Promise::NothingForeign,
-                what: format!("{slot} was never placed here, and is at {}", path.display()),
-                file: None,
-            });
-        };
-        let shown = Shown {
-            path,
-            identity,
-            settled: false,
-            taken: false,
-            may_repeat: false,
-        };
-        self.stats.shown += 1;
-        let story = &mut self.stories[file];
-        if !story.saved.contains(&consumer) {
-            return Err(Violation {
-                promise: Promise::ShownIsSaved,
-                what: format!("{slot} is at {}", shown.path.display()),
-                file: Some(file),
-            });
-        }
-        if let Some(before) = story.shown.insert(consumer, shown) {
-            if !before.may_repeat {
-                return Err(Violation {
-                    promise: Promise::ShownOnce,
-                    what: format!("{slot} was shown at {} before", before.path.display()),
-                    file: Some(file),
-                });
-            }
-            self.stats.shown_again += 1;
-        }
-        Ok(file)
-    }
-
-    /// A file is visible, and its directories are synced.
-    pub fn settled(&mut self, consumer: usize, slot: &SlotId) -> Result<(), Violation> {
-        let Some(file) = self.file_at(consumer, slot) else {
-            return Ok(());
-        };
-        match self.stories[file].shown.get_mut(&consumer) {
-            // A power cut that undid nothing of what the application took leaves it gone for good.
-            Some(shown) if !shown.may_repeat || shown.taken => {
-                shown.settled = true;
-                shown.may_repeat = false;
-                Ok(())
-            }
-            Some(_) | None => Err(Violation {
-                promise: Promise::SavedIsShown,
-                what: format!("{slot} counts as published and is not in the inbox"),
-                file: Some(file),
-            }),
-        }
-    }
-
-    /// The machine of `consumer` lost power; `is_there` tells what its inbox holds now.
-    pub fn power_cut(
-        &mut self,
-        consumer: usize,
-        is_there: impl Fn(&Shown) -> bool,
-    ) -> Result<(), Violation> {
-        for (file, story) in self.stories.iter_mut().enumerate() {
-            let Some(shown) = story.shown.get_mut(&consumer) else {
-                continue;
-            };
-            // The application's own removal may have been undone.
-            shown.taken &= !is_there(shown);
-            if !shown.settled && !is_there(shown) {
-                shown.may_repeat = true;
-            } else if shown.settled && !shown.taken && !is_there(shown) {
-                return Err(Violation {
-                    promise: Promise::ShownStays,
-                    what: format!("{} is gone after a power cut", shown.path.display()),
                     file: Some(file),
                 });
             }

@@ -9,10 +9,13 @@
 //! * [`promise`]: what is promised, by number.
 //! * [`coverage`]: which states, edges, records, messages and faults a run has met.
 //! * [`trace`], [`run`]: what a run leaves, and running seeds.
+//! * `hunt`, with the feature `planted`: whether the checks find bugs that were planted.
 
 pub mod content;
 pub mod coverage;
 pub mod disk;
+#[cfg(feature = "planted")]
+pub mod hunt;
 pub mod ledger;
 pub mod plan;
 pub mod promise;

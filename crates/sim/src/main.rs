@@ -30,8 +30,8 @@ struct Args {
     /// Print everything that happens under one seed.
     #[arg(long)]
     trace: bool,
-    /// Threads.
-    #[arg(long, default_value_t = 1)]
+    /// Threads; as many as there are cores by default. They change nothing of what a seed does.
+    #[arg(long, default_value_t = cores())]
     jobs: u64,
     /// Go on after a failure, and list all of them.
     #[arg(long)]
@@ -42,12 +42,30 @@ struct Args {
     /// Fail when anything that should be met by some seed was met by none.
     #[arg(long)]
     coverage_required: bool,
+    /// Plant every bug there is, and fail when one is not found within --seeds.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    hunt: bool,
+    /// Plant this bug; with --hunt, hunt no other.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    bug: Option<consign_core::planted::Planted>,
+}
+
+fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64)
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
+    }
+    #[cfg(feature = "planted")]
+    if args.hunt {
+        return hunt(&args);
+    } else {
+        consign_core::planted::plant(args.bug);
     }
     if args.trace {
         let mut out = io::stdout().lock();
@@ -66,6 +84,38 @@ fn main() -> ExitCode {
         };
     }
     run_many(&args)
+}
+
+/// Prints a table of planted bugs and how they were found.
+#[cfg(feature = "planted")]
+fn hunt(args: &Args) -> ExitCode {
+    use consign_sim::hunt::{HEAD, all, hunt};
+    let begun = Instant::now();
+    println!("{HEAD}");
+    let mut survived = Vec::new();
+    let mut bugs = 0;
+    for bug in all().filter(|bug| args.bug.is_none_or(|only| only == *bug)) {
+        let hunted = hunt(bug, args.seeds, args.jobs);
+        bugs += 1;
+        println!("{}", hunted.row());
+        match &hunted.found {
+            Some(failure) if args.bug.is_some() => drop(report(failure, false)),
+            Some(_) => {}
+            None => survived.push(bug.name()),
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("{bugs} bugs in {seconds:.1} s, {} survived", survived.len());
+    match survived.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => {
+            eprintln!(
+                "not found: {}; hint: deepen the checks",
+                survived.join(", ")
+            );
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run_many(args: &Args) -> ExitCode {

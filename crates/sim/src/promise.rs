@@ -64,24 +64,38 @@ promises! {
     Fenced "S6" "a message of an older life changes nothing",
     /// Equal views give equal placements on every node.
     SamePlacement "S7" "equal views give equal placements",
+    /// A placement is decided in the log before anybody hears of it.
+    Decided "S7" "nobody hears of a placement before it is synced",
     /// Recovery yields every record that was acknowledged, in its order.
     RecordsKept "S8" "recovery yields every acknowledged record",
     /// Damage is reported, or costs nothing that was acknowledged.
     DamageNamed "S8" "damage of the log is never silent",
     /// A node comes up whatever the crash has left.
     ComesUp "S8" "a node always comes up",
+    /// Recovery that is cut short, and begun again, yields the same.
+    SameAgain "S10" "recovery can be cut short and repeated",
     /// What the state machines rely on can be read.
     ReadBack "S8" "what is live can be read back from the log",
     /// A sync that failed is final.
     SyncOnce "S9" "a failed sync is not tried again",
     /// What was begun can always be logged to its end.
     LogTakes "S11" "the log takes what the machines write",
+    /// A restart finds space on a full disk.
+    ComesUpFull "S11" "a node comes up on a full disk",
+    /// What is over takes nobody's room.
+    CreditReturns "S12" "what is over does not count as under way",
     /// Nothing is remembered of what is over.
     LogForgets "S12" "the log forgets what is over",
     /// Everything accepted is delivered in bounded time.
     Delivered "L1" "everything is delivered in the end",
+    /// Who is dead, slow, silent or full delays nobody else's files.
+    Isolated "L2" "a sick consumer delays only its own",
     /// No synced byte is sent again, and without failures none at all.
     NothingAgain "L3" "no byte is sent again without need",
+    /// What was owed to a consumer that is gone for good is placed anew.
+    PlacedAnew "L4" "what is owed to a lost consumer goes to another",
+    /// Nobody has to ask for it.
+    GoesOn "L6" "delivery goes on by itself when space returns",
     /// No orphan is left in staging, spool or log.
     NoOrphans "L5" "no orphans are left",
     /// The simulator's own: a seed is a run.

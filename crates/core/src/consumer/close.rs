@@ -5,6 +5,7 @@ use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
 use crate::log::{Payload, Position};
+use crate::planted::{Planted, planted};
 use crate::producer::Token;
 use crate::record::{Record, SlotAbandoned, SlotsClosed};
 use crate::spec::FileSpec;
@@ -46,6 +47,7 @@ impl Consumer {
                 entry.body = Body::None;
                 self.receiving.remove(&slot);
                 self.unpromise(&slot);
+                let large = large && !planted(Planted::StagingNotDiscarded);
                 if let Some(feed) = feed.filter(|_| large) {
                     self.out.push(Effect::Discard {
                         slot: slot.clone(),
@@ -196,6 +198,20 @@ impl Consumer {
         self.forget_start_if_over(node, start);
     }
 
+    /// What [`Planted::DeduplicateByTime`] does: a deduplication window of two seconds.
+    pub(super) fn forget_by_age(&mut self) {
+        let now = self.now;
+        for slot in self.all_slots() {
+            let entry = self.entry_mut(&slot).expect("just listed");
+            if let SlotState::Published { at, .. } = entry.state
+                && now.since(at) > 2_000
+            {
+                entry.closed = true;
+                self.forget_if_closed(&slot);
+            }
+        }
+    }
+
     /// A slot that is closed and over is only in the watermark from here on.
     pub(super) fn forget_if_closed(&mut self, slot: &SlotId) {
         let over = self
@@ -206,7 +222,8 @@ impl Consumer {
         }
         let table = self.table(&slot.producer, slot.start);
         let entry = table.entries.remove(&slot.slot).expect("looked up above");
-        if let Some(position) = entry.recorded {
+        let recorded = entry.recorded;
+        if let Some(position) = recorded.filter(|_| !planted(Planted::ForgottenStaysLive)) {
             self.live.remove(position, entry.live_bytes);
         }
         self.forget_start_if_over(&slot.producer, slot.start);
@@ -220,7 +237,7 @@ impl Consumer {
             .tables
             .get(&start)
             .is_some_and(|t| t.low == u64::MAX && t.entries.is_empty());
-        if over {
+        if over && !planted(Planted::StartsNeverForgotten) {
             let table = peer.tables.remove(&start).expect("looked up above");
             if let Some(position) = table.recorded {
                 self.live.remove(position, 0);

@@ -17,6 +17,9 @@ pub(super) struct Inbox {
     from: Vec<Pattern>,
     /// Free bytes on its filesystem, as last measured.
     pub(super) free: Option<u64>,
+    /// Bytes written since that was measured, and since the measurement before it: one that was
+    /// under way while they were written does not count them.
+    written: [u64; 2],
     /// Published since this life began.
     pub(super) published_files: u64,
     pub(super) published_bytes: u64,
@@ -36,6 +39,7 @@ impl Inbox {
                 .collect(),
             policy,
             free: None,
+            written: [0; 2],
             published_files: 0,
             published_bytes: 0,
         }
@@ -72,6 +76,7 @@ impl Consumer {
             let mut inbox = Inbox::new(policy);
             if let Some(old) = old.get(&inbox.policy.feed) {
                 inbox.free = old.free;
+                inbox.written = old.written;
                 inbox.published_files = old.published_files;
                 inbox.published_bytes = old.published_bytes;
             }
@@ -82,6 +87,14 @@ impl Consumer {
     pub(super) fn on_space(&mut self, feed: &FeedName, free: u64) {
         if let Some(inbox) = self.inboxes.get_mut(feed) {
             inbox.free = Some(free);
+            inbox.written = [0, inbox.written[0]];
+        }
+    }
+
+    /// Bytes are on the disk that were reserved before, and its free space was not measured since.
+    pub(super) fn note_written(&mut self, feed: Option<&FeedName>, bytes: u64) {
+        if let Some(inbox) = feed.and_then(|feed| self.inboxes.get_mut(feed)) {
+            inbox.written[0] = inbox.written[0].saturating_add(bytes);
         }
     }
 
@@ -170,9 +183,10 @@ impl Consumer {
     }
 
     fn has_space(&self, inbox: &Inbox, size: u64) -> Result<(), No> {
-        let Some(free) = inbox.free else {
+        let Some(measured) = inbox.free else {
             return Ok(());
         };
+        let free = measured.saturating_sub(inbox.written.iter().sum());
         let reserved = self.reserved(&inbox.policy.feed);
         let wanted = size
             .saturating_add(inbox.policy.min_free_bytes)

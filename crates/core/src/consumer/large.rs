@@ -88,10 +88,9 @@ impl Consumer {
         if !entry.is_current(attempt) || entry.state != SlotState::Receiving {
             return;
         }
-        if let Body::Large { written, .. } = &mut entry.body {
-            *written = bytes;
-        }
-        let leg = leg_of(slot, entry);
+        let new = entry.wrote(bytes);
+        let (leg, feed) = (leg_of(slot, entry), entry.feed());
+        self.note_written(feed.as_ref(), new);
         self.send(&slot.producer, Message::Progress(Progress { leg, bytes }));
     }
 
@@ -149,12 +148,13 @@ impl Consumer {
         }
         entry.become_(SlotState::Received { digest });
         let size = entry.spec.size;
-        let Body::Large { open, written, .. } = &mut entry.body else {
+        let Body::Large { open, .. } = &entry.body else {
             return;
         };
-        *written = size;
         let was_all_there = *open == Some(size);
-        let leg = leg_of(slot, entry);
+        let new = entry.wrote(size);
+        let (leg, feed) = (leg_of(slot, entry), entry.feed());
+        self.note_written(feed.as_ref(), new);
         if was_all_there {
             self.answer_open(slot);
         } else {

@@ -39,6 +39,7 @@ use crate::ids::{FeedName, Fence, Incarnation, Millis, NodeName, Slot, SlotId, S
 use crate::journal::{Journal, Ticket};
 use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
+use crate::planted::{Planted, planted};
 use crate::producer::{Identity, Session, Token};
 use crate::ranges::RangeSet;
 use crate::record::Record;
@@ -130,6 +131,8 @@ pub struct Consumer {
     /// Feeds whose inbox is not the one that their files were staged in. In this life nothing is
     /// taken, staged or published for them.
     lost: BTreeSet<FeedName>,
+    /// The marker of the directory that each feed's files are staged in.
+    staged_in: BTreeMap<FeedName, Vec<u8>>,
     peers: BTreeMap<NodeName, Peer>,
     log_room: bool,
     live: LiveSegments,
@@ -165,6 +168,7 @@ impl Consumer {
             wanted: VecDeque::new(),
             inboxes: BTreeMap::new(),
             lost: BTreeSet::new(),
+            staged_in: BTreeMap::new(),
             peers: BTreeMap::new(),
             log_room: true,
             live: LiveSegments::default(),
@@ -274,7 +278,7 @@ impl Consumer {
             .peers
             .get(from)
             .is_some_and(|peer| peer.session == Some(session));
-        if !current {
+        if !current && !planted(Planted::OlderConnectionHeard) {
             return;
         }
         match message {

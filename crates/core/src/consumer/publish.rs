@@ -4,6 +4,7 @@ use crate::consumer::answer::slot_record;
 use crate::consumer::state::{Body, Entry, SlotState};
 use crate::consumer::{Consumer, Effect, PublishOrder, StageOrder, Then};
 use crate::ids::{NodeName, SlotId, Start};
+use crate::planted::{Planted, planted};
 use crate::ranges::RangeSet;
 use crate::record::{Publishing, PublishingFile, Record, Slots};
 use std::collections::BTreeMap;
@@ -91,7 +92,9 @@ impl Consumer {
             {
                 entry.become_(SlotState::Saved { digest, at });
                 self.fail_for_now(&slot, why);
-                self.restage.insert(slot);
+                if !planted(Planted::FullDiskIsFinal) {
+                    self.restage.insert(slot);
+                }
             }
         }
         let mut publishing = Vec::new();
@@ -134,6 +137,9 @@ impl Consumer {
                 files: files.to_vec(),
                 at: self.now.0,
             }));
+        }
+        if planted(Planted::PublishBeforeLogged) {
+            return self.publish(slots);
         }
         self.journal.when_synced(Then::Publish(slots));
     }
@@ -220,6 +226,7 @@ impl Consumer {
         if small {
             self.unpublished = self.unpublished.saturating_sub(1);
             self.unpublished_bytes = self.unpublished_bytes.saturating_sub(size);
+            self.note_written(feed.as_ref(), size);
         }
         if let Some(feed) = feed {
             if let Some(inbox) = self.inboxes.get_mut(&feed) {
@@ -305,6 +312,9 @@ impl Consumer {
     }
 
     pub(super) fn on_tick(&mut self) {
+        if planted(Planted::DeduplicateByTime) {
+            self.forget_by_age();
+        }
         if self.retry_at > self.now {
             return;
         }

@@ -10,14 +10,16 @@ use crate::ids::{
     TransferKey,
 };
 use crate::log::Position;
+use crate::planted::{Planted, planted};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{
-    self, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
+    self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
 };
 use crate::tree;
 
 impl Consumer {
-    /// Takes in one record of the log; in order, before [`Consumer::begin`].
+    /// Takes in one record of the log; in order, before [`Consumer::begin`]. The records that name
+    /// this life's inboxes come last, once they are logged.
     pub fn replay(&mut self, position: Position, record: &Record) {
         match record {
             Record::PeerSeen(seen) => {
@@ -37,6 +39,7 @@ impl Consumer {
             Record::SlotAbandoned(abandoned) => self.replay_abandoned(position, abandoned),
             Record::SlotsClosed(closed) => self.replay_closed(position, closed),
             Record::SlotCarried(carried) => self.replay_carried(position, carried),
+            Record::InboxMarked(marked) => self.replay_inbox(marked),
             Record::Boot(boot) => {
                 self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
             }
@@ -55,8 +58,7 @@ impl Consumer {
             | Record::Released(_)
             | Record::Failed(_)
             | Record::Retried(_)
-            | Record::Cancelled(_)
-            | Record::InboxMarked(_) => {}
+            | Record::Cancelled(_) => {}
         }
     }
 
@@ -112,6 +114,36 @@ impl Consumer {
         self.replay_entry(position, &slot, entry);
     }
 
+    /// A watermark speaks of the file in the staging directory that was in use when it was logged. In
+    /// another one, and also in the first when that comes back, the file begins anew.
+    fn replay_inbox(&mut self, marked: &InboxMarked) {
+        let Ok(feed) = FeedName::new(&marked.feed) else {
+            return;
+        };
+        let before = self.staged_in.insert(feed, marked.marker.clone());
+        if before.is_none_or(|before| before == marked.marker) {
+            return;
+        }
+        let tables = self
+            .peers
+            .values_mut()
+            .flat_map(|peer| peer.tables.values_mut());
+        for entry in tables.flat_map(|table| table.entries.values_mut()) {
+            if let Body::Large {
+                synced,
+                hashes,
+                written,
+                ..
+            } = &mut entry.body
+                && entry.state == SlotState::Receiving
+                && entry.spec.feed == marked.feed
+            {
+                (*synced, *written) = (0, 0);
+                hashes.clear();
+            }
+        }
+    }
+
     fn replay_watermark(&mut self, watermark: &Watermark) {
         let Some(entry) = slot_of(&watermark.slot).and_then(|slot| self.entry_mut(&slot)) else {
             return;
@@ -131,7 +163,7 @@ impl Consumer {
         // It falls back only to nothing, when the file begins anew. What else says less than is known
         // is a part of what was carried forward, and the rest may not have become durable.
         let is_part = watermark.offset > 0 && watermark.offset <= *synced;
-        if at <= hashes.len() && !is_part {
+        if at <= hashes.len() && !is_part && !planted(Planted::WatermarkGoneAtRestart) {
             hashes.truncate(at);
             hashes.extend_from_slice(&watermark.hashes);
             *synced = watermark.offset;
@@ -193,7 +225,10 @@ impl Consumer {
                 .state
                 .saved()
                 .map_or(Millis(publishing.at), |(_, at)| at);
-            if !entry.state.is_over() {
+            if planted(Planted::IntentIsDeed) && !entry.state.is_over() {
+                entry.state = SlotState::Published { digest, at };
+                self.replay_payload_gone(&slot);
+            } else if !entry.state.is_over() {
                 entry.state = SlotState::Publishing {
                     digest,
                     at,

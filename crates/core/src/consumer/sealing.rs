@@ -4,6 +4,7 @@ use crate::consumer::answer::{leg_of, slot_of, slot_record};
 use crate::consumer::state::SlotState;
 use crate::consumer::{Consumer, Effect, InflowFault, Then};
 use crate::ids::{Attempt, Digest, NodeName, SlotId};
+use crate::planted::{Planted, planted};
 use crate::record::{Publishing, PublishingFile, Record};
 use crate::wire::{Commit, Leg, RefusalCode};
 
@@ -22,7 +23,8 @@ impl Consumer {
         let SlotState::Received { digest } = entry.state else {
             return;
         };
-        if Digest::from_slice(&commit.digest) != Some(digest) {
+        let right = Digest::from_slice(&commit.digest) == Some(digest);
+        if !right && !planted(Planted::NoChecksumIsValid) {
             let leg = commit.leg;
             let reason = format!(
                 "{} received {digest}, the producer sent other bytes; hint: a link or a memory on the way damages data",

@@ -7,6 +7,7 @@ use crate::consumer::{Consumer, Effect, SmallArrival, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
 use crate::limits;
 use crate::log::Payload;
+use crate::planted::{Planted, planted};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{self, Record, Slots};
 use crate::wire::{
@@ -24,7 +25,11 @@ impl Consumer {
         // What another life of the producer sent, or one that this node has not heard of, changes
         // nothing: whoever is alive asks again.
         let peer = self.peers.get(producer);
-        if peer.is_none_or(|peer| peer.incarnation != incarnation) {
+        let fenced = |known| match planted(Planted::OlderLifeHeard) {
+            true => known < incarnation,
+            false => known != incarnation,
+        };
+        if peer.is_none_or(|peer| fenced(peer.incarnation)) {
             return;
         }
         let mut received = Tally::default();
@@ -279,6 +284,10 @@ impl Consumer {
         // One sync over their bytes and this record: a crash before it, and they are not saved and
         // nobody was told; after it they are, whatever happens to their staging files.
         self.append(Record::SmallSaved(record));
+        if planted(Planted::SavedBeforeSync) {
+            let told: Vec<Slot> = slots.iter().map(Slot).collect();
+            self.tell_saved(from, start, &told, self.now);
+        }
         self.journal
             .when_synced(Then::SmallsSaved(from.clone(), start, slots));
     }

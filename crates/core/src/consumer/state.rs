@@ -247,8 +247,22 @@ impl Entry {
         self.state = next;
     }
 
+    /// Whether it is only remembered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
     pub(crate) fn feed(&self) -> Option<FeedName> {
         FeedName::new(&self.spec.feed).ok()
+    }
+
+    /// So many bytes of it are in its staging file now; how many more than were known to be.
+    pub(crate) fn wrote(&mut self, bytes: u64) -> u64 {
+        match &mut self.body {
+            Body::Large { written, .. } => bytes.saturating_sub(std::mem::replace(written, bytes)),
+            Body::Small { .. } | Body::None => 0,
+        }
     }
 
     /// Bytes of it that are here, verified.

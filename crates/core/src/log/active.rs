@@ -12,6 +12,7 @@ use super::format::{
 };
 use super::segment::{Unnamed, path_of};
 use crate::disk::File;
+use crate::planted::{Planted, planted};
 
 /// Markers that always find room behind the last batch of a segment: one for an idle log, the rest
 /// for drops, which must work on a full disk since they are what makes room there.
@@ -96,9 +97,11 @@ impl Active {
 
     /// Syncs what is written. What a crash before it loses, each caller says.
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.file
-            .sync()
-            .map_err(|source| LogError::sync(&self.path, source))
+        let synced = match self.file.sync() {
+            Err(_) if planted(Planted::SyncRetried) => self.file.sync(),
+            once => once,
+        };
+        synced.map_err(|source| LogError::sync(&self.path, source))
     }
 
     /// Writes the seal, which needs a sync. Returns how the next segment names this one.

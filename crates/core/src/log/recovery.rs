@@ -22,6 +22,7 @@ use super::segment::{Segment, Unnamed, id_of, next_id, path_of, remove};
 use super::tail::{Tail, survey};
 use super::{Log, LogSettings, reserve};
 use crate::disk::{Disk, EntryKind, OpenMode};
+use crate::planted::{Planted, planted};
 
 /// What must be free behind the copies in the segment that a recovery makes, in bytes: a start that
 /// cannot log that it is one has not come up.
@@ -125,7 +126,9 @@ impl Opening<'_> {
     fn create(&mut self) -> Result<Active, LogError> {
         self.replayer.recovery.created = true;
         let size = self.settings.segment_bytes;
-        reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+        if !planted(Planted::RefugeForgotten) {
+            reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+        }
         let file = reserve::make(self.disk, self.dir, reserve::SPARE, size)?;
         let header = SegmentHeader {
             id: 1,
@@ -202,6 +205,10 @@ impl Opening<'_> {
                 salt: newest.header.salt,
             },
         };
+        if planted(Planted::RecoveryCutsFirst) {
+            let mut lengths = BTreeMap::from([(newest.header.id, newest.len.into())]);
+            self.trim(&[(newest.header.id, tail.proven_end)], &mut lengths)?;
+        }
         file.install(self.disk, self.dir, &header)?;
         Ok(Active::new(self.dir, &file, &header, index))
     }

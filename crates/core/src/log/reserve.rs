@@ -15,6 +15,7 @@ use super::error::LogError;
 use super::format::ALIGN;
 use super::segment::Unnamed;
 use crate::disk::{Disk, File, OpenMode};
+use crate::planted::{Planted, planted};
 
 /// The spare's name. It is no segment's: to recovery the file is nothing but space.
 pub(super) const SPARE: &str = "spare";
@@ -38,7 +39,7 @@ pub(super) struct Reserve {
 impl Reserve {
     /// Whether all of it is there, the refuge of full length.
     pub(super) fn is_whole(&self) -> bool {
-        self.spare.is_some()
+        self.spare.is_some() || planted(Planted::ReserveForgotten)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -58,7 +59,10 @@ impl Reserve {
         settings: &LogSettings,
     ) -> Result<(), LogError> {
         let usual = settings.segment_bytes;
-        let has_refuge = |reserve: &Self| matches!(&reserve.refuge, Some(refuge) if u64::from(refuge.size) >= usual);
+        let has_refuge = |reserve: &Self| {
+            matches!(&reserve.refuge, Some(refuge) if u64::from(refuge.size) >= usual)
+                || planted(Planted::RefugeForgotten)
+        };
         if !has_refuge(self) {
             let made = match &self.refuge {
                 None => make_refuge(disk, dir, settings, 0),

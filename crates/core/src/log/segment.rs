@@ -11,6 +11,7 @@ use super::format::{
     decode_seal, seal_bytes, trailer_batches,
 };
 use crate::disk::{Disk, File, OpenMode};
+use crate::planted::{Planted, planted};
 
 const SUFFIX: &str = ".log";
 const DIGITS: usize = 20;
@@ -230,13 +231,18 @@ impl Unnamed {
             .write_all_at(&header.encode(), 0)
             .map_err(|source| LogError::io("write", &self.path, source))?;
         // A crash before this sync loses a file that nothing refers to yet.
-        self.file
-            .sync()
-            .map_err(|source| LogError::sync(&self.path, source))?;
+        if !planted(Planted::SegmentNamedBeforeSync) {
+            self.file
+                .sync()
+                .map_err(|source| LogError::sync(&self.path, source))?;
+        }
         disk.rename(&self.path, &path)
             .map_err(|source| LogError::io("rename", &self.path, source))?;
         // A crash before this sync may undo the rename; nothing that was acknowledged is only in the
         // new segment, and the previous one has not been touched.
+        if planted(Planted::SegmentDirNotSynced) {
+            return Ok(());
+        }
         disk.sync_dir(dir)
             .map_err(|source| LogError::sync(dir, source))
     }

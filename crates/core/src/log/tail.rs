@@ -6,6 +6,7 @@ use super::error::{LogError, Unsound};
 use super::format::{ALIGN, seal_bytes};
 use super::segment::Segment;
 
+use crate::planted::{Planted, planted};
 /// How many bytes are read, and passed over if zero, at once in the search for batches behind a bad
 /// one.
 const HUNT_STEP_BYTES: usize = 64 << 10;
@@ -39,13 +40,19 @@ pub(super) fn survey(segment: &Segment) -> Result<Tail, LogError> {
     let (mut batches, walk_end) = walk(segment)?;
     let beyond = hunt(segment, walk_end)?;
     let claims = batches.iter().map(|batch| batch.synced_through);
-    let proven_end = claims
+    let mut proven_end = claims
         .chain(beyond.claim)
         .filter(|claim| claim.segment == segment.header.id)
         .map(|claim| claim.offset)
         .fold(segment.header.born_end, u32::max);
+    if planted(Planted::RecoveryBelievesCache) {
+        proven_end = walk_end;
+    }
     let boundary = batches.partition_point(|batch| batch.at < proven_end);
     let proven_is = batches.get(boundary).map_or(walk_end, |batch| batch.at);
+    if planted(Planted::DamageIsTail) {
+        proven_end = proven_end.min(proven_is);
+    }
     if proven_is != proven_end {
         let what = "a batch that was synced is missing or bad";
         return Err(LogError::damaged(
@@ -91,6 +98,9 @@ fn count_sound(segment: &Segment, batches: &[BatchHeader]) -> Result<usize, LogE
     for (i, batch) in batches.iter().enumerate() {
         match verify(segment, batch) {
             Ok(()) => {}
+            Err(unsound) if planted(Planted::TornTailIsDamage) => {
+                return Err(unsound.into_damage(&segment.path));
+            }
             Err(Unsound::Flaw { .. }) => return Ok(i),
             Err(Unsound::Error(error)) => return Err(error),
         }

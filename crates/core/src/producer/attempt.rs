@@ -6,6 +6,7 @@
 
 use crate::ids::{Attempt, NodeName, TransferKey};
 use crate::limits;
+use crate::planted::{Planted, planted};
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Effect, Producer, StreamOrder, StreamTarget, Then};
 use crate::record::{AttemptStarted, ChainMember, Record};
@@ -29,7 +30,12 @@ impl Producer {
                     .ready_for(&transfer.legs[at].node, feed, now)
             })
             .collect();
-        if legs.is_empty() {
+        let owed = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state == LegState::Owed);
+        let waits_for_all = planted(Planted::WaitsForAll) && legs.len() < owed.count();
+        if legs.is_empty() || waits_for_all {
             return self.park(key);
         }
         // The chain waits for its busiest member, so that all of it commits together.
@@ -51,7 +57,9 @@ impl Producer {
         // Nobody hears of a slot before the placement that it was drawn for is synced: a crash would
         // forget it, and whoever had saved the file under it would be given it under another.
         let transfer = self.active.get_mut(&key).expect("looked up above");
-        if transfer.placings > 0 {
+        let unsynced = transfer.placings > 0
+            && !(planted(Planted::SlotBeforeSync) && transfer.submitted.is_some());
+        if unsynced {
             transfer.become_(Stage::Placing);
             return self.journal.when_synced(Then::Begin(key));
         }
@@ -118,8 +126,8 @@ impl Producer {
             crate::ids::Slot(leg.slot),
         )?;
         let transfer = &self.active[&key];
-        let same =
-            leg.attempt == transfer.attempt.0 && leg.seq == key.seq.0 && leg.start == key.start.0;
+        let current = leg.attempt == transfer.attempt.0 || planted(Planted::OlderAttemptHeard);
+        let same = current && leg.seq == key.seq.0 && leg.start == key.start.0;
         (same && !transfer.is_small()).then_some((key, at))
     }
 
@@ -232,7 +240,11 @@ impl Producer {
                 (upper.node.clone(), forward)
             })
             .collect();
-        let (first, from) = chain[0];
+        let (first, held) = chain[0];
+        let from = match planted(Planted::StreamFromStart) && held < size {
+            true => 0,
+            false => held,
+        };
         let target = (from < size).then(|| {
             let leg = &transfer.legs[first];
             (leg.node.clone(), leg.named(key, attempt), from)

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::ids::{Attempt, FeedName, NodeName, TransferKey};
 use crate::log::{Payload, Position};
 use crate::placement;
+use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
 use crate::producer::queue::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
@@ -152,8 +153,9 @@ impl Producer {
                 .map(|member| member.name.clone());
             exclude.extend(gone);
         }
+        let own = planted(Planted::PlacementByOwnSeed).then(|| self.me.start.to_string());
         let ask = placement::Ask {
-            key: &transfer.spec.key,
+            key: own.as_deref().unwrap_or(&transfer.spec.key),
             feed: &transfer.feed,
             replicas: Replicas::Count(kept.len() + count),
             kept,
@@ -198,7 +200,8 @@ impl Producer {
             leg.become_(LegState::Dropped);
             let slot = (leg.start, leg.slot);
             // Who never heard of the slot, or never will again, need not be asked.
-            if !leg.tried || self.forgotten.contains(node) {
+            let untold = !leg.tried || planted(Planted::ReplacedUnfenced);
+            if untold || self.forgotten.contains(node) {
                 close_at_once.push((node.clone(), slot));
             } else {
                 let abandonment = Abandonment {
@@ -236,6 +239,10 @@ impl Producer {
         let record = self.placed_record(key, &plan.reason, false);
         self.append_with(Record::Placed(record), Payload::None, Wanted::Placed(key));
         self.close_untold(close_at_once);
+        let transfer = &self.active[&key];
+        if planted(Planted::SlotBeforeSync) && transfer.submitted.is_some() {
+            return self.begin_placed(key);
+        }
         self.journal.when_synced(Then::Begin(key));
     }
 

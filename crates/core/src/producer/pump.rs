@@ -6,6 +6,7 @@
 
 use crate::ids::{NodeName, TransferKey};
 use crate::limits;
+use crate::planted::{Planted, planted};
 use crate::producer::queue::Rest;
 use crate::producer::state::Stage;
 use crate::producer::window::Load;
@@ -176,6 +177,9 @@ impl Producer {
                     at: self.now.0,
                     reason: String::new(),
                 }));
+            }
+            if planted(Planted::ReleaseBeforeSync) {
+                return self.release(&done);
             }
             self.journal.when_synced(Then::Release(done));
         }

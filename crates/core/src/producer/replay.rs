@@ -7,6 +7,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::log::Position;
+use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
 use crate::producer::queue::{Dormant, Rest};
 use crate::producer::settle::Finished;
@@ -282,6 +283,9 @@ impl Producer {
                 }
             }
             entry.fate = fate.clone();
+            if planted(Planted::FailedGoneAtRestart) && matches!(fate, Fate::Failed(_)) {
+                self.replay_released(key_of(start, seq));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::ids::{NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Payload;
+use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
 use crate::producer::pump::by_start;
 use crate::producer::queue::Rest;
@@ -101,6 +102,10 @@ impl Producer {
                 destination.land(key, small, bytes);
                 destination.did_well(feed);
             }
+            if planted(Planted::OneReceiptForAll) {
+                let others = transfer.legs.iter_mut().filter(|leg| leg.state.in_flight());
+                others.for_each(|leg| leg.become_(LegState::Saved));
+            }
             settled.insert(slot.0);
             touched.push(key);
         }
@@ -171,7 +176,10 @@ impl Producer {
                 at: self.now.0,
             }));
         }
-        if rung != LegRung::Refused {
+        if planted(Planted::CloseBeforeSync) && rung == LegRung::Saved {
+            self.close_slots(node, start, &slots);
+            self.send_closed(node);
+        } else if rung != LegRung::Refused {
             self.journal
                 .when_synced(Then::Close(node.clone(), start, slots));
         }
@@ -350,7 +358,8 @@ impl Producer {
             };
             let source = &transfer.source;
             let give_back = transfer.stage == Stage::Cancelled;
-            let kept_in_place = source.spool.is_empty() && !source.watched;
+            let kept_in_place =
+                source.spool.is_empty() && !source.watched || planted(Planted::SourceNotReleased);
             if kept_in_place {
                 nothing_to_do.push(key);
                 continue;

@@ -66,6 +66,13 @@ impl Producer {
         self.active.get(&key)
     }
 
+    /// Files that count as under way to consumers: none, when nothing is unfinished.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        let destinations = self.destinations.0.values();
+        destinations.map(Destination::under_way).sum()
+    }
+
     /// Whether a name in the spool is that of a transfer which is not finished.
     #[must_use]
     pub fn holds_spool(&self, name: &str) -> bool {

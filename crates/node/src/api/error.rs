@@ -37,7 +37,7 @@ pub(crate) struct ApiError {
 impl ErrorBody {
     /// Splits a message that ends in `hint: …`, as all of ours do.
     pub(crate) fn new(kind: &str, text: &str) -> Self {
-        let (message, hint) = text.split_once("; hint: ").unwrap_or((text, ""));
+        let (message, hint) = crate::hint::split(text);
         Self {
             kind: kind.to_owned(),
             message: message.to_owned(),

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::copies::{self, Look, Looked, Step};
 use crate::catalogue::{DeliveryState, HeldRow, HeldSpan, QueryError, Reader};
-use crate::driver::inboxes::Inboxes;
+use crate::inboxes::Inboxes;
 use crate::net::Asked;
 
 /// How often who waits for a large file to be hashed hears that it is.

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::driver::snapshot::Problem;
+use crate::problems::Problem;
 use crate::timestamp::Timestamp;
 
 /// What is wrong with the catalogue, if anything. The first failure stands until the records that

@@ -6,15 +6,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::tally::{Counted, Tally};
+use crate::catalogue::bounds::{STEP_EVERY, SWEEP_EVERY};
 use crate::timestamp::Timestamp;
 
 /// Rows that one step looks at; it takes a few milliseconds.
 const ROWS_PER_STEP: i64 = 1000;
-/// Least time between two steps while a sweep is under way.
-const STEP_EVERY: Duration = Duration::from_millis(50);
-/// Time between the end of one sweep over everything and the begin of the next.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
-
 /// A walk over the tables in the order of their rows, again and again. It needs no index over the
 /// ends of transfers, which would cost every one of them a write.
 #[derive(Debug)]

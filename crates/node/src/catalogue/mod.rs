@@ -15,6 +15,7 @@
 //! Absent on purpose: payloads, chunk hashes, claims that were not submitted yet.
 
 mod apply;
+mod bounds;
 mod health;
 mod history;
 mod lag;

@@ -9,6 +9,7 @@ use consign_core::ranges::SlotRange;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::apply::ApplyError;
+use crate::catalogue::bounds::INTERNED_MAX;
 
 /// Bits for the sequence or slot: 10^12 files in one start of an agent.
 const NUMBER_BITS: u32 = 40;
@@ -51,10 +52,6 @@ pub(super) struct Interned {
     starts: HashMap<u64, i64>,
     nodes: HashMap<String, i64>,
 }
-
-/// Starts and nodes that are remembered at most; past it the maps are cleared and fill again from
-/// the database.
-const INTERNED_MAX: usize = 100_000;
 
 impl Interned {
     /// The ordinal of a start, given out at its first use.

@@ -9,6 +9,7 @@ use consign_core::ids::{Digest, NodeName, TransferId, TransferKey};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
+use super::bounds::{CATCH_UP_DEADLINE, QUERIES_AT_ONCE_MAX};
 use super::health::Health;
 use super::lag::Lag;
 use super::query::counts::{self, DeliveryCount, TransferCount};
@@ -26,11 +27,6 @@ use super::query::transfers;
 use super::query::transfers::TransferRow;
 use super::schema;
 
-/// Queries that run at once. More would only take the disk from the transfers.
-const QUERIES_AT_ONCE_MAX: usize = 4;
-/// How long the catalogue may take to follow the log before an audit gives up: it is some tens of
-/// milliseconds behind under load.
-const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
 /// Memory for the pages of one connection, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 

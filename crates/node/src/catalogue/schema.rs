@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::LogSpan;
 use super::health::Health;
+use crate::catalogue::bounds::{BROKEN_KEPT_MAX, CACHE_KIB, CHECKPOINT_PAGES};
 use crate::timestamp::Timestamp;
 
 /// "cnsg": tells this database from any other.
@@ -17,15 +18,6 @@ const SCHEMA_VERSION: i32 = 4;
 /// Number of the segment that a log begins with.
 const FIRST_SEGMENT: u32 = 1;
 const TABLES: &str = include_str!("tables.sql");
-
-/// Pages of the write-ahead log after which it is folded back into the database: 32 MiB, so that
-/// a busy catalogue syncs twice per 32 MiB and not twice per 4.
-const CHECKPOINT_PAGES: u32 = 8192;
-/// Memory for the writer's pages, in KiB.
-const CACHE_KIB: u32 = 16 << 10;
-/// Databases that are kept aside; the eldest numbers are used first and later ones replace the
-/// last.
-const BROKEN_KEPT_MAX: u32 = 9;
 
 /// Why a database file cannot be used.
 #[derive(Debug, thiserror::Error)]

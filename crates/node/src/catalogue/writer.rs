@@ -20,13 +20,7 @@ use super::lag::Lag;
 use super::packed::Interned;
 use super::schema;
 use super::{Applied, LogSpan};
-
-/// Records in one transaction, unless a single batch has more. Larger ones are no faster, and this
-/// keeps a query's view at most some tens of milliseconds behind.
-const RECORDS_PER_TRANSACTION_AIM: usize = 8192;
-
-/// How often a database that had no room is tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
+use crate::catalogue::bounds::{RECORDS_PER_TRANSACTION_AIM, RETRY_EVERY};
 
 /// Where the log is read again, from when it is recovered.
 pub(crate) type Source = Arc<OnceLock<LogReader>>;

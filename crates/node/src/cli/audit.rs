@@ -260,7 +260,7 @@ fn print_trouble(session: &mut Session, sum: &Sum) -> Result<(), Failure> {
         return Ok(());
     };
     let error = human::printable(error);
-    let (why, hint) = error.split_once("; hint: ").unwrap_or((&error, ""));
+    let (why, hint) = crate::hint::split(&error);
     let told = match sum.gone {
         true => format!("{}: {why}", sum.node),
         false => format!("{} could not be audited: {why}", sum.node),

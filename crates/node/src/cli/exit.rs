@@ -53,7 +53,7 @@ impl Failure {
     /// Says on stderr what there is to say.
     pub(crate) fn say(&self) {
         if !self.text.is_empty() {
-            let (message, hint) = self.text.split_once("; hint: ").unwrap_or((&self.text, ""));
+            let (message, hint) = crate::hint::split(&self.text);
             eprintln!("consign: {message}");
             if !hint.is_empty() {
                 eprintln!("hint: {hint}");
@@ -110,7 +110,7 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn said(error: &anyhow::Error) -> String {
     let (mut message, mut hint) = (String::new(), String::new());
     for cause in error.chain().map(ToString::to_string) {
-        let (what, to_do) = cause.split_once("; hint: ").unwrap_or((&cause, ""));
+        let (what, to_do) = crate::hint::split(&cause);
         if !message.contains(what) {
             let separator = if message.is_empty() { "" } else { ": " };
             message.extend([separator, what]);

@@ -140,9 +140,9 @@ fn config_path(target: Target) -> PathBuf {
 
 fn check_config(target: Target) -> Result<(), Failure> {
     let path = config_path(target);
-    match crate::daemon::check_config(&path) {
-        Ok(line) => Ok(writeln!(std::io::stdout(), "{line}")?),
-        Err(error) => Err(Failure::with(Exit::Usage, exit::said(&error))),
+    match crate::config::Config::load(&path) {
+        Ok(in_effect) => Ok(writeln!(std::io::stdout(), "{in_effect}")?),
+        Err(error) => Err(Failure::with(Exit::Usage, exit::said(&error.into()))),
     }
 }
 

@@ -46,7 +46,7 @@ fn table(members: &[Member], paint: Paint) -> String {
     for member in members {
         if let Some(error) = &member.last_error {
             let text = human::printable(&format!("{}: {error}", member.name));
-            let (what, hint) = text.split_once("; hint: ").unwrap_or((&text, ""));
+            let (what, hint) = crate::hint::split(&text);
             page += &format!("\n{}\n", human::paragraph("! ", what));
             if !hint.is_empty() {
                 page += &format!("{}\n", paint.dim(human::paragraph("  ", hint)));

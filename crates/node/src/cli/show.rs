@@ -75,7 +75,7 @@ fn about_received(out: &mut String, file: &Received, now: Timestamp, paint: Pain
         let _ = writeln!(out, "  path    {}", human::printable(&place));
     }
     if let Some(reason) = &file.waiting_reason {
-        let (what, hint) = reason.split_once("; hint: ").unwrap_or((reason, ""));
+        let (what, hint) = crate::hint::split(reason);
         let what = human::printable(what);
         let _ = writeln!(out, "{}", human::paragraph("  waits   ", &what));
         if !hint.is_empty() {

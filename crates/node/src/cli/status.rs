@@ -136,9 +136,7 @@ fn waiting(out: &mut String, node: &Snapshot, paint: Paint) {
         let Some(reason) = &feed.waiting_reason else {
             continue;
         };
-        let (why, hint) = reason
-            .split_once("; hint: ")
-            .unwrap_or((reason, "`consign nodes` lists the members"));
+        let (why, hint) = crate::hint::split_or(reason, "`consign nodes` lists the members");
         let verb = if feed.queued_files == 1 {
             "waits"
         } else {
@@ -234,9 +232,8 @@ fn failed(out: &mut String, status: &Status, paint: Paint) {
 mod tests {
     use super::*;
     use crate::api::model::Count;
-    use crate::driver::snapshot::{
-        ActiveConsumer, ConsumedFeed, LogState, Member, Problem, ProducedFeed,
-    };
+    use crate::driver::snapshot::{ActiveConsumer, ConsumedFeed, LogState, Member, ProducedFeed};
+    use crate::problems::Problem;
 
     const NOW: Timestamp = Timestamp(1_772_357_400_000);
 

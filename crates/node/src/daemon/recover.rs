@@ -19,16 +19,14 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::{self, Applied, Lag, LogSpan};
 use crate::config::Config;
-use crate::driver::inbox_marks::InboxMarks;
-use crate::driver::standing::Problems;
+use crate::daemon::bounds::RECORDS_PER_BATCH;
+use crate::inboxes::InboxMarks;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
+use crate::problems::Problems;
 
 /// The log's directory in the data directory.
 pub(crate) const LOG_DIR: &str = "log";
-
-/// Records that go to the catalogue in one batch while the log is replayed.
-const BATCH: usize = 2048;
 
 /// What recovery needs.
 pub(super) struct Recovery<'a> {
@@ -46,10 +44,8 @@ pub(super) struct Recovered {
     pub(super) log: Log,
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
-    /// Who was forgotten.
-    pub(super) own: Vec<Record>,
-    /// The segment of the oldest of them.
-    pub(super) own_from: Option<u32>,
+    /// The node's own records, which are neither machine's.
+    pub(super) own: Own,
     /// Where feeds had their inboxes.
     pub(super) marks: InboxMarks,
 }
@@ -164,8 +160,9 @@ fn replay(
     let mut producer = Producer::new(me.clone(), view);
     let mut consumer = Consumer::new(me);
     let mut own = Own::default();
+    let mut marks = InboxMarks::default();
     let mut sources = std::collections::BTreeMap::new();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(RECORDS_PER_BATCH);
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES,
         seed: u64::from_le_bytes(super::random()),
@@ -178,14 +175,14 @@ fn replay(
         &mut |position, record, _| {
             producer.replay(position, &record);
             consumer.replay(position, &record);
-            own.replay(position, &record);
+            own.replay(&mut marks, position, &record);
             follow_sources(&mut sources, &record);
             batch.push(Applied {
                 position: position.pack(),
                 record,
             });
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            if batch.len() == RECORDS_PER_BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(RECORDS_PER_BATCH));
                 fill(catalogue, lag, full);
             }
         },
@@ -199,17 +196,11 @@ fn replay(
         took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "the intent log is recovered"
     );
-    let Own {
-        forgotten,
-        marks,
-        from,
-    } = own;
     let recovered = Recovered {
         log,
         producer,
         consumer,
-        own: forgotten,
-        own_from: from,
+        own,
         marks,
     };
     Ok((recovered, sources.into_values().collect()))
@@ -217,14 +208,15 @@ fn replay(
 
 /// The node's own records.
 #[derive(Default)]
-struct Own {
-    forgotten: Vec<Record>,
-    marks: InboxMarks,
-    from: Option<u32>,
+pub(super) struct Own {
+    /// Who was forgotten.
+    pub(super) forgotten: Vec<Record>,
+    /// The segment of the oldest of them, and of where inboxes were.
+    pub(super) from: Option<u32>,
 }
 
 impl Own {
-    fn replay(&mut self, position: Position, record: &Record) {
+    fn replay(&mut self, marks: &mut InboxMarks, position: Position, record: &Record) {
         match record {
             Record::Forgotten(forgotten) => {
                 let again = |known: &Record| matches!(known, Record::Forgotten(known) if known.node == forgotten.node);
@@ -232,7 +224,7 @@ impl Own {
                     self.forgotten.push(record.clone());
                 }
             }
-            Record::InboxMarked(marked) => self.marks.note(marked.clone()),
+            Record::InboxMarked(marked) => marks.note(marked.clone()),
             _ => return,
         }
         self.from.get_or_insert(position.segment);

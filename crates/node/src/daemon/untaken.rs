@@ -1,16 +1,15 @@
 //! What a watched directory holds that is not taken, in as few words as a person needs.
 
+use crate::hint;
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 use consign_core::ids::FeedName;
 
-use crate::driver::snapshot::Problem;
+use crate::daemon::bounds::CAUSES_SHOWN_MAX;
+use crate::problems::Problem;
 use crate::timestamp::Timestamp;
 use crate::watch::{ProblemList, Untaken};
-
-/// Causes that are told for one directory.
-const CAUSES_MAX: usize = 8;
 
 /// The problems of a feed's watched directory. Files with the same cause are one problem: what is
 /// the matter with one is mostly the matter with all. The most frequent cause comes first.
@@ -21,10 +20,10 @@ pub(super) fn grouped(feed: &FeedName, list: &ProblemList) -> Vec<Problem> {
     }
     let mut causes: Vec<_> = causes.into_values().collect();
     causes.sort_by_key(|files| std::cmp::Reverse(files.len()));
-    let left: usize = causes.iter().skip(CAUSES_MAX).map(Vec::len).sum();
+    let left: usize = causes.iter().skip(CAUSES_SHOWN_MAX).map(Vec::len).sum();
     let mut problems: Vec<_> = causes
         .iter()
-        .take(CAUSES_MAX)
+        .take(CAUSES_SHOWN_MAX)
         .map(|files| told(feed, files))
         .collect();
     if left + list.more > 0 {
@@ -43,10 +42,7 @@ pub(super) fn grouped(feed: &FeedName, list: &ProblemList) -> Vec<Problem> {
 /// One problem for all files of one cause.
 fn told(feed: &FeedName, files: &[&Untaken]) -> Problem {
     let first = files[0];
-    let (why, hint) = first
-        .why
-        .split_once("; hint: ")
-        .unwrap_or((&first.why, "look at the agent's log"));
+    let (why, hint) = hint::split_or(&first.why, "look at the agent's log");
     let (path, why) = (&first.path, short(why, first));
     let what = match files.len() {
         1 => format!("feed {feed}: {path:?}: {why}"),
@@ -145,9 +141,9 @@ mod tests {
             more: 3,
         };
         let problems = grouped(&FeedName::new("y").unwrap(), &list);
-        assert_eq!(problems.len(), CAUSES_MAX + 1);
+        assert_eq!(problems.len(), CAUSES_SHOWN_MAX + 1);
         assert_eq!(
-            problems[CAUSES_MAX].what,
+            problems[CAUSES_SHOWN_MAX].what,
             "feed y: 5 more entries are not taken"
         );
     }

@@ -1,7 +1,7 @@
 //! The watchers of the watched directories: started, supervised, and connected to the driver.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use consign_core::ids::FeedName;
 use tokio::sync::{mpsc, oneshot};
@@ -9,27 +9,14 @@ use tokio::task::JoinSet;
 
 use super::untaken::grouped;
 use crate::config::{Config, ProduceConfig};
-use crate::driver::standing::Problems;
+use crate::daemon::bounds::{
+    FORGET_EVERY, FOUND_WAITING_MAX, IN_FLIGHT_MAX, REFUSED_RETRY, RESTART_MAX, RESTART_MIN,
+};
 use crate::driver::submissions::Found;
 use crate::filesystem::{self, Use};
 use crate::outbox::{Kept, Outbox};
+use crate::problems::Problems;
 use crate::watch::{Ready, Verdicts, WatchConfig, Watcher};
-
-/// Ready files that may wait for the driver.
-const FOUND_WAITING_MAX: usize = 1024;
-
-/// Files of one directory that may be on their way into the log at once.
-const IN_FLIGHT_MAX: usize = 4096;
-
-/// How often rows of the kept set are compared with the directory.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
-
-/// When a refused file is tried again.
-const REFUSED_RETRY: Duration = Duration::from_secs(10);
-
-/// Pauses before a watcher that failed is started again.
-const RESTART_MIN: Duration = Duration::from_secs(1);
-const RESTART_MAX: Duration = Duration::from_secs(60);
 
 /// The watchers; dropping `running` ends them.
 pub(super) struct Watchers {
@@ -85,7 +72,7 @@ async fn supervise(
 fn begin(feed: &ProduceConfig, kept: &Arc<Kept>, problems: &Problems) -> anyhow::Result<Watcher> {
     let watch = feed.watch.as_ref().expect("its caller looked");
     let report = filesystem::check(&watch.dir, Use::Watch)?;
-    super::problems_of(problems, &report.degraded);
+    problems.add_degraded(&report.degraded);
     let config = WatchConfig {
         feed: feed.policy.feed.clone(),
         root: watch.dir.clone(),

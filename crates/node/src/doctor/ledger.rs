@@ -12,7 +12,7 @@ use consign_core::record::{LegRung, Placed, Record, Transfers};
 use consign_core::spec::{FileSpec, Source};
 
 use crate::config::ConsumeConfig;
-use crate::driver::inbox_marks::{InboxMarks, Marker};
+use crate::inboxes::{InboxMarks, Marker};
 
 /// Where the bytes of a submitted file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

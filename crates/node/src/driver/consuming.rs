@@ -6,8 +6,8 @@ use consign_core::consumer::{Effect, Event};
 
 use crate::net::{ForwardOrder, SealOrder};
 
-use super::log_writer::{Order, Role};
 use super::{Driver, Worked, now};
+use crate::log_writer::{Order, Role};
 
 impl Driver {
     pub(super) fn consume(&mut self, event: Event) {

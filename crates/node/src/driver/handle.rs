@@ -12,14 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::refusal::Refusal;
 use super::snapshot::Snapshot;
+use crate::driver::bounds::{COMMANDS_WAITING_MAX, FILES_PER_SUBMIT_MAX};
 use crate::timestamp::Timestamp;
-
-/// Commands that may wait for the driver before callers have to wait as well. Each holds at most
-/// one request of [`FILES_PER_SUBMIT_MAX`] files, so this also bounds their memory.
-pub(crate) const COMMANDS_WAITING_MAX: usize = 64;
-
-/// Files in one [`Command::Submit`].
-pub(crate) const FILES_PER_SUBMIT_MAX: usize = 10_000;
 
 /// A file to be taken from a path on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

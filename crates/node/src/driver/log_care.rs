@@ -6,8 +6,8 @@ use consign_core::log::{LogLength, Payload, Position, Shortening};
 use consign_core::record::{Boot, Forgotten, Record};
 use consign_core::{consumer, producer};
 
-use super::log_writer::{LogStanding, Order, Role};
 use super::{Driver, Worked};
+use crate::log_writer::{LogStanding, Order, Role};
 
 /// What of the log is needed by whom, and the node's own records.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Looking at a file that was handed over: may it be taken, what is it called, and if it is small and
 //! stays where it is, what is in it. Done by workers, away from the state machines.
 
+use crate::hint;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +13,13 @@ use consign_core::name::{FileName, TemplateValues};
 use consign_core::spec::{After, FileSpec, Source};
 
 use crate::config::ProduceConfig;
+use crate::driver::bounds::READ_PER_LOOK_JOB_BYTES;
 use crate::outbox::{Content, Origin, Outbox, TakeError, TakeRequest, stamp_of};
 
 use super::handle::SubmitRequest;
 use super::now;
 use super::refusal::Refusal;
 use super::submissions::Found;
-
-/// Bytes of small files that one worker reads in one go, unless a single one is larger. Together
-/// with the jobs at one time it bounds what is in memory on its way to the log.
-pub(super) const READ_PER_JOB_BYTES: u64 = 2 << 20;
 
 /// A file, looked at.
 #[derive(Debug)]
@@ -66,7 +64,7 @@ pub(super) struct Rules {
 pub(super) fn look_at(outbox: &Outbox, job: Vec<Unseen>) -> Prepared {
     let (mut items, mut read_bytes) = (Vec::with_capacity(job.len()), 0);
     let mut job = job.into_iter();
-    while read_bytes < READ_PER_JOB_BYTES
+    while read_bytes < READ_PER_LOOK_JOB_BYTES
         && let Some(Unseen {
             whom,
             rules,
@@ -98,7 +96,7 @@ fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Ite
         rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
             Refusal::FileMissing { path: path.clone() }
         }
-        errno => refused(&path, errno.to_string(), "let the agent's user read it"),
+        errno => refused(&path, &errno.to_string(), "let the agent's user read it"),
     })?;
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
     if kind != rustix::fs::FileType::RegularFile {
@@ -107,7 +105,7 @@ fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Ite
             rustix::fs::FileType::Symlink => "it is a symbolic link",
             _ => "it is not a regular file",
         };
-        return Err(refused(&path, what.to_owned(), "hand over regular files"));
+        return Err(refused(&path, what, "hand over regular files"));
     }
     let name = match request.name {
         Some(name) => name,
@@ -135,7 +133,7 @@ fn prepare(outbox: &Outbox, rules: &Rules, request: SubmitRequest) -> Result<Ite
     let Content::Small { bytes, digest } = taken.content else {
         return Err(refused(
             &path,
-            "it is growing".to_owned(),
+            "it is growing",
             "send it when it is complete",
         ));
     };
@@ -170,7 +168,7 @@ fn take_small(outbox: &Outbox, path: &Path) -> Result<crate::outbox::Taken, Refu
         .expect("one outcome for each request");
     taken.map_err(|error| match error {
         TakeError::Vanished { path } => Refusal::FileMissing { path },
-        error => refused(path, error.to_string(), "correct that and send it again"),
+        error => refused(path, &error.to_string(), "correct that and send it again"),
     })
 }
 
@@ -182,11 +180,11 @@ pub(super) fn describe(
     size: u64,
 ) -> Result<FileSpec, Refusal> {
     let invalid = |what: String| {
-        let (what, hint) = match what.split_once("; hint: ") {
-            Some((what, hint)) => (what.to_owned(), hint.to_owned()),
-            None => (what, "correct it and send the file again".to_owned()),
-        };
-        Refusal::Invalid { what, hint }
+        let (what, hint) = hint::split_or(&what, "correct it and send the file again");
+        Refusal::Invalid {
+            what: what.to_owned(),
+            hint: hint.to_owned(),
+        }
     };
     let file_name = FileName::new(name).map_err(|bad| invalid(bad.to_string()))?;
     let meta_bytes: usize = meta
@@ -234,21 +232,18 @@ fn base_name(path: &Path) -> Result<String, Refusal> {
     let name = name.ok_or_else(|| {
         refused(
             path,
-            "its name is not UTF-8".to_owned(),
-            "give it another name with --name",
+            "it does not end in a name that is UTF-8",
+            "give the path of a regular file, renamed if need be",
         )
     })?;
     Ok(name.to_owned())
 }
 
-fn refused(path: &Path, why: String, hint: &str) -> Refusal {
-    let (why, hint) = match why.split_once("; hint: ") {
-        Some((why, hint)) => (why.to_owned(), hint.to_owned()),
-        None => (why, hint.to_owned()),
-    };
+fn refused(path: &Path, why: &str, otherwise: &str) -> Refusal {
+    let (why, hint) = hint::split_or(why, otherwise);
     Refusal::FileRefused {
         path: path.to_owned(),
-        why,
-        hint,
+        why: why.to_owned(),
+        hint: hint.to_owned(),
     }
 }

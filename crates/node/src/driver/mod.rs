@@ -6,12 +6,10 @@
 //! the log has its thread, files have the worker threads, connections have their tasks, and all of
 //! them answer with an event.
 
+pub(crate) mod bounds;
 mod consuming;
 pub(crate) mod handle;
-pub(crate) mod inbox_marks;
-pub(crate) mod inboxes;
 pub(crate) mod log_care;
-pub(crate) mod log_writer;
 mod looking;
 mod orders;
 mod originals;
@@ -36,28 +34,17 @@ use consign_core::{consumer, producer};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::driver::bounds::{EVENTS_AT_ONCE, SNAPSHOT_EVERY, SPACE_EVERY, TICK_EVERY};
+use crate::inboxes::Inboxes;
+use crate::log_writer::{Done, LogWriter, Role};
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
+use crate::problems::Problems;
 
 use handle::Command;
-use inboxes::Inboxes;
 use log_care::LogCare;
-use log_writer::{Done, LogWriter, Role};
 use snapshot::Snapshot;
-use standing::Problems;
 use submissions::{Found, Submissions};
-
-/// How often time is told to the state machines.
-const TICK: Duration = Duration::from_millis(100);
-
-/// How often the snapshot is published.
-const SNAPSHOT: Duration = Duration::from_millis(250);
-
-/// How often free space is measured.
-const SPACE: Duration = Duration::from_secs(1);
-
-/// Events that are applied before anybody else gets a turn on this thread.
-const EVENTS_AT_ONCE: usize = 256;
 
 /// What a worker thread has done.
 #[derive(Debug)]
@@ -159,9 +146,9 @@ pub(crate) async fn run(
     mut ears: Ears,
     mut stop: watch::Receiver<bool>,
 ) -> Ended {
-    let mut tick = tokio::time::interval(TICK);
-    let mut publish = tokio::time::interval(SNAPSHOT);
-    let mut space = tokio::time::interval(SPACE);
+    let mut tick = tokio::time::interval(TICK_EVERY);
+    let mut publish = tokio::time::interval(SNAPSHOT_EVERY);
+    let mut space = tokio::time::interval(SPACE_EVERY);
     driver.begin();
     loop {
         tokio::select! {

@@ -1,5 +1,6 @@
 //! What people order, and the producer's answers.
 
+use crate::hint;
 use std::collections::BTreeSet;
 
 use consign_core::consumer;
@@ -238,17 +239,15 @@ impl Driver {
 
     /// The producer's refusal in the words of the API.
     fn refusal_of(&self, refusal: producer::Refusal) -> Refusal {
-        let split = |text: String| match text.split_once("; hint: ") {
-            Some((what, hint)) => (what.to_owned(), hint.to_owned()),
-            None => (text, "look at `consign status`".to_owned()),
+        let invalid = |text: &str| {
+            let (what, hint) = hint::split_or(text, "look at `consign status`");
+            let (what, hint) = (what.to_owned(), hint.to_owned());
+            Refusal::Invalid { what, hint }
         };
         match refusal {
             producer::Refusal::NoSuchFeed { ref feed } => match FeedName::new(feed) {
                 Ok(feed) => self.unknown_feed(&feed),
-                Err(bad) => {
-                    let (what, hint) = split(bad.to_string());
-                    Refusal::Invalid { what, hint }
-                }
+                Err(bad) => invalid(&bad.to_string()),
             },
             producer::Refusal::QueueFull {
                 feed,
@@ -287,10 +286,7 @@ impl Driver {
             refusal @ (producer::Refusal::TooLarge { .. }
             | producer::Refusal::BadName(_)
             | producer::Refusal::NotTaken(_)
-            | producer::Refusal::NoSuchNode { .. }) => {
-                let (what, hint) = split(refusal.to_string());
-                Refusal::Invalid { what, hint }
-            }
+            | producer::Refusal::NoSuchNode { .. }) => invalid(&refusal.to_string()),
         }
     }
 

@@ -12,21 +12,13 @@ use consign_core::record::{Placed, Record, Submitted};
 use consign_core::spec::{After, Source};
 
 use crate::config::{Config, ProduceConfig};
+use crate::driver::bounds::{
+    FILES_PER_TAKE_JOB, READ_PER_LOOK_JOB_BYTES, SYNCED_PER_TAKE_JOB_BYTES, TAKE_JOBS_MAX,
+};
 use crate::outbox::{self, Content, Origin, TakeRequest};
 
-use super::log_writer::{Order, Payloads, Role};
-use super::looking::READ_PER_JOB_BYTES;
 use super::{Driver, Worked, now};
-
-/// Jobs that take files at the same time: the others of the worker threads stay free.
-const TAKE_JOBS_MAX: usize = 4;
-
-/// Files that one such job takes at most.
-const FILES_PER_TAKE_JOB: usize = 256;
-
-/// Bytes of large files that one such job syncs, unless a single one is larger, so that those that
-/// are done with soon need not wait for all of a long burst.
-const SYNCED_PER_TAKE_JOB_BYTES: u64 = 64 << 20;
+use crate::log_writer::{Order, Payloads, Role};
 
 /// A transfer whose records are to be read back.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +62,7 @@ impl Takes {
         }
         let (queue, bytes_max) = match self.small.is_empty() {
             true => (&mut self.large, SYNCED_PER_TAKE_JOB_BYTES),
-            false => (&mut self.small, READ_PER_JOB_BYTES),
+            false => (&mut self.small, READ_PER_LOOK_JOB_BYTES),
         };
         let (mut job, mut bytes) = (Vec::new(), 0);
         while job.len() < FILES_PER_TAKE_JOB

@@ -1,11 +1,12 @@
 //! Why the driver did not do what it was asked, in words that reach a person unchanged.
 
+use crate::hint;
 use std::path::PathBuf;
 
 use consign_core::ids::{FeedName, NodeName, TransferId};
 use thiserror::Error;
 
-use super::snapshot::Problem;
+use crate::problems::Problem;
 
 /// What sort of refusal it is: what a script can act upon. Its name is in the API's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,9 +181,7 @@ impl Refusal {
 
     /// The node accepts nothing now, for a reason that may end in its hint.
     pub(crate) fn not_ready(text: &str) -> Self {
-        let (why, hint) = text
-            .split_once("; hint: ")
-            .unwrap_or((text, "look at `consign status`"));
+        let (why, hint) = hint::split_or(text, "look at `consign status`");
         Self::NotReady {
             why: why.to_owned(),
             hint: hint.to_owned(),

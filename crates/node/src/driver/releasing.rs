@@ -8,13 +8,10 @@ use std::sync::Arc;
 use consign_core::ids::{NodeName, TransferId, TransferKey};
 use consign_core::producer::{Event, Release};
 
-use crate::outbox::{self, Outbox, OutboxSyncFailed};
+use crate::driver::bounds::UNRELEASED_NAMED_MAX;
+use crate::outbox::{self, Outbox, OutboxSyncFailed, Restored};
 
 use super::{Driver, Worked};
-
-/// Sources that could not be released and are named one by one. Whatever the disk lacks is lacking
-/// for all the others too, and a list of thousands tells a person no more.
-const UNRELEASED_NAMED_MAX: usize = 16;
 
 /// What became of sources that were to be released.
 #[derive(Debug, Default)]
@@ -22,6 +19,8 @@ pub(crate) struct Released {
     keys: Vec<TransferKey>,
     /// Those that are still held, and why.
     failed: Vec<(TransferKey, String)>,
+    /// Those that could not go back to their places, and where they are now.
+    set_aside: Vec<(TransferKey, PathBuf)>,
 }
 
 /// Sources that are named as held, and why each was when it was last tried.
@@ -61,7 +60,18 @@ impl Driver {
     }
 
     pub(super) fn on_released(&mut self, released: Released) {
-        let Released { keys, failed } = released;
+        let Released {
+            keys,
+            failed,
+            set_aside,
+        } = released;
+        for (key, now_at) in &set_aside {
+            tracing::warn!(
+                transfer = %self.id_of(*key),
+                now_at = %now_at.display(),
+                "the file of a transfer that was given up could not go back to its place; hint: move it from there to where it belongs"
+            );
+        }
         for key in &keys {
             self.name_no_more(*key);
         }
@@ -108,6 +118,9 @@ fn carry_out(outbox: &Outbox, me: &NodeName, jobs: Vec<Job>) -> Result<Released,
     {
         let feed = release.feed.as_str();
         let restored = outbox.restore(&release.source, feed, &release.name, beneath.as_deref());
+        if let Ok(Restored::SetAside(now_at)) = &restored {
+            released.set_aside.push((release.key, now_at.clone()));
+        }
         released.note(release.key, restored);
     }
     let requests: Vec<_> = go.iter().map(|job| request(job, me)).collect();

@@ -1,6 +1,7 @@
 //! The configuration, read again while the agent runs: members and the policies of produced feeds
 //! take effect at once. The rest needs a restart, and is named until it is restarted or undone.
 
+use crate::hint;
 use consign_core::producer::Event;
 
 use super::{Driver, producing};
@@ -52,7 +53,7 @@ impl Driver {
     }
 
     fn stays(&self, why: &str, hint: &str) {
-        let (why, hint) = why.split_once("; hint: ").unwrap_or((why, hint));
+        let (why, hint) = hint::split_or(why, hint);
         let what = format!("{ON_DISK} is not in force: {why}");
         tracing::error!("{what}; hint: {hint}");
         self.problems.add(what, hint.to_owned());

@@ -4,10 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::problems::Problem;
 use crate::timestamp::Timestamp;
-
-/// Transfers in [`Snapshot::active`]; the rest of them are only counted.
-pub(crate) const ACTIVE_SHOWN_MAX: usize = 256;
 
 /// A node as it sees itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,22 +39,11 @@ pub(crate) struct Snapshot {
     pub(crate) produces: Vec<ProducedFeed>,
     /// The feeds that it consumes.
     pub(crate) consumes: Vec<ConsumedFeed>,
-    /// Transfers that move right now, at most [`ACTIVE_SHOWN_MAX`].
+    /// Transfers that move right now, at most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) active: Vec<ActiveTransfer>,
     /// Large files that arrive right now and everything that is stuck on its way into an inbox, at
-    /// most [`ACTIVE_SHOWN_MAX`].
+    /// most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) arriving: Vec<Arriving>,
-}
-
-/// Something that a person should look at.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Problem {
-    /// What is wrong.
-    pub(crate) what: String,
-    /// What to do about it.
-    pub(crate) hint: String,
-    /// Since when.
-    pub(crate) since: Timestamp,
 }
 
 /// The intent log.

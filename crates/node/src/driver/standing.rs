@@ -1,93 +1,25 @@
 //! How the node stands: its problems, and the snapshot that status pages read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use consign_core::ids::{FeedName, Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
 
-use crate::outbox::Stays;
+use crate::hint;
+use crate::problems::{self, Problem};
 use crate::timestamp::Timestamp;
 
+use super::bounds::ACTIVE_SHOWN_MAX;
 use super::orders::replicas_text;
 use super::producing::name_of;
 use super::snapshot::{
-    ACTIVE_SHOWN_MAX, ActiveConsumer, ActiveTransfer, Arriving, ConsumedFeed, LogState, Member,
-    Problem, ProducedFeed, Snapshot,
+    ActiveConsumer, ActiveTransfer, Arriving, ConsumedFeed, LogState, Member, ProducedFeed,
+    Snapshot,
 };
 use super::{Driver, now};
-
-/// Problems that are listed at most.
-const PROBLEMS_MAX: usize = 100;
-
-/// What a person should look at, from anywhere in the process.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Problems(Arc<Mutex<Known>>);
-
-#[derive(Debug, Default)]
-struct Known {
-    of_node: BTreeMap<String, Problem>,
-    /// What each feed's watched directory holds that is not taken.
-    of_feeds: BTreeMap<FeedName, Vec<Problem>>,
-}
-
-impl Problems {
-    /// Adds one; the same one again keeps its time.
-    pub(crate) fn add(&self, what: String, hint: String) {
-        let problems = &mut self.known().of_node;
-        if problems.len() < PROBLEMS_MAX {
-            let since = Timestamp(now().0);
-            problems
-                .entry(what.clone())
-                .or_insert(Problem { what, hint, since });
-        }
-    }
-
-    /// Adds one whose text ends in its hint.
-    pub(crate) fn add_text(&self, text: &str) {
-        let (what, hint) = text
-            .split_once("; hint: ")
-            .unwrap_or((text, "look at the agent's log"));
-        self.add(what.to_owned(), hint.to_owned());
-    }
-
-    /// Adds, and logs, that a file stays where it was taken from.
-    pub(crate) fn add_staying(&self, stays: &Stays) {
-        tracing::warn!(transfer = %stays.transfer, "{}", stays.why);
-        self.add_text(&stays.why);
-    }
-
-    /// Those that begin like this are over.
-    pub(crate) fn remove_starting(&self, what: &str) {
-        let problems = &mut self.known().of_node;
-        problems.retain(|problem, _| !problem.starts_with(what));
-    }
-
-    /// What a feed's watched directory holds that is not taken, instead of what was said before.
-    pub(crate) fn set_of_feed(&self, feed: &FeedName, problems: Vec<Problem>) {
-        let of_feeds = &mut self.known().of_feeds;
-        match problems.is_empty() {
-            true => of_feeds.remove(feed),
-            false => of_feeds.insert(feed.clone(), problems),
-        };
-    }
-
-    /// Those of the node as a whole.
-    pub(crate) fn list(&self) -> Vec<Problem> {
-        self.known().of_node.values().cloned().collect()
-    }
-
-    /// Those of single feeds.
-    fn of_feeds(&self) -> Vec<Problem> {
-        self.known().of_feeds.values().flatten().cloned().collect()
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Driver {
     pub(super) fn publish_snapshot(&mut self) {
@@ -176,11 +108,14 @@ impl Driver {
                 });
             }
         }
-        for problem in self.consumer.problems().into_iter().take(PROBLEMS_MAX) {
+        for problem in self
+            .consumer
+            .problems()
+            .into_iter()
+            .take(problems::LISTED_MAX)
+        {
             let text = format!("slot {}: {}", problem.slot, problem.what);
-            let (what, hint) = text
-                .split_once("; hint: ")
-                .unwrap_or((&text, "it is tried again"));
+            let (what, hint) = hint::split_or(&text, "it is tried again");
             problems.push(Problem {
                 what: what.to_owned(),
                 hint: hint.to_owned(),
@@ -353,10 +288,7 @@ impl Driver {
 /// What a consumer gives as its reasons to take nothing for now.
 fn complaints(destination: &DestinationStatus) -> impl Iterator<Item = Problem> {
     destination.complaints.iter().map(|complaint| {
-        let (why, hint) = complaint
-            .reason
-            .split_once("; hint: ")
-            .unwrap_or((&complaint.reason, "look at `consign status` there"));
+        let (why, hint) = hint::split_or(&complaint.reason, "look at `consign status` there");
         let of_feed = complaint.feed.as_ref();
         let of_feed = of_feed.map_or(String::new(), |feed| format!(" of feed {feed}"));
         Problem {
@@ -365,24 +297,4 @@ fn complaints(destination: &DestinationStatus) -> impl Iterator<Item = Problem> 
             since: Timestamp(complaint.since.0),
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_directory_does_not_take_hides_nothing_of_another() {
-        let problems = Problems::default();
-        let problem = |what: &str| Problem {
-            what: what.to_owned(),
-            ..Problem::default()
-        };
-        let [a, b] = ["a", "b"].map(|name| FeedName::new(name).unwrap());
-        problems.set_of_feed(&a, vec![problem("of a")]);
-        problems.set_of_feed(&b, vec![problem("of b")]);
-        assert_eq!(problems.of_feeds(), [problem("of a"), problem("of b")]);
-        problems.set_of_feed(&a, Vec::new());
-        assert_eq!(problems.of_feeds(), [problem("of b")]);
-    }
 }

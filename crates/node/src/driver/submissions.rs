@@ -9,6 +9,7 @@ use consign_core::producer::{Event, Token};
 use consign_core::spec::{After, FileSpec, Source, Stamp};
 use tokio::sync::oneshot;
 
+use crate::driver::bounds::{FILES_PER_LOOK_JOB, FILES_UNDER_WAY_MAX, LOOK_JOBS_MAX};
 use crate::timestamp::Timestamp;
 
 use super::handle::{Accepted, SubmitBytes, SubmitRequest};
@@ -16,15 +17,6 @@ use super::looking::{For, Item, Prepared, Rules, Unseen, describe, look_at};
 use super::originals::{Originals, Waiting};
 use super::refusal::Refusal;
 use super::{Driver, Worked};
-
-/// Files that may be on their way into the log at once. More wait with whoever hands them over.
-const FILES_UNDER_WAY_MAX: usize = 16 << 10;
-
-/// Files that one worker looks at in one go.
-const FILES_PER_JOB: usize = 128;
-
-/// Jobs that look at files at the same time: the others of the worker threads stay free.
-const LOOK_JOBS_MAX: usize = 4;
 
 /// A file that a watcher found ready.
 #[derive(Debug)]
@@ -144,7 +136,9 @@ impl Driver {
     pub(super) fn look_at_files(&mut self) {
         while self.log.has_credit() && self.submissions.jobs < LOOK_JOBS_MAX {
             let unseen = &mut self.submissions.unseen;
-            let job: Vec<_> = unseen.drain(..unseen.len().min(FILES_PER_JOB)).collect();
+            let job: Vec<_> = unseen
+                .drain(..unseen.len().min(FILES_PER_LOOK_JOB))
+                .collect();
             if job.is_empty() {
                 return;
             }

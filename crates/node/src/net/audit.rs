@@ -41,7 +41,7 @@ pub(super) async fn serve(shared: &Shared, mut conn: Conn, entry: &Entry<'_>) ->
         tokio::select! {
             why = questions(shared, &mut conn, &entry.node) => why,
             // Nothing is ever left there; it ends when a newer life of the producer closes this.
-            why = entry.outbox.drain(&mut nowhere) => why,
+            why = entry.send_queue.drain(&mut nowhere) => why,
         }
     };
     let served = contained(served).await;

@@ -37,10 +37,10 @@ pub(super) const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Bytes that may wait for a peer to read them, on a connection of small messages, before one more
 /// message closes it. Holds the largest message there is.
-pub(super) const OUTBOX_BYTES_MAX: usize = 4 << 20;
+pub(super) const SEND_QUEUE_BYTES_MAX: usize = 4 << 20;
 
 /// Messages that may wait likewise.
-pub(super) const OUTBOX_MESSAGES_MAX: usize = 16 << 10;
+pub(super) const SEND_QUEUE_MESSAGES_MAX: usize = 16 << 10;
 
 /// Memory for chunks between the socket and the staging file, in bytes, all transfers together.
 /// Two of the largest chunks fit, so that any transfer can move.

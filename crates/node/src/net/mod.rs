@@ -212,3 +212,24 @@ impl Drop for Net {
         self.shared.tasks.close();
     }
 }
+
+/// Hears what a stranger says, as a listener does: a hello first, then any messages. Returns why the
+/// connection would be closed; at the latest because it ends.
+pub(crate) async fn hear_all(me: &Identity, said: &[u8]) -> String {
+    let mut frames = conn::Frames::new(said);
+    let first = frames.next_within(bounds::HELLO_BYTES_MAX).await;
+    match first.and_then(|frame| conn::check_first(me, frame)) {
+        Ok(Ok(_)) => {}
+        Ok(Err(reason)) => return reason,
+        Err(broken) => return broken.to_string(),
+    }
+    loop {
+        let heard = match frames.next().await {
+            Ok(frame) => frames.skip(frame.payload_len).await,
+            Err(broken) => Err(broken),
+        };
+        if let Err(broken) = heard {
+            return broken.to_string();
+        }
+    }
+}

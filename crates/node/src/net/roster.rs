@@ -11,7 +11,7 @@ use consign_core::wire::{Message, Purpose};
 use tokio::sync::oneshot;
 
 use super::bounds::{CONNECTIONS_MAX, CONNECTIONS_PER_NODE_MAX};
-use super::conn::{Broken, Outbox};
+use super::conn::{Broken, SendQueue};
 
 /// Which side made a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Live {
     node: NodeName,
     incarnation: Incarnation,
     side: Side,
-    outbox: Arc<Outbox>,
+    send_queue: Arc<SendQueue>,
     verdict: Option<oneshot::Sender<Verdict>>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Entry<'a> {
     roster: &'a Roster,
     pub(super) node: NodeName,
     pub(super) session: Session,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) send_queue: Arc<SendQueue>,
 }
 
 impl Drop for Entry<'_> {
@@ -78,14 +78,14 @@ impl Roster {
             check_room(&live, node)?;
         }
         let session = Session(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        let outbox = Arc::new(Outbox::default());
+        let send_queue = Arc::new(SendQueue::default());
         live.insert(
             session,
             Live {
                 node: node.clone(),
                 incarnation,
                 side,
-                outbox: Arc::clone(&outbox),
+                send_queue: Arc::clone(&send_queue),
                 verdict: None,
             },
         );
@@ -93,7 +93,7 @@ impl Roster {
             roster: self,
             node: node.clone(),
             session,
-            outbox,
+            send_queue,
         })
     }
 
@@ -126,7 +126,7 @@ impl Roster {
             for (_, old) in live.iter().filter(|(other, old)| {
                 **other < session && old.node == *node && is_outlived(old, incarnation)
             }) {
-                old.outbox.close(Broken::Ours(format!(
+                old.send_queue.close(Broken::Ours(format!(
                     "{node} connected again in incarnation {incarnation}"
                 )));
             }
@@ -138,13 +138,13 @@ impl Roster {
 
     /// Leaves a message to be sent on a control connection; dropped when that is gone.
     pub(super) fn send(&self, node: &NodeName, session: Session, message: &Message) {
-        let outbox = self
+        let send_queue = self
             .lock()
             .get(&session)
             .filter(|live| live.node == *node)
-            .map(|live| Arc::clone(&live.outbox));
-        if let Some(outbox) = outbox {
-            outbox.push(message);
+            .map(|live| Arc::clone(&live.send_queue));
+        if let Some(send_queue) = send_queue {
+            send_queue.push(message);
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
     /// Why a connection is being closed, if it is.
     fn reason(entry: &Entry<'_>) -> Option<String> {
         let mut written = Vec::new();
-        let mut drained = pin!(entry.outbox.drain(&mut written));
+        let mut drained = pin!(entry.send_queue.drain(&mut written));
         match drained
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))

@@ -33,6 +33,15 @@ fn publish_one(disk: &OsDisk, staging: &str, path: &str) -> PublishOutcome {
 }
 
 #[test]
+fn a_marker_that_was_never_named_is_not_left_behind() {
+    let (dir, disk) = inbox();
+    let unnamed = dir.path().join(STAGING_DIR).join("marker.new");
+    fs::write(&unnamed, [9; 16]).unwrap();
+    assert_eq!(prepare(&disk, [8; 16]).unwrap(), [7; 16]);
+    assert!(!unnamed.exists());
+}
+
+#[test]
 fn marker_survives_and_is_never_replaced() {
     let (dir, disk) = inbox();
     assert_eq!(prepare(&disk, [9; 16]).unwrap(), [7; 16]);

@@ -11,9 +11,7 @@ use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watche
 
 use super::Input;
 use super::names::is_under_temporary;
-
-/// Hints that may wait for the scanner. More are dropped, and a scan finds what they were about.
-const HINTS_MAX: usize = 8192;
+use crate::watch::bounds::HINTS_MAX;
 
 /// Somewhere to look.
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 //! the kept set must know what the log holds (see [`crate::outbox::Kept`]), and origins that are
 //! owed a removal must be removed.
 
+mod bounds;
 mod hints;
 mod names;
 mod problems;
@@ -40,19 +41,6 @@ use hints::Hint;
 pub(crate) use names::{BadPattern, include_set};
 pub(crate) use problems::{Problem as Untaken, ProblemList};
 use scanner::Scanner;
-
-#[cfg(test)]
-/// Files on offer at once: as many as a few rounds of group commit take.
-const IN_FLIGHT_MAX: usize = 1024;
-#[cfg(test)]
-/// How long a file must not have moved, unless an event says that it is whole.
-const SETTLE: Duration = Duration::from_secs(2);
-#[cfg(test)]
-/// How often the whole directory is scanned.
-const SCAN_EVERY: Duration = Duration::from_secs(10);
-#[cfg(test)]
-/// How often the kept set is cleared of files that are gone: it looks at each of them.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 /// What to watch, and how.
 #[derive(Debug, Clone)]
@@ -88,10 +76,10 @@ impl WatchConfig {
             feed,
             root,
             include: include_set(include)?,
-            settle: SETTLE,
-            scan_every: SCAN_EVERY,
-            forget_every: FORGET_EVERY,
-            in_flight_max: IN_FLIGHT_MAX,
+            settle: Duration::from_secs(2),
+            scan_every: Duration::from_secs(10),
+            forget_every: Duration::from_secs(600),
+            in_flight_max: 1024,
         })
     }
 }

@@ -7,8 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-/// Problems that are listed; of more only their number is kept.
-const PROBLEMS_MAX: usize = 1000;
+use crate::watch::bounds::PROBLEMS_MAX;
 
 /// Something that is left in place, or does not work as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]

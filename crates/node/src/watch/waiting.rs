@@ -6,12 +6,7 @@ use std::time::Instant;
 
 use consign_core::spec::Stamp;
 
-/// Files that may wait at once. What has no room is found again by a later scan.
-const WAITING_FILES_MAX: usize = 64 << 10;
-/// Of these, refused ones: many that can never be taken must not keep the others from settling.
-const REFUSED_FILES_MAX: usize = WAITING_FILES_MAX / 2;
-/// Bytes of names that may wait at once.
-const WAITING_NAME_BYTES_MAX: usize = 8 << 20;
+use crate::watch::bounds::{REFUSED_FILES_MAX, WAITING_FILES_MAX, WAITING_NAME_BYTES_MAX};
 
 /// Why a file waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::image::tool;
 
 /// Set inside the namespaces.
-const INSIDE: &str = "CONSIGN_FAULTS_INSIDE";
+pub(crate) const INSIDE: &str = "CONSIGN_FAULTS_INSIDE";
 /// A file to which what was skipped is appended, so that a summary can show it.
 const SKIPPED: &str = "CONSIGN_SKIPPED";
 
@@ -33,7 +33,7 @@ pub(crate) fn isolated(test: &str, tools: &[&str], body: impl FnOnce()) {
 }
 
 /// Ends together with whoever started it, and takes everything inside with it.
-fn unshare() -> Command {
+pub(crate) fn unshare() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--mount-proc", "--fork"]);
     command.arg("--kill-child=KILL");

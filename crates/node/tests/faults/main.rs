@@ -21,6 +21,8 @@ mod ledger;
 mod load;
 mod machine;
 mod network;
+#[cfg(feature = "planted")]
+mod planted;
 mod power;
 mod rng;
 mod states;

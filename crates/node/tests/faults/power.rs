@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,11 @@ const FILES_PER_CUT: u64 = 12;
 const LATEST_CUT_MS: u64 = 400;
 /// Files that may wait before more are handed over.
 const BACKLOG_MAX: usize = 40;
-const DELIVERY_DEADLINE: Duration = Duration::from_secs(90);
+/// A bug that loses a file is found when this has passed.
+const DELIVERY_DEADLINE: Duration = match cfg!(feature = "planted") {
+    true => Duration::from_secs(20),
+    false => Duration::from_secs(90),
+};
 const TAKE_EVERY: Duration = Duration::from_millis(15);
 
 #[test]
@@ -41,6 +45,12 @@ fn acknowledged_files_survive_power_cuts_on_ext4() {
 fn acknowledged_files_survive_power_cuts_on_xfs() {
     let test = "power::acknowledged_files_survive_power_cuts_on_xfs";
     isolated(test, &["xfs_io", "mkfs.xfs"], || cut_power(Kind::Xfs));
+}
+
+/// Cuts power so many times, with whatever is planted in the agents.
+#[cfg(feature = "planted")]
+pub(crate) fn cut_planted(kind: Kind, cuts: u64) {
+    Fleet::new(kind, amount("FAULT_SEED", 1)).run(cuts);
 }
 
 fn cut_power(kind: Kind) {
@@ -85,6 +95,8 @@ struct Fleet {
     machines: Vec<Machine>,
     ledger: Mutex<Ledger>,
     rounds_done: AtomicU64,
+    /// Whether applications take nothing for now: what they took before a cut is not looked at after it.
+    applications_rest: AtomicBool,
     seed: u64,
     // Last, so that it is unmounted last.
     _scratch: Scratch,
@@ -97,6 +109,7 @@ impl Fleet {
             machines: fleet::machines(scratch.path(), &NAMES, kind, DISK_BYTES),
             ledger: Mutex::default(),
             rounds_done: AtomicU64::new(0),
+            applications_rest: AtomicBool::new(false),
             seed,
             _scratch: scratch,
         }
@@ -122,8 +135,7 @@ impl Fleet {
             // Both go away when this ends, also by a failure, and with them the threads.
             self.cycles(cuts, go, apply)
         });
-        let ledger = self.ledger.into_inner().unwrap();
-        assert!(ledger.violations.is_empty(), "{:#?}", ledger.violations);
+        self.no_violation();
         counts
     }
 
@@ -150,7 +162,8 @@ impl Fleet {
             ended == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
         };
         while goes_on() {
-            for consumer in self.consumers() {
+            let rest = self.applications_rest.load(Ordering::SeqCst);
+            for consumer in self.consumers().iter().filter(|_| !rest) {
                 self.take(consumer, &mut rng);
             }
         }
@@ -168,6 +181,9 @@ impl Fleet {
         let mut rng = Rng::new(self.seed);
         let mut counts = Counts::default();
         for cycle in 1..=cuts {
+            println!("cut {cycle}");
+            let rest = rng.one_in(2);
+            self.applications_rest.store(rest, Ordering::SeqCst);
             go.send(()).unwrap();
             // The moment of a cut is part of the fault; nothing is waited for.
             std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
@@ -179,10 +195,12 @@ impl Fleet {
                 .for_each(|victim| self.lose_power(victim, cut));
             mount_again(&victims, &mut rng);
             counts.receipts += self.restart(&victims, &mut rng);
+            self.applications_rest.store(false, Ordering::SeqCst);
             until("the load is handed over", DELIVERY_DEADLINE, || {
                 self.rounds_done.load(Ordering::SeqCst) == cycle
             });
             self.wait_for_delivery(BACKLOG_MAX);
+            self.no_violation();
             counts.cuts += 1;
         }
         drop(go);
@@ -196,6 +214,12 @@ impl Fleet {
         counts.accepted = ledger.accepted_files() as u64;
         counts.removals_undone = ledger.undone;
         counts
+    }
+
+    #[track_caller]
+    fn no_violation(&self) {
+        let violations = self.ledger.lock().unwrap().violations.clone();
+        assert!(violations.is_empty(), "{violations:#?}");
     }
 
     fn victims(&self, rng: &mut Rng) -> Vec<&Machine> {
@@ -232,7 +256,7 @@ impl Fleet {
         }
         let receipts = self.receipts(&consumers);
         let archived = files_in(&producer.disk.join("archive"));
-        producer.signal(Signal::STOP);
+        let paused = Paused::new(producer);
         consumers.iter().for_each(|consumer| consumer.spawn());
         consumers
             .iter()
@@ -256,7 +280,7 @@ impl Fleet {
             .map(|path| base(path.to_str().unwrap()).to_owned());
         ledger.check_released(&released.collect::<Vec<_>>());
         drop(ledger);
-        producer.signal(Signal::CONT);
+        drop(paused);
         assert!(
             all_there,
             "saved, and not there after a power cut: {lacking:?}"
@@ -384,6 +408,22 @@ impl Fleet {
                 );
             }
         }
+    }
+}
+
+/// A machine that stands still, until this goes: also by a failure, since the load waits for it.
+struct Paused<'a>(&'a Machine);
+
+impl<'a> Paused<'a> {
+    fn new(machine: &'a Machine) -> Self {
+        machine.signal(Signal::STOP);
+        Self(machine)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 

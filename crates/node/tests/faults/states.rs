@@ -42,6 +42,13 @@ fn acknowledged_files_survive_every_order_of_writes_on_xfs() {
     });
 }
 
+/// Looks at so many states of a run of agents with whatever is planted in them.
+#[cfg(feature = "planted")]
+pub(crate) fn states_planted(kind: Kind, states: u64) {
+    let (seed, scratch) = (amount("FAULT_SEED", 1), Scratch::new());
+    Run::record(kind, scratch.path(), seed).check(states, &mut Rng::new(seed));
+}
+
 fn crash_states(kind: Kind) {
     let (seed, states) = (amount("FAULT_SEED", 1), amount("CRASH_STATES", 25));
     println!(
@@ -204,6 +211,7 @@ impl Run {
                 }
                 at += 1;
             }
+            println!("state {place}");
             self.check_state(flushed, place, rng);
         }
     }

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 /// How long a condition may take that has no reason to take long.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = match cfg!(feature = "planted") {
+    true => Duration::from_secs(10),
+    false => Duration::from_secs(30),
+};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits for a condition; false when it does not come.

@@ -15,14 +15,22 @@ struct Shape {
     losses: usize,
 }
 
+/// Within what time files are handed over while one consumer is sick, in ms.
+const SICK_FILES_MS: u64 = 30_000;
+
+/// When it is well again, in ms: what everybody else is owed must have arrived by then, although each
+/// deadline may have passed once.
+const SICK_HEAL_MS: u64 = 240_000;
+
 impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let rng = &mut rng;
-        let heal_at_ms = 2_000 + rng.below(10_000);
+        let mut heal_at_ms = 2_000 + rng.below(10_000);
         let faults = Faults::draw(rng, heal_at_ms);
+        let sick = faults.has(Fault::Sicken);
         let losses = [Fault::ConsumerGone, Fault::Leave].map(|fault| faults.has(fault));
         let losses = losses.into_iter().filter(|lost| *lost).count();
         let shape = Shape {
@@ -32,9 +40,18 @@ impl Plan {
             late: losses + rng.below(3).saturating_sub(1) as usize,
             losses,
         };
-        let mut feeds = draw_feeds(rng, &shape, faults.is_calm());
-        let nodes = draw_nodes(rng, &shape, &feeds);
-        let files = draw_files(rng, &nodes, &feeds, heal_at_ms);
+        let plain = faults.is_calm() || faults.is_scarcity() || sick;
+        let mut feeds = draw_feeds(rng, &shape, plain);
+        let mut nodes = draw_nodes(rng, &shape, &feeds);
+        let length_ms = match sick {
+            true => SICK_FILES_MS,
+            false => heal_at_ms,
+        };
+        let files = draw_files(rng, &nodes, &feeds, length_ms);
+        if sick {
+            heal_at_ms = SICK_HEAL_MS;
+            nodes.iter_mut().for_each(|node| node.slowness = 1);
+        }
         for (number, feed) in feeds.iter_mut().enumerate() {
             // A file that is larger than the queue would never be taken.
             let own = files.iter().filter(|file| file.feed == number);

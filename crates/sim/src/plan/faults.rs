@@ -89,6 +89,8 @@ faults! {
     ProducerGone "producer-gone",
     /// A consumer leaves.
     Leave "leave",
+    /// A consumer is dead, silent, slow or full until all is healed.
+    Sicken "sicken",
     /// Frames of small files are lost without anybody being told.
     SilentLoss "silent-loss",
     /// Frames of small files are late by many seconds.
@@ -165,12 +167,40 @@ impl Faults {
         self.0.keys().all(|fault| harmless.contains(fault))
     }
 
+    /// Space is short, and nothing else is wrong.
+    fn scarcity(rng: &mut Rng) -> Self {
+        let mut faults = Self::default();
+        faults.set(Fault::DiskFull, Rate::Every(200 + rng.below(2_000)));
+        faults.set(Fault::NoSpaceCall, Rate::Every(50 + rng.below(1_000)));
+        faults.set(Fault::Take, Rate::Every(20 + rng.below(1_000)));
+        faults
+    }
+
+    /// Whether nothing but space is short.
+    #[must_use]
+    pub fn is_scarcity(&self) -> bool {
+        let of_it = [Fault::DiskFull, Fault::NoSpaceCall, Fault::Take];
+        !self.0.is_empty() && self.0.keys().all(|fault| of_it.contains(fault))
+    }
+
+    /// One consumer is sick, and nothing else is wrong.
+    fn one_sick(rng: &mut Rng) -> Self {
+        let mut faults = Self::default();
+        faults.set(Fault::Sicken, Rate::At(1 + rng.below(15_000)));
+        faults.set(Fault::Take, Rate::Every(20 + rng.below(1_000)));
+        faults
+    }
+
     /// Draws the faults of a run of this length.
     pub(super) fn draw(rng: &mut Rng, length_ms: u64) -> Self {
         let mut faults = Self::default();
-        // One seed in eight runs without faults: what is promised only then is checked there.
-        if rng.one_in(8) {
-            return faults;
+        // One seed in eight runs without faults: what is promised only then is checked there. One in
+        // sixteen each has one kind of trouble, for what is promised of that.
+        match rng.below(16) {
+            0 | 1 => return faults,
+            2 => return Self::scarcity(rng),
+            3 => return Self::one_sick(rng),
+            _ => {}
         }
         // Crashes are frequent: a run in which any of these three are has ten of them in the mean.
         let every = [

@@ -125,6 +125,12 @@ impl Plan {
         Shortening::new(spare_bytes, RECORD_BYTES_COUNTED, self.carry_again_ms)
     }
 
+    /// Whether healing gives nobody another configuration.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_calm() || self.faults.is_scarcity()
+    }
+
     /// Whether nobody is so slow that deadlines pass.
     #[must_use]
     pub fn is_swift(&self) -> bool {

@@ -2,9 +2,10 @@
 //!
 //! The node itself never sees the damage: it comes up from the untouched disk, and goes on.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use consign_core::log::{Log, LogError, LogSettings};
+use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::record::Record;
 
 use super::World;
@@ -14,17 +15,25 @@ use crate::disk::{SECTOR_BYTES, SimDisk};
 use crate::ledger::Violation;
 use crate::promise::Promise;
 
-type Recovery = Result<Vec<Record>, LogError>;
+type Recovery = Result<Vec<(Position, Record)>, LogError>;
 
-/// Whether `rest` is a beginning of `whole`. With the last batch may go the word that a segment is
-/// dropped whose file is still there: what it holds then comes before.
-fn is_beginning(rest: &[Record], whole: &[Record]) -> bool {
-    let first = whole.first();
-    let from = rest.iter().position(|record| Some(record) == first);
-    match from {
-        Some(from) => whole.starts_with(&rest[from..]),
-        None => rest.is_empty(),
-    }
+/// What lies before the first record of a batch and proves what was synced before, in bytes.
+const PROOF_BYTES: u32 = 48;
+
+/// How many records of `whole` are left, if `rest` is a beginning of it. With the last batch may go the
+/// word that a segment is dropped whose file is still there: what it holds then comes before.
+fn kept(rest: &[(Position, Record)], whole: &[(Position, Record)]) -> Option<usize> {
+    let first = whole.first().map(|(_, record)| record);
+    let from = rest.iter().position(|(_, record)| Some(record) == first);
+    let rest = &rest[from.unwrap_or(rest.len())..];
+    let mut both = rest.iter().zip(whole);
+    let same = rest.len() <= whole.len() && both.all(|((_, a), (_, b))| a == b);
+    (same && (from.is_some() || rest.is_empty())).then_some(rest.len())
+}
+
+/// Whether these are the same records, wherever they are.
+fn same(first: &[(Position, Record)], second: &[(Position, Record)]) -> bool {
+    first.len() == second.len() && kept(first, second).is_some()
 }
 
 impl World {
@@ -40,7 +49,7 @@ impl World {
             return;
         };
         let damaged = sound.fork();
-        let what = self.damage(&damaged, path);
+        let (what, damaged_at) = self.damage(&damaged, path);
         self.line(|| {
             format!(
                 "{}: {what} in a copy of {}",
@@ -54,7 +63,7 @@ impl World {
                 self.coverage.recovered(Recovered::FoundDamage);
             }
             // Above what is proven synced, damage is a torn tail.
-            (Ok(whole), Ok(rest)) if is_beginning(&rest, &whole) => {}
+            (Ok(whole), Ok(rest)) if self.is_torn(node, &damaged_at, &rest, &whole) => {}
             (Err(_), _) => {}
             (Ok(whole), rest) => {
                 let found = match rest {
@@ -70,25 +79,78 @@ impl World {
         }
     }
 
+    /// A recovery that ends at any of its operations, and is begun again by the next start, yields
+    /// what one yields that nobody disturbs: S10.
+    pub(super) fn try_again(&mut self, node: usize) {
+        let whole = self.nodes[node].disk.fork();
+        let cut = whole.fork();
+        whole.kill();
+        for disk in [&whole, &cut] {
+            disk.no_more_faults();
+            disk.set_capacity(None);
+        }
+        let ops = self.draw(30);
+        cut.crash_after(ops);
+        let _ = self.open_log(&cut);
+        cut.kill();
+        let (Ok(first), second) = (self.open_log(&whole), self.open_log(&cut)) else {
+            return;
+        };
+        let found = match second {
+            Ok(second) if same(&first, &second) => return,
+            Ok(second) => format!("{} records", second.len()),
+            Err(error) => error.to_string(),
+        };
+        self.violate(Violation {
+            promise: Promise::SameAgain,
+            what: format!(
+                "cut short after {ops} operations: {found}, not {}",
+                first.len()
+            ),
+            file: None,
+        });
+    }
+
     fn recover(&self, disk: &SimDisk) -> Recovery {
+        disk.no_more_faults();
+        disk.set_capacity(None);
+        self.open_log(disk)
+    }
+
+    fn open_log(&self, disk: &SimDisk) -> Recovery {
         let settings = LogSettings {
             segment_bytes: self.plan.segment_bytes,
             seed: 1,
         };
         let mut records = Vec::new();
-        disk.no_more_faults();
-        disk.set_capacity(None);
         Log::open(
             disk.mount(),
             Path::new(LOG),
             settings,
-            &mut |_, record, _| records.push(record),
+            &mut |at, record, _| records.push((at, record)),
         )?;
         Ok(records)
     }
 
-    /// Changes a segment as disks do that lie; says how.
-    fn damage(&mut self, disk: &SimDisk, path: &Path) -> &'static str {
+    /// Whether what is left of the records is what a torn tail leaves: a beginning, with all that the
+    /// header of an undamaged batch proves.
+    fn is_torn(
+        &self,
+        node: usize,
+        damaged: &Range<usize>,
+        rest: &[(Position, Record)],
+        whole: &[(Position, Record)],
+    ) -> bool {
+        let intact = self.nodes[node].proofs.iter().filter(|(first, _)| {
+            let (from, to) = (first.offset - PROOF_BYTES, first.offset);
+            to as usize <= damaged.start || damaged.end <= from as usize
+        });
+        let proven = intact.map(|(_, before)| *before).max().unwrap_or_default();
+        kept(rest, whole).is_some_and(|kept| whole[kept..].iter().all(|(at, _)| *at >= proven))
+    }
+
+    /// Changes a segment as disks do that lie; says how, and where.
+    fn damage(&mut self, disk: &SimDisk, path: &Path) -> (&'static str, Range<usize>) {
         let (kind, len) = (
             self.draw(4),
             disk.bytes(path).map_or(0, |bytes| bytes.len()),
@@ -112,11 +174,12 @@ impl World {
                 bytes.copy_within(start(from)..start(from) + len, start(at));
             }
         });
-        [
+        let what = [
             "a bit flips",
             "a bit flips",
             "a sector is lost",
             "a write is misdirected",
-        ][kind as usize]
+        ][kind as usize];
+        (what, start(at)..start(at) + SECTOR_BYTES)
     }
 }

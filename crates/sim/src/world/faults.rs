@@ -95,6 +95,7 @@ impl World {
             Fault::ConsumerGone => self.lose_consumer(),
             Fault::ProducerGone => self.lose_producer(),
             Fault::Leave => self.leave(),
+            Fault::Sicken => self.sicken(),
             // They strike where the thing happens that they spoil.
             Fault::CrashInRecovery
             | Fault::SilentLoss
@@ -129,7 +130,7 @@ impl World {
         }
     }
 
-    fn after_ms(&mut self, most_ms: u64, aftermath: Aftermath) {
+    pub(super) fn after_ms(&mut self, most_ms: u64, aftermath: Aftermath) {
         let delay = self.draw(most_ms * 1_000);
         self.after(delay, Happening::Aftermath(aftermath));
     }
@@ -240,10 +241,15 @@ impl World {
     }
 
     fn fill_disk(&mut self, node: usize) -> bool {
-        let left = self.draw(100_000);
+        // Where less is left than a segment of the log takes, its reserve is used up.
+        let left = match self.draw(4) {
+            0 => 0,
+            1 => self.draw(self.plan.segment_bytes),
+            _ => self.draw(100_000),
+        };
         let capacity = self.nodes[node].disk.used_bytes() + left;
         self.nodes[node].disk.set_capacity(Some(capacity));
-        self.after_ms(4_000, Aftermath::DiskRoom(node));
+        self.after_ms(8_000, Aftermath::DiskRoom(node));
         true
     }
 

@@ -8,7 +8,7 @@ use consign_core::publish::STAGING_DIR;
 use consign_core::spec::Replicas;
 
 use super::faults::Aftermath;
-use super::node::{SPOOL, WATCHED, inbox_of};
+use super::node::{Life, SPOOL, WATCHED, inbox_of};
 use super::{Happening, PATIENCE_MS, World};
 use crate::disk::SimDisk;
 use crate::ledger::Violation;
@@ -18,11 +18,17 @@ use crate::promise::Promise;
 /// How often it is looked whether all is done, in µs.
 const LOOK_US: u64 = 500_000;
 
+/// Live records that a node may have for each other one when all is over: that it was seen, and
+/// which slots of its present start are closed.
+const RECORDS_PER_PEER: u64 = 2;
+
 impl World {
     /// From here on nothing goes wrong any more.
     pub(super) fn heal(&mut self) {
         self.line(|| "all is healed".to_owned());
         self.healed = true;
+        self.check_isolation();
+        self.cure();
         self.blocked.clear();
         for node in 0..self.nodes.len() {
             self.restore_spool(node);
@@ -56,7 +62,7 @@ impl World {
     fn changes_policies(&self, node: usize) -> bool {
         let consumes = self.plan.nodes[node].consumes.iter();
         let mut feeds = consumes.map(|&feed| &self.plan.feeds[feed]);
-        !self.plan.is_calm() && feeds.any(|feed| feed.layout != "{name}" || !feed.from.is_empty())
+        !self.plan.is_plain() && feeds.any(|feed| feed.layout != "{name}" || !feed.from.is_empty())
     }
 
     fn is_at_rest(&self) -> bool {
@@ -70,6 +76,7 @@ impl World {
                     self.nodes[node].to_forget.is_empty()
                         && life.producer.unfinished() == 0
                         && life.consumer.entries().next().is_none()
+                        && self.has_forgotten(life)
                         && life.appends.is_empty()
                         && !life.committing
                 }
@@ -99,13 +106,34 @@ impl World {
         if late {
             let (file, what) = self.what_is_left();
             self.violate(Violation {
-                promise: Promise::Delivered,
+                promise: self.what_is_broken(),
                 what,
                 file,
             });
         }
         self.after(LOOK_US, Happening::LookForEnd);
         false
+    }
+
+    /// Which promise it breaks that a cluster does not come to rest.
+    fn what_is_broken(&self) -> Promise {
+        let lives = || self.nodes.iter().filter_map(|node| node.life.as_deref());
+        let lost = |&node: &usize| self.nodes[node].gone || self.has_left(node);
+        let mut open = self.ledger.stories.iter().filter(|story| {
+            let producer = &self.nodes[story.plan.producer];
+            !producer.gone && story.key.is_some() && !story.done && !story.cancelled
+        });
+        if open.any(|story| story.kept.keys().any(&lost)) {
+            Promise::PlacedAnew
+        } else if lives().all(|life| life.producer.unfinished() == 0)
+            && lives().all(|life| life.consumer.entries().all(|(_, entry)| entry.is_over()))
+        {
+            Promise::LogForgets
+        } else if self.plan.faults.is_scarcity() {
+            Promise::GoesOn
+        } else {
+            Promise::Delivered
+        }
     }
 
     fn what_is_left(&self) -> (Option<usize>, String) {
@@ -149,6 +177,12 @@ impl World {
                 left.push(format!("file {file} is not submitted"));
                 first = first.or(Some(file));
             }
+        }
+        let remembers = |life: &&Life| !self.has_forgotten(life);
+        let mut lives = self.nodes.iter().filter_map(|node| node.life.as_deref());
+        if let Some(life) = lives.find(remembers) {
+            let records = life.producer.live_records() + life.consumer.live_records();
+            left.push(format!("{records} live records"));
         }
         (first, left.join("; "))
     }
@@ -211,10 +245,11 @@ impl World {
                 .get(&node)
                 .is_some_and(|shown| !shown.may_repeat);
             if !self.nodes[node].gone && !shown {
-                return lost(format!(
-                    "{} saved {file} and never showed it",
-                    self.nodes[node].name
-                ));
+                return Err(Violation {
+                    promise: Promise::SavedIsShown,
+                    what: format!("{} saved {file} and never showed it", self.nodes[node].name),
+                    file: Some(file),
+                });
             }
         }
         if self.nodes[story.plan.producer].gone {
@@ -260,6 +295,13 @@ impl World {
         Ok(())
     }
 
+    /// Whether a node remembers no more than a few records of each peer, however often everybody was
+    /// started anew. Those of earlier starts go when a producer has connected again.
+    fn has_forgotten(&self, life: &Life) -> bool {
+        let records = life.producer.live_records() + life.consumer.live_records();
+        records <= RECORDS_PER_PEER * self.nodes.len() as u64
+    }
+
     /// After a restart nothing is left: no orphan, no memory of what is over.
     fn check_leftovers(&mut self, node: usize) {
         let left = |place: &str, disk: &SimDisk, but: &str| {
@@ -287,6 +329,19 @@ impl World {
         self.consume(node, consumer::Event::Tick);
         if !self.lives(node) {
             return;
+        }
+        let life = self.life(node);
+        let under_way = life.producer.under_way();
+        if under_way > 0 {
+            let what = format!(
+                "{under_way} files are under way from {}",
+                self.nodes[node].name
+            );
+            self.violate(Violation {
+                promise: Promise::CreditReturns,
+                what,
+                file: None,
+            });
         }
         let life = self.life(node);
         let (live, length) = (

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use consign_core::consumer::{self, InflowFault, InflowOrder};
 use consign_core::disk::{Disk, File, OpenMode};
 use consign_core::ids::{Attempt, FeedName, Incarnation, SlotId};
+use consign_core::planted::{Planted, planted};
 use consign_core::tree::{self, ChunkHash, ChunkHashes};
 
 use super::World;
@@ -14,6 +15,8 @@ use super::flow::{FlowHead, Origin};
 use super::happening::Work;
 use super::node::inbox_of;
 use crate::disk::is_crash;
+use crate::ledger::Violation;
+use crate::promise::Promise;
 use consign_core::publish::{STAGING_DIR, staging_path};
 
 /// What a life knows of a file that it receives.
@@ -179,7 +182,7 @@ impl World {
         let end = offset + bytes.len() as u64;
         if end <= inflow.verified {
             let verified = inflow.verified;
-            self.ledger.stats.wasted_chunks += 1;
+            self.sent_in_vain(node, slot, end);
             return Some(verified);
         }
         let (size, chunk_bytes) = (inflow.order.size, inflow.order.chunk_bytes);
@@ -199,6 +202,16 @@ impl World {
         self.check(found);
         self.chunk_written(node, slot, head.attempt, end, size);
         Some(end)
+    }
+
+    /// Whoever sends knows from the answer to its `Open` what is there.
+    fn sent_in_vain(&mut self, node: usize, slot: &SlotId, end: u64) {
+        self.ledger.stats.wasted_chunks += 1;
+        self.violate(Violation {
+            promise: Promise::NothingAgain,
+            what: format!("{slot} got bytes up to {end}, which it had"),
+            file: self.ledger.file_at(node, slot),
+        });
     }
 
     fn chunk_written(&mut self, node: usize, slot: &SlotId, attempt: Attempt, end: u64, size: u64) {
@@ -237,7 +250,11 @@ impl World {
             true => Ok(()),
             false => disk.sync_dir(&staging),
         };
-        if let Err(error) = entered.and_then(|()| file.sync()) {
+        let synced = match planted(Planted::WatermarkBeforeSync) {
+            true => entered,
+            false => entered.and_then(|()| file.sync()),
+        };
+        if let Err(error) = synced {
             self.line(|| format!("a sync of {slot} fails: {error}"));
             // A failed sync is final.
             self.life(node).stops = true;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use consign_core::consumer::{self, Consumer};
 use consign_core::disk::Disk;
-use consign_core::ids::{FeedName, Incarnation, Millis, NodeName, Start, TransferKey};
+use consign_core::ids::{FeedName, Incarnation, Millis, NodeName, Start};
 use consign_core::log::{Log, LogError, LogSettings, Payload, Position, Recovery};
 use consign_core::producer::{self, FeedRules, Identity, Producer};
 use consign_core::publish;
@@ -14,6 +14,7 @@ use consign_core::spec::{ConsumePolicy, ProducePolicy};
 
 use super::happening::{End, Work};
 use super::inbox::Beneath;
+use super::leftovers::{claims_of, spooled_by};
 use super::log::fingerprint;
 use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
 use super::watching::Seen;
@@ -34,8 +35,8 @@ const YEARS_MS: u64 = 315_000_000_000;
 enum Stillborn {
     /// The planned crash came.
     Disk,
-    /// It refuses to.
-    Refuses(String),
+    /// It refuses to, and breaks a promise by that.
+    Refuses(Promise, String),
 }
 
 /// Whether an error of the log is only the planned crash.
@@ -78,7 +79,8 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let late =
             self.plan.nodes[node].joins_late && self.view.member(&self.nodes[node].name).is_none();
-        if self.lives(node) || self.nodes[node].gone || late {
+        let stays_away = self.nodes[node].gone || self.nodes[node].sick;
+        if self.lives(node) || stays_away || late {
             return;
         }
         self.nodes[node].powered = true;
@@ -87,6 +89,9 @@ impl World {
         }
         if self.chance(Fault::DamageLog) {
             self.try_damage(node);
+        }
+        if self.nodes[node].lives > 0 && self.rng.one_in(2) {
+            self.try_again(node);
         }
         if self.chance(Fault::CrashInRecovery) {
             let ops = self.draw(30);
@@ -102,8 +107,8 @@ impl World {
                 let end = self.nodes[node].planned_end;
                 self.end(node, end);
             }
-            Err(Stillborn::Refuses(what)) => self.violate(Violation {
-                promise: Promise::ComesUp,
+            Err(Stillborn::Refuses(promise, what)) => self.violate(Violation {
+                promise,
                 what: format!("{}: {what}", self.nodes[node].name),
                 file: None,
             }),
@@ -118,6 +123,7 @@ impl World {
             seed: self.rng.next_u64(),
         };
         let mut records: Vec<(Position, Record)> = Vec::new();
+        let had_refuge = std::mem::take(&mut self.nodes[node].has_refuge);
         let opened = Log::open(
             disk.clone(),
             Path::new(LOG),
@@ -127,8 +133,9 @@ impl World {
             },
         );
         let (log, recovery) = opened.map_err(|error| match error {
-            // A full disk cannot take a new log, and nothing is promised yet.
-            LogError::Full { .. } if !self.has_log(node) => {
+            // A full disk cannot take a new log, and nothing is promised yet. Nor can it take another
+            // recovery where an earlier one has used what was kept for it, and gave nothing back.
+            LogError::Full { .. } if !self.has_log(node) || !had_refuge => {
                 self.coverage.recovered(Recovered::Full);
                 Stillborn::Disk
             }
@@ -172,6 +179,7 @@ impl World {
             .collect();
         let reader = log.reader();
         let room = log.has_room();
+        self.nodes[node].has_refuge = room;
         self.nodes[node].life = Some(Box::new(Life {
             number: self.nodes[node].lives,
             incarnation,
@@ -183,6 +191,7 @@ impl World {
             stops: false,
             appends: Vec::new(),
             committing: false,
+            synced_to: Position::default(),
             synced: Vec::new(),
             needs: [0; 2],
             own,
@@ -200,7 +209,7 @@ impl World {
         self.tidy(node, &disk, &records).map_err(|error| {
             match is_crash(&error) || is_injected(&error) {
                 true => Stillborn::Disk,
-                false => Stillborn::Refuses(error.to_string()),
+                false => Stillborn::Refuses(Promise::ComesUp, error.to_string()),
             }
         })?;
         self.begin_roles(node);
@@ -230,9 +239,10 @@ impl World {
         if failed {
             self.coverage.recovered(Recovered::ReadFailed);
         }
-        match is_planned(error) || failed {
-            true => Stillborn::Disk,
-            false => Stillborn::Refuses(error.to_string()),
+        match error {
+            _ if is_planned(error) || failed => Stillborn::Disk,
+            LogError::Full { .. } => Stillborn::Refuses(Promise::ComesUpFull, error.to_string()),
+            _ => Stillborn::Refuses(Promise::ComesUp, error.to_string()),
         }
     }
 
@@ -365,7 +375,7 @@ impl World {
                 ConsumePolicy {
                     feed: FeedName::new(&feed.name).expect("a clean name"),
                     inbox: inbox_of(&feed.name).display().to_string(),
-                    layout: match self.healed && !self.plan.is_calm() {
+                    layout: match self.healed && !self.plan.is_plain() {
                         true => "{name}".to_owned(),
                         false => feed.layout.clone(),
                     },
@@ -487,57 +497,4 @@ impl World {
     pub(super) fn name(&self, node: usize) -> NodeName {
         self.nodes[node].name.clone()
     }
-}
-
-/// Claims that were under way when the last life ended, by their names in the watched directory.
-fn claims_of(records: &[(Position, Record)]) -> BTreeMap<String, Option<TransferKey>> {
-    let mut claims = BTreeMap::new();
-    let key = |start, seq| TransferKey {
-        start: Start(start),
-        seq: consign_core::ids::Sequence(seq),
-    };
-    for (_, record) in records {
-        match record {
-            Record::Claiming(claim) => {
-                let name = claim.source.origin.rsplit('/').next().unwrap_or_default();
-                claims.insert(name.to_owned(), Some(key(claim.start, claim.seq)));
-            }
-            Record::Unclaimed(claim) => {
-                let ended = Some(key(claim.start, claim.seq));
-                claims.retain(|_, key| *key != ended);
-            }
-            Record::Submitted(submitted) => {
-                let ended = Some(key(submitted.start, submitted.seq));
-                claims.retain(|_, key| *key != ended);
-            }
-            _ => {}
-        }
-    }
-    claims
-}
-
-/// Names in the spool that records speak of.
-fn spooled_by(records: &[(Position, Record)]) -> BTreeSet<String> {
-    let mut spooled: BTreeMap<(u64, u64), String> = BTreeMap::new();
-    for (_, record) in records {
-        match record {
-            Record::Claiming(claim) => {
-                spooled.insert((claim.start, claim.seq), claim.source.spool.clone());
-            }
-            Record::Submitted(submitted) => {
-                let spool = submitted.source.spool.clone();
-                spooled.insert((submitted.start, submitted.seq), spool);
-            }
-            Record::Unclaimed(claim) => drop(spooled.remove(&(claim.start, claim.seq))),
-            Record::Released(list) => {
-                for range in &list.seqs {
-                    for seq in range.from..range.to {
-                        spooled.remove(&(list.start, seq));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    spooled.into_values().collect()
 }

@@ -8,11 +8,12 @@ use consign_core::producer;
 use consign_core::record::Record;
 
 use super::World;
+use super::faults::Aftermath;
 use super::happening::Work;
 use super::life::is_planned;
 use crate::coverage::Subject;
 use crate::ledger::Violation;
-use crate::plan::SMALL_BYTES_MAX;
+use crate::plan::{Fault, SMALL_BYTES_MAX};
 use crate::promise::Promise;
 
 /// How many times less than a segment is synced together at most, but for the last record: as at a
@@ -121,6 +122,8 @@ impl World {
     pub(super) fn commit(&mut self, node: usize) {
         let group_bytes_max = self.plan.segment_bytes / GROUP_SHARE;
         let life = self.life(node);
+        let (had_room, segment) = (life.log.has_room(), life.log.current_segment());
+        let mut no_room = false;
         let mut waiting = std::mem::take(&mut life.appends).into_iter();
         let mut appended = Vec::new();
         let mut failed = None;
@@ -133,6 +136,7 @@ impl World {
                 Ok(position) => appended.push((append, position)),
                 Err(LogError::Full { .. }) => {
                     // It stays first in line; ticks try again.
+                    no_room = true;
                     life.appends.push(append);
                     break;
                 }
@@ -144,10 +148,20 @@ impl World {
         }
         life.appends.extend(waiting);
         let all = life.appends.is_empty();
+        // The spare is for one more segment; the next may find no space.
+        let took_none = life.log.current_segment() == segment;
+        if had_room && no_room && took_none {
+            self.reserve_missing(node);
+        }
+        let life = self.life(node);
         let committed = match failed {
             Some((error, append)) => Err((error, Some(append))),
             None => life.log.commit().map_err(|error| (error, None)),
         };
+        if let (Ok(synced), Some((_, first))) = (&committed, appended.first()) {
+            let before = std::mem::replace(&mut life.synced_to, *synced);
+            self.nodes[node].proofs.push((*first, before));
+        }
         if let Err((error, append)) = committed {
             return self.log_failed(node, &error, append.as_ref());
         }
@@ -173,6 +187,16 @@ impl World {
         }
         let delay = self.disk_time(node) / 4;
         self.do_after(node, delay, Work::Synced);
+    }
+
+    /// A log that said it had room took less than what is synced together: S11.
+    fn reserve_missing(&mut self, node: usize) {
+        let what = format!("{}'s log had room, and took nothing", self.nodes[node].name);
+        self.violate(Violation {
+            promise: Promise::LogTakes,
+            what,
+            file: None,
+        });
     }
 
     fn log_failed(&mut self, node: usize, error: &LogError, append: Option<&Append>) {
@@ -291,11 +315,30 @@ impl World {
         }
         let life = self.life(node);
         let room = life.log.has_room();
+        self.nodes[node].has_refuge |= room;
+        let life = self.life(node);
         if room != life.room {
             life.room = room;
+            if !room && self.plan.faults.has(Fault::CrashAtOp) {
+                self.crash_without_room(node);
+            }
             self.produce(node, producer::Event::LogRoom(room));
             self.consume(node, consumer::Event::LogRoom(room));
         }
+    }
+
+    /// Others fill the disk to the brim, and the node crashes: its restart needs space that was kept
+    /// for it.
+    fn crash_without_room(&mut self, node: usize) {
+        if self.healed {
+            return;
+        }
+        let (ops, end) = (self.draw(6), self.draw_end());
+        let disk = &self.nodes[node].disk;
+        disk.set_capacity(Some(disk.used_bytes()));
+        disk.crash_after(ops);
+        self.nodes[node].planned_end = end;
+        self.after_ms(4_000, Aftermath::DiskRoom(node));
     }
 
     /// What is done from time to time: what found no room is tried again, the reserve is made

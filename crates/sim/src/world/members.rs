@@ -12,6 +12,11 @@ impl World {
         member.map(|member| member.state)
     }
 
+    /// Whether it has left for good.
+    pub(super) fn has_left(&self, node: usize) -> bool {
+        self.state_of(node) == Some(MemberState::Left)
+    }
+
     pub(super) fn drain(&mut self, node: usize) -> bool {
         let active = self.state_of(node) == Some(MemberState::Active);
         if !active || self.plan.nodes[node].consumes.is_empty() {
@@ -51,7 +56,7 @@ impl World {
 
     /// A consumer that was there from the start, only consumes, and is still a member in good
     /// standing.
-    fn some_consumer(&mut self) -> Option<usize> {
+    pub(super) fn some_consumer(&mut self) -> Option<usize> {
         let consumers: Vec<usize> = (0..self.nodes.len())
             .filter(|&node| !self.plan.nodes[node].produces && !self.plan.nodes[node].joins_late)
             .filter(|&node| !self.nodes[node].gone)

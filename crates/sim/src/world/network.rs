@@ -204,8 +204,10 @@ impl World {
             let (node, life) = (link.consumer, link.consumer_life);
             if life.is_some_and(|life| self.is_alive(node, life)) {
                 let from = self.name(link.producer);
-                self.consume(
+                let is_old = self.is_replaced(number);
+                self.consume_heard(
                     node,
+                    is_old,
                     consumer::Event::Message {
                         from,
                         session,
@@ -216,17 +218,26 @@ impl World {
         } else {
             let (node, life) = (link.producer, link.producer_life);
             if self.is_alive(node, life) {
-                let from = self.name(link.consumer);
-                self.produce(
-                    node,
-                    producer::Event::Message {
-                        from,
-                        session,
-                        message,
-                    },
-                );
+                let from = link.consumer;
+                self.produce_heard(node, from, session, message);
             }
         }
+    }
+
+    /// Whether its consumer has heard of a later connection of the same producer.
+    fn is_replaced(&self, number: u64) -> bool {
+        let link = &self.links[&number];
+        let mut later = self.links.range(number + 1..).map(|(_, later)| later);
+        later.any(|later| {
+            let same = (later.producer, later.consumer) == (link.producer, link.consumer);
+            same && later.consumer_life == link.consumer_life
+        })
+    }
+
+    /// Whether a connection is one of this node.
+    pub(super) fn is_end_of(&self, number: u64, node: usize) -> bool {
+        let link = &self.links[&number];
+        link.producer == node || link.consumer == node
     }
 
     /// Nothing that is sent from now on arrives at one end of a connection.
@@ -337,6 +348,11 @@ impl World {
     /// The producer at the other end of a connection.
     pub(super) fn producer_of(&self, session: u64) -> Option<usize> {
         self.links.get(&session).map(|link| link.producer)
+    }
+
+    /// The consumer at the other end of a connection.
+    pub(super) fn consumer_of(&self, session: u64) -> Option<usize> {
+        self.links.get(&session).map(|link| link.consumer)
     }
 
     /// Open connections.

@@ -41,6 +41,10 @@ pub(super) struct Node {
     pub(super) life: Option<Box<Life>>,
     /// It never comes back.
     pub(super) gone: bool,
+    /// Whether its log had all of its reserve, and no recovery has used it since.
+    pub(super) has_refuge: bool,
+    /// It is dead, silent, slow or full until all is healed, and does not come up again before.
+    pub(super) sick: bool,
     /// Whether the machine runs, whether or not the process does.
     pub(super) powered: bool,
     /// How the next planned crash ends it.
@@ -60,6 +64,9 @@ pub(super) struct Node {
     pub(super) unconfigured: BTreeSet<usize>,
     /// Bytes of its spool that have changed.
     pub(super) rotten: Vec<(u64, u64)>,
+    /// For each commit of its log, where the first record of it is, and up to where all before it was
+    /// synced: what the header of that record's batch proves.
+    pub(super) proofs: Vec<(Position, Position)>,
     /// The records that are committed in its log, by segment and hash.
     pub(super) committed: Vec<(u32, u64)>,
 }
@@ -96,6 +103,8 @@ pub(super) struct Life {
     /// Records that are not appended yet.
     pub(super) appends: Vec<Append>,
     pub(super) committing: bool,
+    /// What the last commit said is synced.
+    pub(super) synced_to: Position,
     /// Positions that the roles have not been told yet.
     pub(super) synced: Vec<(Append, Position)>,
     /// From where on the producer and the consumer need the log.
@@ -123,6 +132,8 @@ impl Node {
             lives: 0,
             life: None,
             gone: false,
+            has_refuge: false,
+            sick: false,
             powered: true,
             planned_end: End::Kill,
             clock_ms: EPOCH_MS,
@@ -133,6 +144,7 @@ impl Node {
             zone: plan.zone.clone(),
             unconfigured: BTreeSet::new(),
             rotten: Vec::new(),
+            proofs: Vec::new(),
             committed: Vec::new(),
         }
     }

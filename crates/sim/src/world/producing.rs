@@ -69,6 +69,7 @@ impl World {
                 session, message, ..
             } => {
                 self.check_commit(node, &message);
+                self.check_open(node, session, &message);
                 self.send(session, true, message);
             }
             Effect::SendSmalls { route, files } => {
@@ -76,7 +77,12 @@ impl World {
                     let name = consign_core::ids::NodeName::new(&hop.node);
                     self.node_of(&name.expect("a clean name"))
                 });
-                let route = route.collect();
+                let route: Vec<usize> = route.collect();
+                for file in &files {
+                    for (&to, &(start, slot)) in route.iter().zip(&file.slots) {
+                        self.check_slot(node, to, start, slot);
+                    }
+                }
                 self.do_after(node, delay, Work::SmallsLeave { route, files });
             }
             Effect::Stream(order) => self.stream(node, order),
@@ -311,6 +317,25 @@ impl World {
             self.watch_consumer(node);
         }
         self.consumer_effects(node, effects);
+    }
+
+    fn check_open(&mut self, node: usize, session: producer::Session, message: &Message) {
+        if let (Message::Open(open), Some(to)) = (message, self.consumer_of(session.0)) {
+            let (start, slot) = (Start(open.leg.slot_start), open.leg.slot);
+            self.check_slot(node, to, start, consign_core::ids::Slot(slot));
+        }
+    }
+
+    /// Nobody hears of a slot before the placement that drew it is synced.
+    fn check_slot(&mut self, node: usize, to: usize, start: Start, slot: consign_core::ids::Slot) {
+        let producer = self.name(node);
+        let slot = SlotId {
+            producer,
+            start,
+            slot,
+        };
+        let found = self.ledger.spoken_of(to, slot);
+        self.check(found);
     }
 
     /// Nobody is told to publish before the digest is synced.

@@ -9,9 +9,7 @@ use consign_core::wire::Leg;
 
 use super::happening::Work;
 use super::{Happening, World};
-use crate::ledger::Violation;
 use crate::plan::Fault;
-use crate::promise::Promise;
 
 /// A frame on its way.
 #[derive(Debug, Clone)]
@@ -141,30 +139,9 @@ impl World {
             incarnation: frame.incarnation,
             files: verified.collect(),
         };
-        // S6: what an older life sent changes nothing.
         let consumer = &self.life(to).consumer;
         let is_old = frame.incarnation < consumer.seen(&frame.producer);
-        let states = |consumer: &consumer::Consumer| -> Vec<_> {
-            let entries = consumer.entries();
-            entries
-                .map(|(slot, entry)| (slot, entry.state.clone(), entry.fence))
-                .collect()
-        };
-        let before = is_old.then(|| states(consumer));
-        self.consume(to, event);
-        if let (Some(before), Some(life)) = (before, &self.nodes[to].life)
-            && states(&life.consumer) != before
-        {
-            let what = format!(
-                "{} heard an older life of {}",
-                self.nodes[to].name, frame.producer
-            );
-            self.violate(Violation {
-                promise: Promise::Fenced,
-                what,
-                file: None,
-            });
-        }
+        self.consume_heard(to, is_old, event);
         if frame.route.len() > 1 && self.lives(to) {
             let next = Frame {
                 route: frame.route[1..].to_vec(),

@@ -12,7 +12,9 @@ use super::World;
 use super::happening::Work;
 use super::node::{ARCHIVE, SPOOL, WATCHED};
 use crate::disk::is_crash;
+use crate::ledger::Violation;
 use crate::plan::Fault;
+use crate::promise::Promise;
 
 impl World {
     /// Takes a source into the spool, whether or not that was begun before.
@@ -81,6 +83,7 @@ impl World {
         let disk = self.life(node).disk.clone();
         let (mut keys, mut failed) = (Vec::new(), Vec::new());
         for release in releases {
+            self.check_release(node, release);
             match let_go(&*disk, release) {
                 Ok(()) => keys.push(release.key),
                 Err(error) if is_crash(&error) => return,
@@ -90,6 +93,23 @@ impl World {
         let delay = self.draw(2_000);
         let released = producer::Event::SourcesReleased { keys, failed };
         self.do_after(node, delay, Work::Producer(released));
+    }
+}
+
+impl World {
+    /// A source goes only when it is synced that its transfer is over: S5.
+    fn check_release(&mut self, node: usize, release: &Release) {
+        let Some(file) = self.ledger.file_of(node, release.key) else {
+            return;
+        };
+        let story = &self.ledger.stories[file];
+        if !story.done && !story.cancelled {
+            self.violate(Violation {
+                promise: Promise::DoneIsSaved,
+                what: format!("the source of {} goes before it is done", release.key),
+                file: Some(file),
+            });
+        }
     }
 }
 

@@ -362,9 +362,15 @@ impl World {
                 self.produce(node, producer::Event::Forget { token, node: name });
             }
         }
-        if self.healed {
+        if self.healed && !self.goes_on_by_itself() {
             self.retry(node);
         }
+    }
+
+    /// Whether nobody may have to ask for anything again: only space was short, and no feed waits for
+    /// a path to be free.
+    fn goes_on_by_itself(&self) -> bool {
+        self.plan.faults.is_scarcity() && self.ledger.refusing.is_empty()
     }
 
     pub(super) fn retry(&mut self, node: usize) -> bool {

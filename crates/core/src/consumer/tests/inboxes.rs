@@ -1,6 +1,8 @@
 //! An inbox whose disk is not there, or that is not in the configuration any more.
 
+use super::large::{opened_at, synced};
 use super::*;
+use crate::record::InboxMarked;
 
 fn is_of_the_disk(effect: &Effect) -> bool {
     let touches = matches!(
@@ -42,6 +44,84 @@ fn a_lost_inbox_publishes_nothing_and_names_what_was_saved() {
     assert_eq!(named, [slot(2), slot(3)]);
     let begun = node.restart(&[]);
     assert_eq!(begun.iter().filter(|e| is_of_the_disk(e)).count(), 2);
+}
+
+/// Whether a file for slot 1 is refused for want of space.
+fn has_no_room_for(node: &mut Node, size: u64) -> bool {
+    let effects = node.hear(Message::Open(Open {
+        leg: leg(1, 1),
+        spec: spec("next", size),
+        chunk_bytes: CHUNK,
+    }));
+    let refused = refusals(&effects);
+    refused
+        .iter()
+        .any(|(code, _)| *code == RefusalCode::NoSpace)
+}
+
+#[test]
+fn min_free_is_kept_when_a_file_follows_another_before_space_is_measured_again() {
+    let measured = |node: &mut Node, free: u64| {
+        node.apply(Event::Space {
+            feed: "images".parse().unwrap(),
+            free,
+        })
+    };
+    let mut node = Node::new();
+    measured(&mut node, 2 * SIZE - 1);
+    node.receive(1, DIGEST);
+    node.apply(Event::Sealed {
+        slot: slot(0),
+        outcome: Ok(true),
+    });
+    assert!(
+        has_no_room_for(&mut node, SIZE),
+        "the first one is on the disk"
+    );
+    // A measurement that began before the last byte was written.
+    measured(&mut node, 2 * SIZE - 1);
+    assert!(has_no_room_for(&mut node, SIZE));
+    measured(&mut node, 2 * SIZE - 1);
+    assert!(!has_no_room_for(&mut node, SIZE), "the application took it");
+}
+
+/// What the agent logs when it opens the inbox with this marker.
+fn opens_inbox(node: &mut Node, marker: u8) {
+    let marked = InboxMarked {
+        inbox: "/in".to_owned(),
+        marker: vec![marker; 16],
+        feed: "images".to_owned(),
+    };
+    let position = Position {
+        segment: node.segment,
+        offset: 0,
+    };
+    node.log.push((position, Record::InboxMarked(marked)));
+    node.restart(&[]);
+}
+
+/// Where a file goes on that was received to one watermark here and to a higher one in another
+/// inbox, after that inbox and this one were opened once more each.
+#[test]
+fn a_watermark_counts_only_in_the_inbox_that_it_was_synced_in() {
+    let mut node = Node::new();
+    let receive = |node: &mut Node, attempt: u32, offset: u64| {
+        let began = opened_at(&node.open(attempt));
+        node.ready(attempt, began);
+        node.apply(synced(offset));
+        began
+    };
+    opens_inbox(&mut node, 1);
+    assert_eq!(receive(&mut node, 1, CHUNK), 0);
+    opens_inbox(&mut node, 1);
+    assert_eq!(opened_at(&node.open(2)), CHUNK, "the same directory");
+    opens_inbox(&mut node, 2);
+    assert_eq!(receive(&mut node, 3, 2 * CHUNK), 0, "another");
+    opens_inbox(&mut node, 1);
+    assert_eq!(opened_at(&node.open(4)), 0, "the first once more");
+    // A crash at once, before anything new is logged.
+    node.restart(&[]);
+    assert_eq!(opened_at(&node.open(5)), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::consumer::InflowFault;
 
 /// The watermark with which a file is opened.
-fn opened_at(effects: &[Effect]) -> u64 {
+pub(super) fn opened_at(effects: &[Effect]) -> u64 {
     let order = effects.iter().find_map(|effect| match effect {
         Effect::OpenInflow(order) => Some(order.synced),
         _ => None,
@@ -12,7 +12,7 @@ fn opened_at(effects: &[Effect]) -> u64 {
     order.expect("it is opened")
 }
 
-fn synced(offset: u64) -> Event {
+pub(super) fn synced(offset: u64) -> Event {
     Event::InflowSynced {
         slot: slot(0),
         offset,

@@ -20,7 +20,8 @@ use super::super::error::{ApiError, ErrorBody};
 use super::super::model::{Submission, Transfer};
 use super::super::stream::{self, Format};
 use super::{named, parsed};
-use crate::driver::handle::{FILES_PER_SUBMIT_MAX, SubmitBytes, SubmitRequest};
+use crate::driver::bounds::FILES_PER_SUBMIT_MAX;
+use crate::driver::handle::{SubmitBytes, SubmitRequest};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

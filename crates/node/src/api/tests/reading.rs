@@ -246,7 +246,7 @@ async fn a_node_that_is_not_ready_says_why() {
     let bench = Bench::new();
     let (handle, end) = crate::driver::handle::channel(crate::driver::snapshot::Snapshot {
         node: NODE.to_owned(),
-        problems: vec![crate::driver::snapshot::Problem {
+        problems: vec![crate::problems::Problem {
             what: "segment 7 is damaged".to_owned(),
             hint: "see `consign status`".to_owned(),
             ..Default::default()

@@ -6,9 +6,7 @@ use rusqlite::{Connection, ToSql};
 use super::super::row::FileState;
 use super::deliveries::{self, DeliveryRow};
 use super::transfers::{self, TransferRow};
-
-/// Files in one page: about 200 KiB of memory.
-const PAGE_ROWS: u64 = 500;
+use crate::catalogue::bounds::PAGE_ROWS;
 
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,8 +23,8 @@ pub(super) async fn serve(inflows: &Inflows, mut conn: Conn, entry: &Entry<'_>) 
     };
     let why = tokio::select! {
         why = arrivals.read(&mut conn.reader) => why,
-        why = entry.outbox.drain(&mut conn.writer) => why,
-        why = watch_silence(&conn.life, &entry.outbox) => why,
+        why = entry.send_queue.drain(&mut conn.writer) => why,
+        why = watch_silence(&conn.life, &entry.send_queue) => why,
     };
     inflows.disconnected(entry.session);
     why
@@ -46,7 +46,7 @@ impl Arrivals<'_> {
                     _ if frame.payload_len > 0 => Err(unexpected(&frame.message)),
                     Message::Begin(begin) => self.begin(begin),
                     Message::Ping(ping) => {
-                        self.entry.outbox.push(&Message::Pong(ping));
+                        self.entry.send_queue.push(&Message::Pong(ping));
                         Ok(())
                     }
                     Message::Pong(_) => Ok(()),
@@ -101,7 +101,7 @@ impl Arrivals<'_> {
         Upstream {
             node: self.entry.node.clone(),
             session: self.entry.session,
-            outbox: Arc::clone(&self.entry.outbox),
+            send_queue: Arc::clone(&self.entry.send_queue),
             producer: producer.to_owned(),
             leg,
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use consign_core::consumer::{Event, InflowFault};
 use consign_core::disk::{Attributes, Disk};
 use consign_core::ids::SlotId;
+use consign_core::planted::{Planted, planted};
 
 use crate::net::shared::NetEvent;
 use crate::net::tasks::contained;
@@ -166,6 +167,9 @@ fn sync_file(
         .and_then(|()| file.set_attributes(attributes));
     if let Err(fault) = checked {
         return Sealing::Done(Err(fault));
+    }
+    if planted(Planted::SealNotSynced) {
+        return Sealing::Done(Ok(true));
     }
     match file.sync() {
         Ok(()) => Sealing::Done(Ok(true)),

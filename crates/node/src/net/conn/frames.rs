@@ -22,7 +22,7 @@ pub(in crate::net) struct Frames<R> {
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Reads from `io`.
-    pub(super) fn new(io: R) -> Self {
+    pub(in crate::net) fn new(io: R) -> Self {
         Self {
             io: BufReader::with_capacity(READ_BUFFER_BYTES, io),
             header: Vec::new(),

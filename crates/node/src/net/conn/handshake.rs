@@ -2,7 +2,7 @@
 
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::wire::{
-    Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
+    Frame, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
     encode_frame,
 };
 use tokio::io::AsyncWriteExt;
@@ -133,18 +133,29 @@ pub(in crate::net) async fn hear_hello(conn: &mut Conn, me: &Identity) -> Result
         what: "the peer's hello",
         deadline: HELLO_DEADLINE,
     })??;
-    let Message::Hello(hello) = frame.message else {
-        return Err(Broken::Unexpected {
-            message: frame.message.name(),
-            place: "before a hello",
-        });
-    };
-    match check_hello(me, &hello, frame.payload_len) {
+    match check_first(me, frame)? {
         Ok(greeting) => Ok(greeting),
         Err(reason) => {
             reject(conn, &reason, Incarnation(0)).await?;
             Err(Broken::Protocol(reason))
         }
+    }
+}
+
+/// What a stranger says first: a greeting, or why its hello is unacceptable.
+///
+/// # Errors
+/// [`Broken::Unexpected`] when it is no hello.
+pub(in crate::net) fn check_first(
+    me: &Identity,
+    frame: Frame,
+) -> Result<Result<Greeting, String>, Broken> {
+    match frame.message {
+        Message::Hello(hello) => Ok(check_hello(me, &hello, frame.payload_len)),
+        other => Err(Broken::Unexpected {
+            message: other.name(),
+            place: "before a hello",
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ mod broken;
 mod frames;
 mod handshake;
 mod life;
-mod outbox;
+mod send_queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
 pub(super) use broken::Broken;
 pub(super) use frames::Frames;
-pub(super) use handshake::{Greeting, dial, hear_hello, reject, welcome};
+pub(super) use handshake::{Greeting, check_first, dial, hear_hello, reject, welcome};
 pub(super) use life::Life;
-pub(super) use outbox::Outbox;
+pub(super) use send_queue::SendQueue;
 
 /// A connection's reading side.
 pub(super) type Reader = Frames<life::Heard<OwnedReadHalf>>;
@@ -89,12 +89,12 @@ impl Conn {
 }
 
 /// Pings the peer, until nothing has been heard of it for too long.
-pub(super) async fn watch_silence(life: &Life, outbox: &Outbox) -> Broken {
+pub(super) async fn watch_silence(life: &Life, send_queue: &SendQueue) -> Broken {
     loop {
         tokio::time::sleep(PING_EVERY).await;
         if life.silence() > SILENCE_MAX {
             return Broken::Silent(SILENCE_MAX);
         }
-        outbox.push(&Message::Ping(Ping { number: 0 }));
+        send_queue.push(&Message::Ping(Ping { number: 0 }));
     }
 }

@@ -177,7 +177,7 @@ impl Line {
             node: &node,
             session,
             role: Role::Producer,
-            outbox: &entry.outbox,
+            send_queue: &entry.send_queue,
         };
         let mut unwanted = self.unwanted.clone();
         let why = tokio::select! {

@@ -66,7 +66,7 @@ async fn admitted(
         node: &greeting.node,
         session: entry.session,
         role: Role::Consumer,
-        outbox: &entry.outbox,
+        send_queue: &entry.send_queue,
     };
     session::run(shared, conn, peer).await
 }

@@ -6,7 +6,7 @@ use consign_core::producer::Session;
 use consign_core::wire::Message;
 use consign_core::{consumer, producer};
 
-use crate::net::conn::{Broken, Conn, Life, Outbox, Reader, watch_silence};
+use crate::net::conn::{Broken, Conn, Life, Reader, SendQueue, watch_silence};
 use crate::net::shared::{NetEvent, Shared};
 use crate::net::tasks::contained;
 
@@ -25,7 +25,7 @@ pub(super) struct Peer<'a> {
     pub(super) node: &'a NodeName,
     pub(super) session: Session,
     pub(super) role: Role,
-    pub(super) outbox: &'a Outbox,
+    pub(super) send_queue: &'a SendQueue,
 }
 
 /// Runs the connection to its end: says why it ended.
@@ -34,8 +34,8 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
     let run = async {
         tokio::select! {
             why = read(shared, &mut conn.reader, &life, peer) => why,
-            why = peer.outbox.drain(&mut conn.writer) => why,
-            why = watch_silence(&life, peer.outbox) => why,
+            why = peer.send_queue.drain(&mut conn.writer) => why,
+            why = watch_silence(&life, peer.send_queue) => why,
         }
     };
     contained(run)
@@ -51,7 +51,7 @@ async fn read(shared: &Shared, reader: &mut Reader, life: &Life, peer: Peer<'_>)
             Err(why) => return why,
         };
         match frame.message {
-            Message::Ping(ping) => peer.outbox.push(&Message::Pong(ping)),
+            Message::Ping(ping) => peer.send_queue.push(&Message::Pong(ping)),
             Message::Pong(_) => {}
             message if is_for(peer.role, &message) => {
                 let _deaf = life.deaf();

@@ -22,22 +22,10 @@ use super::walk::{Found, Walk, look_at};
 use super::{Input, Ready, WatchConfig};
 use crate::os_disk::Root;
 use crate::outbox::Kept;
-
-/// Entries that a walk goes through before inputs are looked at again.
-const STEP_ENTRIES: usize = 256;
-/// Inputs that are applied before the walk goes on.
-const INPUTS_PER_TURN: usize = 1024;
-/// New directories that may wait to be looked through; more make the whole be scanned.
-const DIRS_MAX: usize = 1024;
-/// How long after a directory appeared it is looked through a second time: files that entered it
-/// before the kernel was asked to watch it raised no event.
-const SECOND_LOOK: Duration = Duration::from_millis(250);
-/// How long incomplete events are made do with before the subscription is tried again.
-const RESUBSCRIBE_EVERY: Duration = Duration::from_secs(60);
-/// Shortest time between two scans that make up for incomplete events.
-const DEGRADED_SCAN_EVERY: Duration = Duration::from_secs(1);
-/// Longest time without a look at the clock.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+use crate::watch::bounds::{
+    DEGRADED_SCAN_EVERY, DIRS_MAX, INPUTS_PER_TURN, PAUSE_MAX, RESUBSCRIBE_EVERY, SECOND_LOOK,
+    STEP_ENTRIES,
+};
 
 const OVERFLOWED: &str = "the kernel dropped events, the directory is being scanned; hint: if this happens often, raise fs.inotify.max_queued_events";
 

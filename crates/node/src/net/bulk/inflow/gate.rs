@@ -205,7 +205,7 @@ mod tests {
         Upstream {
             node: NodeName::new("cam-1").unwrap(),
             session: Session(session),
-            outbox: Arc::default(),
+            send_queue: Arc::default(),
             producer: "cam-1".into(),
             leg: Leg::default(),
         }

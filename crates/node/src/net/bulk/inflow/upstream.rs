@@ -6,7 +6,7 @@ use consign_core::ids::NodeName;
 use consign_core::producer::Session;
 use consign_core::wire::{Credit, Leg, Message, Stop};
 
-use crate::net::conn::Outbox;
+use crate::net::conn::SendQueue;
 
 /// The connection that a transfer arrives on.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub(in crate::net::bulk) struct Upstream {
     /// The connection.
     pub(in crate::net::bulk) session: Session,
     /// Where answers go.
-    pub(in crate::net::bulk) outbox: Arc<Outbox>,
+    pub(in crate::net::bulk) send_queue: Arc<SendQueue>,
     /// Whose transfer it is.
     pub(in crate::net::bulk) producer: String,
     /// How the sender labels it.
@@ -26,7 +26,7 @@ pub(in crate::net::bulk) struct Upstream {
 impl Upstream {
     /// Grants credit.
     pub(super) fn credit(&self, through: u64, verified: u64) {
-        self.outbox.push(&Message::Credit(Credit {
+        self.send_queue.push(&Message::Credit(Credit {
             producer: self.producer.clone(),
             leg: self.leg,
             through,
@@ -36,7 +36,7 @@ impl Upstream {
 
     /// Takes no more.
     pub(in crate::net::bulk) fn stop(&self, reason: String) {
-        self.outbox.push(&Message::Stop(Stop {
+        self.send_queue.push(&Message::Stop(Stop {
             producer: self.producer.clone(),
             leg: self.leg,
             reason,

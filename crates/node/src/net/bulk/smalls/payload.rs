@@ -70,7 +70,7 @@ pub(super) fn read_all(
 
 fn lost(file: &SmallSend, why: &str) -> Unread {
     // What the log says may end in a hint of its own; here there is something better to do.
-    let (what, _) = why.split_once("; hint: ").unwrap_or((why, ""));
+    let (what, _) = crate::hint::split(why);
     Unread::Lost(format!(
         "the bytes of {} cannot be read back from the intent log: {what}; hint: check the disk \
          under data_dir, then `consign retry`; if they are lost, `consign cancel` gives the source \

@@ -39,8 +39,8 @@ pub(in crate::net::bulk) async fn serve(
     tokio::select! {
         why = receive.read(&mut conn.reader, &conn.life, arrived) => why,
         why = receive.handle(arrivals) => why,
-        why = entry.outbox.drain(&mut conn.writer) => why,
-        why = watch_silence(&conn.life, &entry.outbox) => why,
+        why = entry.send_queue.drain(&mut conn.writer) => why,
+        why = watch_silence(&conn.life, &entry.send_queue) => why,
     }
 }
 
@@ -87,7 +87,7 @@ impl Receive<'_> {
             }
             Message::Ping(ping) if frame.payload_len == 0 => match ping.number {
                 0 => {
-                    self.entry.outbox.push(&Message::Pong(ping));
+                    self.entry.send_queue.push(&Message::Pong(ping));
                     Ok(None)
                 }
                 _ => Ok(Some(Arrived::Ping(ping))),
@@ -103,7 +103,7 @@ impl Receive<'_> {
     async fn handle(&self, mut arrivals: mpsc::Receiver<Arrived>) -> Broken {
         while let Some(arrived) = arrivals.recv().await {
             match arrived {
-                Arrived::Ping(ping) => self.entry.outbox.push(&Message::Pong(ping)),
+                Arrived::Ping(ping) => self.entry.send_queue.push(&Message::Pong(ping)),
                 Arrived::Frame(frame, buffer) => {
                     if let Err(why) = self.frame(frame, buffer).await {
                         return why;

@@ -2,52 +2,28 @@
 //! once, and says so. That is all of group commit.
 //!
 //! Records that nobody waits for (bytes of small files before their commit, hints, completions)
-//! ask for no sync of their own; they go with the next one, or after [`LAZY_MAX`].
+//! ask for no sync of their own; they go with the next one, or after [`UNSYNCED_FOR_MAX`].
+
+mod bounds;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
-use consign_core::limits::{SEGMENT_BYTES, SMALL_FILE_BYTES_MAX};
+use consign_core::limits::SMALL_FILE_BYTES_MAX;
 use consign_core::log::{Log, LogError, LogReader, Payload, Position};
 use consign_core::record::{Record, SlotCarried};
 use tokio::sync::mpsc;
 
 use crate::catalogue::{Applied, Lag};
-
-/// How long a record that nobody waits for may stay unsynced.
-const LAZY_MAX: Duration = Duration::from_millis(25);
-
-/// After this long without a record the log proves its last sync.
-const IDLE: Duration = Duration::from_secs(1);
-
-/// Pause before the log tries again to find space for what was accepted.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
-
-/// Records that are synced together at most, so that the first does not wait for the last.
-const GROUP_MAX: usize = 4096;
-
-/// Bytes that the log may hold unsynced, as they are counted, before nothing more is let in: half a
-/// segment. When the disk fills up, what is under way still fits into the reserve, with room to end
-/// it; and so much memory it may take.
-const UNSYNCED_BYTES_MAX: u64 = SEGMENT_BYTES / 2;
-
-/// Bytes that are synced although nobody waits for them, so that more is let in.
-const GROUP_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX / 2;
-
-/// What a record counts as beside its payload, in bytes: about what its names and places take.
-/// Without it, records that have no payload would be let in without end.
-const RECORD_BYTES: u64 = 512;
-
-/// Payloads that are kept in memory to be sent without reading them back, in bytes.
-const RECENT_BYTES: usize = 16 << 20;
-
-/// About what one of them takes beside its bytes.
-const RECENT_ENTRY_BYTES: usize = 128;
+use bounds::{
+    FULL_LOG_PAUSE, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, IDLE_AFTER, RECENT_BYTES,
+    RECENT_ENTRY_BYTES, RECORD_OVERHEAD_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_FOR_MAX,
+};
 
 /// Whose record it is: who has to hear where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +152,7 @@ impl LogWriter {
 
 /// What a record counts as, in bytes; a payload that is still to be copied, as the largest there is.
 fn counted_bytes(payload: &Payload) -> u64 {
-    RECORD_BYTES
+    RECORD_OVERHEAD_BYTES
         + match payload {
             Payload::None => 0,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -219,7 +195,7 @@ impl Writer {
 
     fn serve(&mut self) -> Result<(), LogError> {
         loop {
-            match self.inbox.recv_timeout(IDLE) {
+            match self.inbox.recv_timeout(IDLE_AFTER) {
                 Ok(order) => self.gather(order)?,
                 Err(RecvTimeoutError::Timeout) => {
                     self.log.mark_idle()?;
@@ -245,7 +221,7 @@ impl Writer {
                 };
                 eager |= self.take(order)?;
             }
-            let left = LAZY_MAX.saturating_sub(began.elapsed());
+            let left = UNSYNCED_FOR_MAX.saturating_sub(began.elapsed());
             if eager || left.is_zero() || self.is_full() {
                 return Ok(());
             }
@@ -257,7 +233,7 @@ impl Writer {
     }
 
     fn is_full(&self) -> bool {
-        self.group.len() >= GROUP_MAX || self.group_bytes >= GROUP_BYTES_MAX
+        self.group.len() >= GROUP_RECORDS_MAX || self.group_bytes >= GROUP_BYTES_MAX
     }
 
     /// Appends one order; whether somebody waits for its sync.
@@ -323,7 +299,7 @@ impl Writer {
                         );
                     }
                     self.log.commit()?;
-                    std::thread::sleep(FULL_PAUSE);
+                    std::thread::sleep(FULL_LOG_PAUSE);
                     self.log.ensure_reserve()?;
                 }
                 other => {

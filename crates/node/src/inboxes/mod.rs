@@ -14,10 +14,12 @@ use consign_core::publish::{self, PublishFile, PublishOutcome, SyncFailed};
 
 use crate::config::ConsumeConfig;
 use crate::filesystem::{self, FsError, Use};
+use crate::log_writer::Payloads;
 use crate::os_disk::OsDisk;
 
-use super::inbox_marks::{InboxMarks, Marker};
-use super::log_writer::Payloads;
+mod marks;
+
+pub(crate) use marks::{InboxMarks, Marker};
 
 /// One feed's inbox.
 #[derive(Debug, Clone)]

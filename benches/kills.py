@@ -2,7 +2,7 @@
 """Runs real agents under load and kills them at random, for minutes, then checks every promise.
 
     cargo build --release --locked
-    python3 benches/soak.py [--seconds 180] [--seed 1] [--dir DIR] [--binary target/release/consign]
+    python3 benches/kills.py [--seconds 180] [--seed 1] [--dir DIR] [--binary target/release/consign]
 
 Two producers with watched directories (`after = "delete"`), three consumers, `replicas = 2`, and
 files from 0 bytes to 1 GiB. Every agent is killed with SIGKILL at random moments and started again
@@ -255,7 +255,7 @@ def main():
     parser.add_argument("--binary", type=Path, default=Path("target/release/consign"))
     options = parser.parse_args()
     options.binary = options.binary.resolve()
-    home = Path(tempfile.mkdtemp(prefix="consign-soak-", dir=options.dir))
+    home = Path(tempfile.mkdtemp(prefix="consign-kills-", dir=options.dir))
     soak = Soak(options, home)
     try:
         for worker in [*soak.agents.values(), *soak.applications.values()]:

@@ -8,7 +8,7 @@ use consign_core::wire::{Message, encode_frame};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::net::bounds::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
+use crate::net::bounds::{SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MESSAGES_MAX};
 
 use super::broken::Broken;
 
@@ -20,7 +20,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Outbox {
+pub(in crate::net) struct SendQueue {
     waiting: Mutex<Waiting>,
     changed: Notify,
 }
@@ -33,14 +33,16 @@ struct Waiting {
     closed: Option<Broken>,
 }
 
-impl Outbox {
+impl SendQueue {
     /// Leaves a message to be written; dropped when the connection is being closed.
     pub(in crate::net) fn push(&self, message: &Message) {
         let mut waiting = self.lock();
         if waiting.closed.is_some() {
             return;
         }
-        if waiting.bytes.len() >= OUTBOX_BYTES_MAX || waiting.messages >= OUTBOX_MESSAGES_MAX {
+        if waiting.bytes.len() >= SEND_QUEUE_BYTES_MAX
+            || waiting.messages >= SEND_QUEUE_MESSAGES_MAX
+        {
             let (bytes, messages) = (waiting.bytes.len(), waiting.messages);
             waiting.closed = Some(Broken::Unread { bytes, messages });
         } else {
@@ -101,25 +103,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_does_not_read_is_closed_and_never_waited_for() {
-        let outbox = Outbox::default();
-        for number in 0..=OUTBOX_MESSAGES_MAX as u64 {
-            outbox.push(&Message::Ping(Ping { number }));
+        let send_queue = SendQueue::default();
+        for number in 0..=SEND_QUEUE_MESSAGES_MAX as u64 {
+            send_queue.push(&Message::Ping(Ping { number }));
         }
         let (mut writer, _reader) = tokio::io::duplex(64);
-        let why = outbox.drain(&mut writer).await;
+        let why = send_queue.drain(&mut writer).await;
         assert!(matches!(
             why,
-            Broken::Unread { messages, .. } if messages == OUTBOX_MESSAGES_MAX
+            Broken::Unread { messages, .. } if messages == SEND_QUEUE_MESSAGES_MAX
         ));
     }
 
     #[tokio::test]
     async fn what_was_left_before_the_end_is_written() {
-        let outbox = Outbox::default();
-        outbox.push(&Message::Ping(Ping { number: 7 }));
-        outbox.close(Broken::Ours("enough".into()));
+        let send_queue = SendQueue::default();
+        send_queue.push(&Message::Ping(Ping { number: 7 }));
+        send_queue.close(Broken::Ours("enough".into()));
         let mut written = Vec::new();
-        let why = outbox.drain(&mut written).await;
+        let why = send_queue.drain(&mut written).await;
         assert_eq!(why.to_string(), "enough");
         assert_eq!(written, encode_frame(&Message::Ping(Ping { number: 7 }), 0));
     }

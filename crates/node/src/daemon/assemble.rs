@@ -1,0 +1,193 @@
+//! Puts a recovered node together: its inboxes, the first records of this life, the thread of the
+//! log, the network, and the driver over them.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use consign_core::consumer::Consumer;
+use consign_core::log::{Log, Payload, Position};
+use consign_core::producer::Producer;
+use consign_core::record::{Boot, Record};
+use consign_core::view::View;
+use tokio::sync::mpsc;
+
+use super::bounds::NET_EVENTS_WAITING_MAX;
+use super::recover::Recovered;
+use super::watchers::{self, Watchers};
+use super::{Life, random};
+use crate::audit::{self, Answering, Audits, Door};
+use crate::catalogue::{Applied, Lag, Reader};
+use crate::config::Config;
+use crate::driver::handle::DriverEnd;
+use crate::driver::log_care::LogCare;
+use crate::driver::{self, Driver, Ears};
+use crate::inboxes::Inboxes;
+use crate::log_writer::{LogStanding, LogWriter};
+use crate::net::{Asked, Identity, Net, NetConfig, NetEvent};
+use crate::outbox::Outbox;
+use crate::problems::Problems;
+
+/// What a node stands on beside its log.
+pub(super) struct Ground {
+    pub(super) config: Config,
+    pub(super) life: Life,
+    pub(super) view: View,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) problems: Problems,
+    pub(super) lag: Arc<Lag>,
+    pub(super) reader: Reader,
+    pub(super) audits: Door,
+}
+
+/// A node that is listened to, and waits for its driver to run.
+pub(super) struct Assembled {
+    pub(super) driver: Driver,
+    pub(super) ears: Ears,
+    /// They end when this is dropped.
+    pub(super) watchers: tokio::task::JoinSet<()>,
+}
+
+impl Ground {
+    /// Does all that must precede the first word to anybody, then listens.
+    ///
+    /// # Errors
+    /// What keeps the node from starting; ends in a hint.
+    pub(super) async fn assemble(
+        mut self,
+        recovered: Recovered,
+        end: DriverEnd,
+        catalogue: mpsc::Sender<Vec<Applied>>,
+        reload: mpsc::Receiver<Result<Config, String>>,
+    ) -> anyhow::Result<Assembled> {
+        let inboxes = self.open_inboxes(&recovered)?;
+        let boot = self.boot(&recovered.producer);
+        let Recovered {
+            mut log,
+            producer,
+            mut consumer,
+            own,
+            mut marks,
+        } = recovered;
+        for (feed, inbox) in inboxes.iter() {
+            marks.note_open(feed, &inbox.path, inbox.marker);
+        }
+        let marked: Vec<_> = marks.records().cloned().map(Record::InboxMarked).collect();
+        let synced = begin(&mut log, &boot, &marked)?;
+        for record in &marked {
+            consumer.replay(synced, record);
+        }
+        let own_from = own.from.unwrap_or(synced.segment).min(synced.segment);
+        let own_records = [vec![boot], own.forgotten, marked].concat();
+        let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
+
+        let (log_done, log_ears) = mpsc::unbounded_channel();
+        let me = self.config.node.name.clone();
+        let log = LogWriter::start(me, log, log_done, catalogue, self.lag.clone())
+            .context("cannot start threads; hint: raise the limit of processes")?;
+        let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
+        let inboxes = Arc::new(inboxes);
+        let answering = Arc::new(Answering::new(self.reader.clone(), Arc::clone(&inboxes)));
+        let (asked, questions) = mpsc::channel(audit::ASKED_WAITING_MAX);
+        tokio::spawn(audit::answer_all(questions, Arc::clone(&answering)));
+        let net = self.listen(&producer, &consumer, net_events, asked).await?;
+        let audits = Audits::new(self.reader.clone(), net.auditor(), answering);
+        // Set once: this is the only place.
+        let _ = self.audits.set(audits);
+        let Watchers { found, running } =
+            watchers::start(&self.config, &self.outbox, &self.problems);
+        let (worked, worked_ears) = mpsc::unbounded_channel();
+        let driver = Driver {
+            config: self.config,
+            view: self.view,
+            start: self.life.start,
+            started_at: self.life.began_at,
+            producer,
+            consumer,
+            log,
+            log_care,
+            net,
+            outbox: self.outbox,
+            inboxes,
+            worked,
+            snapshot: end.snapshot,
+            problems: self.problems,
+            tickets: driver::Tickets::default(),
+            submissions: driver::submissions::Submissions::default(),
+            unreleased: driver::releasing::Unreleased::default(),
+            round: driver::Round::default(),
+            fatal: None,
+        };
+        let ears = Ears {
+            log: log_ears,
+            net: net_ears,
+            worked: worked_ears,
+            commands: end.commands,
+            found,
+            reload,
+        };
+        Ok(Assembled {
+            driver,
+            ears,
+            watchers: running,
+        })
+    }
+
+    fn open_inboxes(&self, recovered: &Recovered) -> anyhow::Result<Inboxes> {
+        let staged = recovered.consumer.feeds_staged();
+        let (inboxes, degraded) =
+            Inboxes::open(&self.config.consume, &recovered.marks, &staged, random)?;
+        self.problems.add_degraded(&degraded);
+        Ok(inboxes)
+    }
+
+    fn boot(&self, producer: &Producer) -> Record {
+        Record::Boot(Boot {
+            node: self.config.node.name.to_string(),
+            incarnation: producer.incarnation().0,
+            start: self.life.start.0,
+            at: self.life.began_at.0,
+        })
+    }
+
+    /// Opens the network, and notes the port that the system chose.
+    async fn listen(
+        &mut self,
+        producer: &Producer,
+        consumer: &Consumer,
+        events: mpsc::Sender<NetEvent>,
+        audits: mpsc::Sender<Asked>,
+    ) -> anyhow::Result<Net> {
+        let config = &mut self.config;
+        let members = config.membership.nodes.iter();
+        let seen = members.map(|m| (m.name.clone(), consumer.seen(&m.name)));
+        let wanted = NetConfig {
+            me: Identity {
+                node: config.node.name.clone(),
+                incarnation: producer.incarnation(),
+                start: self.life.start,
+            },
+            listen: config.listen.peer.to_string(),
+            seen: seen.collect(),
+            spool: config.node.data_dir.join("spool"),
+            audits,
+        };
+        let net = Net::start(wanted, events).await?;
+        config.listen.peer.port = net.local_addr().port();
+        tracing::info!(
+            node = %config.node.name,
+            incarnation = producer.incarnation().0,
+            listen = %net.local_addr(),
+            "ready"
+        );
+        Ok(net)
+    }
+}
+
+/// Logs the first records of this life, and syncs them: the incarnation before anybody hears it. A
+/// crash before the sync only skips a number.
+fn begin(log: &mut Log, boot: &Record, marked: &[Record]) -> anyhow::Result<Position> {
+    for record in std::iter::once(boot).chain(marked) {
+        log.append(record, Payload::None)?;
+    }
+    Ok(log.commit()?)
+}
