@@ -139,6 +139,18 @@ pub fn marker(disk: &dyn Disk) -> io::Result<Option<[u8; MARKER_BYTES]>> {
     Ok(Some(bytes))
 }
 
+/// Removes the marker of a staging directory in which nothing is staged, so that the next
+/// [`prepare`] gives it a new one. Not synced: a crash may bring it back.
+///
+/// # Errors
+/// Whatever the filesystem says.
+pub fn remove_marker(disk: &dyn Disk) -> io::Result<()> {
+    match disk.remove(&staging_path(MARKER)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// A power cut may keep the entry of a marker that was never named, beside the one that was.
 fn remove_unnamed_marker(disk: &dyn Disk) -> io::Result<()> {
     let unnamed = staging_path(MARKER_NEW);

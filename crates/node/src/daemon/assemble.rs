@@ -137,6 +137,13 @@ impl Ground {
         let (inboxes, degraded) =
             Inboxes::open(&self.config.consume, &recovered.marks, &staged, random)?;
         self.problems.add_degraded(&degraded);
+        for (inbox, now_at) in inboxes.set_aside() {
+            let text = format!(
+                "files of another node, or of this one with another data directory, were staged in inbox {inbox:?}; they are in {now_at:?} now; hint: if that node is to run again, stop this agent, move them back and give it an inbox of its own; else remove them"
+            );
+            tracing::warn!("{text}");
+            self.problems.add_text(&text);
+        }
         Ok(inboxes)
     }
 

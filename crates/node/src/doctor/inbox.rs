@@ -47,7 +47,10 @@ fn absent(ledger: &Ledger, feed: &ConsumeConfig, findings: &mut Findings) {
 fn one(disk: &OsDisk, ledger: &Ledger, feed: &ConsumeConfig, read: bool, findings: &mut Findings) {
     let path = &feed.policy.inbox;
     let marker = publish::marker(disk);
-    if marker.map_or(true, |found| ledger.is_lost(feed, found)) {
+    if marker
+        .as_ref()
+        .map_or(true, |found| ledger.is_lost(feed, *found))
+    {
         findings.problem(
             "inbox",
             format!("{path} is not the directory that files were staged in: its marker is missing or another one"),
@@ -80,10 +83,13 @@ fn one(disk: &OsDisk, ledger: &Ledger, feed: &ConsumeConfig, read: bool, finding
         .filter(|entry| !known.contains(&entry.name))
         .count();
     if orphans > 0 {
-        let what = format!(
-            "{path}: {orphans} staging files belong to nothing: the next start removes them"
-        );
-        findings.note("inbox", what);
+        let what = match ledger.has_staged_in(marker.ok().flatten()) {
+            true => "belong to nothing: the next start removes them",
+            false => {
+                "are another node's, or of an earlier data directory: the next start moves them aside"
+            }
+        };
+        findings.note("inbox", format!("{path}: {orphans} staging files {what}"));
     }
 }
 

@@ -87,6 +87,11 @@ impl Ledger {
         }
     }
 
+    /// Whether files of this node were staged under a marker.
+    pub(super) fn has_staged_in(&self, marker: Option<Marker>) -> bool {
+        marker.is_some_and(|marker| self.marks.has(marker))
+    }
+
     /// Whether an inbox with this marker is not the one that the files of its feed are staged in.
     pub(super) fn is_lost(&self, feed: &ConsumeConfig, found: Option<Marker>) -> bool {
         let (name, path) = (&feed.policy.feed, Path::new(&feed.policy.inbox));

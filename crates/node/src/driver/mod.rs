@@ -295,7 +295,7 @@ impl Driver {
                 "{} is not the inbox that the files of feed {feed} were staged in: it takes and publishes nothing",
                 path.display()
             );
-            let hint = "mount the right disk there, or give the feed back the inbox that it had, and start the agent again";
+            let hint = "mount the right disk there, or give the feed back the inbox that it had, and start the agent again; once no saved file waits, the feed may have another directory for good";
             tracing::error!(%feed, "{what}; hint: {hint}");
             self.problems.add(what, hint.to_owned());
         }

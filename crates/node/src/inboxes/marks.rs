@@ -76,6 +76,11 @@ impl InboxMarks {
         }
     }
 
+    /// Whether files of this node were staged under a marker.
+    pub(crate) fn has(&self, marker: Marker) -> bool {
+        self.0.iter().any(|known| known.marker == marker)
+    }
+
     fn knows(&self, path: &str) -> bool {
         self.0.iter().any(|known| known.inbox == path)
     }

@@ -17,6 +17,9 @@ use crate::filesystem::{self, FsError, Use};
 use crate::log_writer::Payloads;
 use crate::os_disk::OsDisk;
 
+use claim::Claim;
+
+mod claim;
 mod marks;
 
 pub(crate) use marks::{InboxMarks, Marker};
@@ -27,6 +30,8 @@ pub(crate) struct Inbox {
     pub(crate) path: PathBuf,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) marker: Marker,
+    /// Keeps other agents out of its staging directory.
+    _claim: Arc<Claim>,
 }
 
 /// The inboxes, by feed.
@@ -35,6 +40,8 @@ pub(crate) struct Inboxes {
     open: BTreeMap<FeedName, Inbox>,
     /// Those that are not the directories that their files were staged in.
     lost: BTreeMap<FeedName, PathBuf>,
+    /// Inboxes in which somebody else had staged files, and where these are now.
+    set_aside: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Why an inbox cannot be used.
@@ -61,6 +68,14 @@ pub(crate) enum InboxError {
         publish::STAGING_DIR
     )]
     Marker {
+        /// The inbox.
+        path: PathBuf,
+    },
+    /// Another agent has it: each would remove what the other has staged there.
+    #[error(
+        "inbox {path:?} is in use by another agent; hint: give each agent an inbox of its own, or stop the other one"
+    )]
+    InUse {
         /// The inbox.
         path: PathBuf,
     },
@@ -136,6 +151,13 @@ impl Inboxes {
                 ErrorKind::InvalidData => InboxError::Marker { path: path.clone() },
                 _ => staging(source),
             })?;
+            if let Some((other, there)) = inboxes.open.iter().find(|(_, i)| found == Some(i.marker))
+            {
+                return Err(InboxError::Shared {
+                    feeds: [other.clone(), name.clone()],
+                    paths: [there.path.clone(), path],
+                });
+            }
             if marks.is_lost(name, &path, found, staged) {
                 inboxes.lost.insert(name.clone(), path);
                 continue;
@@ -143,18 +165,29 @@ impl Inboxes {
             std::fs::create_dir_all(&path).map_err(staging)?;
             degraded.extend(filesystem::check(&path, Use::Inbox)?.degraded);
             let disk: Arc<dyn Disk> = Arc::new(OsDisk::beneath(&path).map_err(staging)?);
+            disk.create_dir(Path::new(publish::STAGING_DIR))
+                .map_err(staging)?;
+            let mut claim = Claim::take(&path)?;
+            if found.is_some_and(|found| !marks.has(found))
+                && let Some(now_at) = claim.vacate(&*disk).map_err(staging)?
+            {
+                inboxes.set_aside.push((path.clone(), now_at));
+                disk.create_dir(Path::new(publish::STAGING_DIR))
+                    .map_err(staging)?;
+                claim = Claim::take(&path)?;
+            }
             let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
             may_give(&*disk, feed.policy.owner).map_err(|source| InboxError::Owner {
                 path: path.clone(),
                 source,
             })?;
-            if let Some((other, there)) = inboxes.open.iter().find(|(_, i)| i.marker == marker) {
-                return Err(InboxError::Shared {
-                    feeds: [other.clone(), name.clone()],
-                    paths: [there.path.clone(), path],
-                });
-            }
-            let inbox = Inbox { path, disk, marker };
+            let _claim = Arc::new(claim);
+            let inbox = Inbox {
+                path,
+                disk,
+                marker,
+                _claim,
+            };
             inboxes.open.insert(name.clone(), inbox);
         }
         Ok((inboxes, degraded))
@@ -163,6 +196,12 @@ impl Inboxes {
     /// Feeds whose inbox is not the directory that their files were staged in, and its path.
     pub(crate) fn lost(&self) -> &BTreeMap<FeedName, PathBuf> {
         &self.lost
+    }
+
+    /// Inboxes in which another node, or this one with another data directory, had staged files, and
+    /// where these are now.
+    pub(crate) fn set_aside(&self) -> &[(PathBuf, PathBuf)] {
+        &self.set_aside
     }
 
     pub(crate) fn get(&self, feed: &FeedName) -> Option<&Inbox> {

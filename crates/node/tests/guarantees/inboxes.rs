@@ -81,6 +81,9 @@ fn with_a_saved_file_that_waits_in(
 /// Writes the configs, in which the consumer says of itself that it takes both feeds.
 fn configure(cluster: &Cluster) {
     cluster.configure();
+    if cluster.has("cons-2") {
+        unlist_the_second(cluster);
+    }
     rewrite(cluster, &[("[\"files\"]", "[\"files\", \"others\"]")]);
 }
 
@@ -185,22 +188,92 @@ fn two_feeds_in_one_directory_are_refused() {
             &format!("[[consume]]\nfeed = \"others\"\ninbox = {other:?}"),
         );
         let inbox = cluster.node("cons-1").inbox();
-        fs::create_dir_all(inbox.join(".consign")).unwrap();
+        configure(&cluster);
         if copied {
-            fs::create_dir_all(other.join(".consign")).unwrap();
-            for dir in [&inbox, &other] {
-                fs::write(dir.join(".consign/marker"), [7; 16]).unwrap();
-            }
+            cluster.start_one("cons-1");
+            cluster.stop("cons-1");
+            let marker = |inbox: &Path| inbox.join(".consign/marker");
+            fs::copy(marker(&inbox), marker(&other)).unwrap();
         } else {
+            fs::create_dir_all(&inbox).unwrap();
             std::os::unix::fs::symlink(&inbox, &other).unwrap();
         }
-        configure(&cluster);
         let words: &[&str] = match copied {
             true => &["of feed files", "of feed others", "a copy of it"],
             false => &["consume[1].inbox", "consume[2].inbox"],
         };
         cluster.start_in_vain("cons-1").bad(1, words);
     }
+}
+
+/// [`two`], and another consumer, whose inbox is that of the first, and to which nobody sends.
+fn two_agents_with_one_inbox() -> (Cluster, PathBuf) {
+    let mut cluster = two();
+    let inbox = cluster.node("cons-1").inbox();
+    cluster.consumer_at("cons-2", &inbox, "");
+    configure(&cluster);
+    (cluster, inbox)
+}
+
+/// Writes the configs without the second consumer as a member.
+fn unlist_the_second(cluster: &Cluster) {
+    for name in ["prod-1", "cons-1", "cons-2"] {
+        let path = cluster.node(name).config();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| match line.split_once(", { name = \"cons-2\"") {
+                Some((others, _)) => format!("{others}]\n"),
+                None => format!("{line}\n"),
+            });
+        fs::write(path, lines.collect::<String>()).unwrap();
+    }
+}
+
+#[test]
+fn an_inbox_has_one_agent_at_a_time() {
+    let (mut cluster, inbox) = two_agents_with_one_inbox();
+    cluster.start_one("cons-1");
+    let refused = cluster.start_in_vain("cons-2");
+    refused.bad(1, &["in use by another agent", inbox.to_str().unwrap()]);
+    cluster.kill("cons-1");
+    cluster.start_one("cons-1");
+}
+
+#[test]
+fn what_another_agent_staged_in_an_inbox_is_never_removed() {
+    for size in SIZES {
+        let (cluster, inbox) = two_agents_with_one_inbox();
+        let Some((mut cluster, _)) = with_a_saved_file_that_waits_in(cluster, size) else {
+            return;
+        };
+        cluster.start_one("cons-2");
+        let status = cluster.status("cons-2").to_string();
+        assert!(status.contains(".consign.left-1"), "{status}");
+        assert_eq!(left_in_staging(&inbox), [""; 0]);
+        cluster.stop("cons-2");
+        // It takes nothing for published, whatever became of its staging directory.
+        cluster.start_one("cons-1");
+        let status = cluster.status("cons-1").to_string();
+        assert!(status.contains("is saved, and"), "{status}");
+        cluster.stop("cons-1");
+        fs::remove_dir_all(inbox.join(".consign")).unwrap();
+        fs::rename(inbox.join(".consign.left-1"), inbox.join(".consign")).unwrap();
+        arrives(&mut cluster, &inbox, size);
+    }
+}
+
+#[test]
+fn an_agent_finds_its_inbox_lost_after_another_one_had_it() {
+    let (mut cluster, _) = two_agents_with_one_inbox();
+    for name in ["cons-1", "cons-2"] {
+        cluster.start_one(name);
+        cluster.stop(name);
+    }
+    cluster.start_one("cons-1");
+    let status = cluster.status("cons-1").to_string();
+    let told = "is not the inbox that the files of feed files were staged in";
+    assert!(status.contains(told), "{status}");
 }
 
 /// What a life did that was killed before it could log that a file is published.

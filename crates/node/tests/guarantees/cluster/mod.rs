@@ -359,6 +359,10 @@ impl Cluster {
     }
 
     #[track_caller]
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.name == name)
+    }
+
     pub(crate) fn node(&self, name: &str) -> &Node {
         self.nodes
             .iter()
