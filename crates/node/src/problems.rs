@@ -58,7 +58,8 @@ impl Problems {
         for text in texts {
             tracing::warn!("{text}");
             let hint = "see docs/guarantees.md for what is weaker there";
-            self.add(text.clone(), hint.to_owned());
+            let (what, hint) = hint::split_or(text, hint);
+            self.add(what.to_owned(), hint.to_owned());
         }
     }
 

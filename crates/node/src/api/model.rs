@@ -38,6 +38,9 @@ pub(crate) struct Transfer {
     pub(crate) done_at: Option<Timestamp>,
     /// Why it failed.
     pub(crate) error: Option<String>,
+    /// Why it is not done yet, when that is more than that it takes its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_reason: Option<String>,
 }
 
 /// One consumer of a transfer.
@@ -67,6 +70,7 @@ impl Transfer {
             submitted_at: accepted.submitted_at,
             done_at: None,
             error: None,
+            waiting_reason: None,
         }
     }
 }
@@ -114,6 +118,9 @@ impl<'a> Live<'a> {
             attempt = attempt.max(active.attempt);
             merge(&mut consumers, active);
         }
+        let waiting_reason = unfinished
+            .then(|| waiting_reason(&row.feed, &consumers, self.snapshot))
+            .flatten();
         Transfer {
             id,
             feed: row.feed,
@@ -127,8 +134,38 @@ impl<'a> Live<'a> {
             submitted_at: row.submitted_at,
             done_at: row.ended_at.filter(|_| row.state == TransferState::Done),
             error: row.error,
+            waiting_reason,
         }
     }
+}
+
+/// Why a file of this feed, on its way to these consumers, is not done yet.
+fn waiting_reason(feed: &str, consumers: &[Consumer], snapshot: &Snapshot) -> Option<String> {
+    let of_feed = snapshot.produces.iter().find(|known| known.feed == feed);
+    if let Some(reason) = of_feed.and_then(|feed| feed.waiting_reason.clone()) {
+        return Some(reason);
+    }
+    let lacks_it = consumers
+        .iter()
+        .filter(|consumer| consumer.state != "saved");
+    let names: Vec<&str> = lacks_it.map(|consumer| consumer.node.as_str()).collect();
+    let away = snapshot
+        .members
+        .iter()
+        .filter(|member| !member.connected && names.contains(&member.name.as_str()));
+    let away: Vec<&str> = away.map(|member| member.name.as_str()).collect();
+    if !away.is_empty() {
+        return Some(format!(
+            "{} cannot be reached; hint: `consign nodes` says why",
+            away.join(" and ")
+        ));
+    }
+    let of_them = |what: &str| {
+        let takes_nothing = |name: &&str| what.starts_with(&format!("{name} takes nothing"));
+        names.iter().any(takes_nothing)
+    };
+    let complaint = snapshot.problems.iter().find(|one| of_them(&one.what))?;
+    Some(format!("{}; hint: {}", complaint.what, complaint.hint))
 }
 
 /// What is live wins over what was logged, unless the log has the last word: `saved`.

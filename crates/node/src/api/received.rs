@@ -68,7 +68,13 @@ impl Received {
         Self {
             role: Role::Consumer,
             producer: row.id.producer.to_string(),
-            waiting_reason: waiting_reason(state, row.id.producer.as_str(), live, snapshot),
+            waiting_reason: waiting_reason(
+                state,
+                row.id.producer.as_str(),
+                (&row.feed, row.size.saturating_sub(bytes)),
+                live,
+                snapshot,
+            ),
             id,
             published_at: ended(DeliveryState::Published),
             abandoned_at: ended(DeliveryState::Abandoned),
@@ -104,9 +110,21 @@ fn now(logged: DeliveryState, live: Option<&Arriving>) -> DeliveryState {
     }
 }
 
+/// Whether the rest of a file fits into the inbox of its feed.
+fn lacks_space(missing: u64, feed: &str, snapshot: &Snapshot) -> Option<String> {
+    let inbox = snapshot.consumes.iter().find(|known| known.feed == feed)?;
+    (inbox.free_bytes < missing).then(|| {
+        format!(
+            "{missing} bytes of it are still to come, and {} has {} bytes free; hint: free some space there, it goes on by itself",
+            inbox.inbox, inbox.free_bytes
+        )
+    })
+}
+
 fn waiting_reason(
     state: DeliveryState,
     producer: &str,
+    (feed, missing): (&str, u64),
     live: Option<&Arriving>,
     snapshot: &Snapshot,
 ) -> Option<String> {
@@ -122,7 +140,7 @@ fn waiting_reason(
             "{producer} is not connected; hint: is it running, and can it reach {}?",
             snapshot.listen
         )),
-        DeliveryState::Receiving => None,
+        DeliveryState::Receiving => lacks_space(missing, feed, snapshot),
         DeliveryState::Received => Some(format!(
             "all of it is here; {producer} lets it be published when the others of its chain have it too; \
              hint: `consign show` there says who has not"

@@ -74,14 +74,19 @@ fn about_received(out: &mut String, file: &Received, now: Timestamp, paint: Pain
     if let Some(place) = file.place() {
         let _ = writeln!(out, "  path    {}", human::printable(&place));
     }
-    if let Some(reason) = &file.waiting_reason {
-        let (what, hint) = crate::hint::split(reason);
-        let what = human::printable(what);
-        let _ = writeln!(out, "{}", human::paragraph("  waits   ", &what));
-        if !hint.is_empty() {
-            let hint = human::paragraph("          ", &human::printable(hint));
-            let _ = writeln!(out, "{}", paint.dim(hint));
-        }
+    waits(out, file.waiting_reason.as_deref(), paint);
+}
+
+fn waits(out: &mut String, reason: Option<&str>, paint: Paint) {
+    let Some(reason) = reason else {
+        return;
+    };
+    let (what, hint) = crate::hint::split(reason);
+    let what = human::printable(what);
+    let _ = writeln!(out, "{}", human::paragraph("  waits   ", &what));
+    if !hint.is_empty() {
+        let hint = human::paragraph("          ", &human::printable(hint));
+        let _ = writeln!(out, "{}", paint.dim(hint));
     }
 }
 
@@ -108,8 +113,11 @@ fn about(out: &mut String, transfer: &Transfer, now: Timestamp, paint: Paint) {
     if let Some(error) = &transfer.error {
         let error = human::printable(error);
         let _ = writeln!(out, "{}", human::paragraph("  error   ", &error));
-        let _ = writeln!(out, "          try it again with `consign retry {id}`");
+        if !error.contains("hint: ") {
+            let _ = writeln!(out, "          try it again with `consign retry {id}`");
+        }
     }
+    waits(out, transfer.waiting_reason.as_deref(), paint);
 }
 
 fn consumers(out: &mut String, transfer: &Transfer, paint: Paint) {
@@ -190,6 +198,7 @@ mod tests {
             submitted_at: Timestamp(1_772_357_400_250),
             done_at: None,
             error: None,
+            waiting_reason: Some("archive-2 cannot be reached; hint: look".to_owned()),
         };
         let event = |ms: u64, kind: &str, node: Option<&str>, text: &str| Event {
             at: Timestamp(1_772_357_400_250 + ms),

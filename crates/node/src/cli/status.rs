@@ -222,7 +222,7 @@ fn failed(out: &mut String, status: &Status, paint: Paint) {
         complaint(
             out,
             &format!("{} failed", human::files(files)),
-            "`consign transfers --state failed` says why, `consign retry --failed` tries again",
+            "`consign transfers --state failed` says why and what to do; then `consign retry --failed` tries again",
             paint,
         );
     }

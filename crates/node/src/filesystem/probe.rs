@@ -83,7 +83,7 @@ impl<'a> Probe<'a> {
         match outcome {
             // That tells nothing of the filesystem, and must not keep the agent from starting.
             Err(error) if error.is_for_want_of_space() => Ok(vec![format!(
-                "{:?} was full at the start, so what {} can do there could not be tried",
+                "{:?} was full at the start, so what {} can do there could not be tried; hint: free some space, then restart the agent",
                 self.path, self.kind
             )]),
             outcome => outcome,

@@ -102,6 +102,33 @@ fn a_consumer_tells_why_a_file_is_not_there_yet_and_from_where_it_went_on() {
 }
 
 #[test]
+fn a_producer_tells_why_a_file_is_not_delivered_yet() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = 2");
+    cluster.consumer("cons-1", "");
+    cluster.consumer("cons-2", "");
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let path = cluster.write("file", b"bytes");
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    let id = cluster.ask("prod-1", &args).good().out.trim().to_owned();
+    let waits_since = |cluster: &Cluster, reason: &str| {
+        let told = show(cluster, "prod-1", &id)["waiting_reason"].to_string();
+        told.contains(reason)
+    };
+    until("nobody is there", SOON, || {
+        waits_since(&cluster, "none of its consumers can be reached")
+    });
+    cluster.start_one("cons-1");
+    until("one is there", SOON, || {
+        waits_since(&cluster, "cons-2 cannot be reached")
+    });
+    cluster.start_one("cons-2");
+    cluster.wait_until_done("prod-1", 1, SOON);
+    assert!(show(&cluster, "prod-1", &id)["waiting_reason"].is_null());
+}
+
+#[test]
 fn a_consumer_lists_the_producers_that_are_connected() {
     let mut cluster = Cluster::new();
     cluster.producer("prod-1", "");

@@ -23,6 +23,8 @@ use super::engine::Engine;
 pub(super) struct Source {
     engine: Arc<Engine>,
     path: PathBuf,
+    /// Where the file came from, for a person; empty when it came as bytes.
+    origin: String,
     file: File,
     /// What the file must look like, if others may write to it.
     stamp: Option<Stamp>,
@@ -62,6 +64,7 @@ impl Source {
         let source = Self {
             engine: Arc::clone(engine),
             path,
+            origin: order.source.origin.clone(),
             file,
             stamp,
             shape,
@@ -100,7 +103,7 @@ impl Source {
         match looked.map_err(|error| unreadable(&self.path, &error))? {
             // Its owner may rename or remove a kept file; the bytes are the same.
             Look::Same | Look::Touched(_) => Ok(()),
-            Look::Changed(_) => Err(changed(&self.path, "")),
+            Look::Changed(_) => Err(changed(&self.path, &self.origin)),
         }
     }
 
@@ -217,12 +220,11 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ChunkFault {
 }
 
 fn changed(path: &Path, origin: &str) -> ChunkFault {
-    let of = if origin.is_empty() { "" } else { " of " };
+    let held = path.display().to_string();
+    let file = if origin.is_empty() { &held } else { origin };
     ChunkFault(format!(
-        "{}{of}{origin} was changed after it was submitted; hint: trying again cannot help; \
-         send the file as it is now, and `consign cancel` this transfer; files must not be edited in \
-         place",
-        path.display()
+        "{file} was edited in place after it was submitted, and what it was is gone; hint: send it as \
+         it is now, and `consign cancel` this transfer, which fails again when it is retried"
     ))
 }
 
