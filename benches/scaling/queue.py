@@ -199,7 +199,7 @@ class Queue:
         """Every file is there, and is itself; nothing else is."""
         until("inbox complete", self.is_complete, 120, every_s=1)
         wrong = [n for n in range(self.files) if not self.is_whole(n)]
-        strange = sum(1 for p in self.inbox.glob("*/*") if p.is_file()) - self.files
+        strange = sum(1 for p in self.inbox.glob("[0-9]*/*") if p.is_file()) - self.files
         spooled = sum(1 for p in (self.producer.data / "spool").rglob("*") if p.is_file())
         say(f"compared {self.files:,} files: {len(wrong)} wrong, {strange} strange, {spooled} spooled")
         if wrong or strange or spooled:

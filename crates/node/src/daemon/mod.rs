@@ -5,6 +5,7 @@
 //! log is synced, and only then is anybody listened to.
 
 mod data_dir;
+mod descriptors;
 mod log_lines;
 mod recover;
 mod untaken;
@@ -237,6 +238,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
             listen: config.listen.peer.to_string(),
             seen,
             spool: config.node.data_dir.join("spool"),
+            open_files_max: descriptors::raise_limit(),
         },
         net_events,
     )

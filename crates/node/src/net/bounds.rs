@@ -19,8 +19,12 @@ pub(super) const ADMIT_DEADLINE: Duration = Duration::from_secs(30);
 /// make us allocate.
 pub(super) const HELLO_BYTES_MAX: usize = 4 << 10;
 
-/// Connections that may be between accepted and known. More wait in the kernel's backlog.
-pub(super) const STRANGERS_MAX: usize = 64;
+/// Connections that may be between accepted and known; a newcomer beyond them takes the place of
+/// another. Each costs about 1 KiB while it is silent, and 10 KiB once it has said something.
+pub(super) const STRANGERS_MAX: usize = 16 << 10;
+
+/// Strangers hold at most one in so many of the files that the process may have open.
+pub(super) const STRANGERS_SHARE: usize = 2;
 
 /// Connections from one node: a control connection and its successor, and the data connections of
 /// either purpose with theirs.

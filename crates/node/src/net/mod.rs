@@ -16,6 +16,7 @@ mod identity;
 mod listener;
 mod roster;
 mod shared;
+mod strangers;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -37,11 +38,13 @@ pub(crate) use control::PeerState;
 pub(crate) use identity::Identity;
 pub(crate) use shared::NetEvent;
 
+use bounds::{STRANGERS_MAX, STRANGERS_SHARE};
 use bulk::Bulk;
 use control::Dialer;
 use identity::Seen;
 use roster::Verdict;
 use shared::Shared;
+use strangers::Strangers;
 
 /// What the net must know at the start.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) struct NetConfig {
     pub(crate) seen: Vec<(NodeName, Incarnation)>,
     /// Where the sources of large files lie.
     pub(crate) spool: PathBuf,
+    /// Files that this process may have open: half of them may be connections of strangers.
+    pub(crate) open_files_max: usize,
 }
 
 /// The net did not start; nothing of it runs.
@@ -102,7 +107,9 @@ impl Net {
         let shared = Arc::new(Shared::new(config.me, Seen::new(config.seen), events));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
-        let listen = listener::listen(listener, Arc::clone(&shared), Arc::clone(&bulk));
+        let places = (config.open_files_max / STRANGERS_SHARE).min(STRANGERS_MAX);
+        let strangers = Strangers::new(places);
+        let listen = listener::listen(listener, strangers, Arc::clone(&shared), Arc::clone(&bulk));
         shared.tasks.spawn(listen);
         Ok(Self {
             dialer: Dialer::new(Arc::clone(&shared)),

@@ -5,5 +5,6 @@ mod control;
 mod faults;
 mod raw;
 mod smalls;
+mod strangers;
 mod support;
 mod throughput;
