@@ -4,8 +4,8 @@ use crate::ids::{NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Payload;
 use crate::producer::destination::Abandonment;
+use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::pump::by_start;
-use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
 use crate::producer::smalls::slots_of;
 use crate::producer::state::{LegState, Stage};
@@ -303,7 +303,7 @@ impl Producer {
         let old = (transfer.legs[at].start, transfer.legs[at].slot);
         let destination = self.destinations.at(&node, self.now);
         let slot = destination.draw_slot();
-        destination.duties.remove(&old);
+        destination.duties.remove(old);
         destination.duties.insert((self.me.start, slot), key);
         let transfer = self.active.get_mut(&key).expect("looked up above");
         transfer.legs[at].start = self.me.start;
@@ -396,8 +396,9 @@ impl Producer {
     }
 
     pub(super) fn rest_finished(&mut self, key: TransferKey, finished: Finished) {
-        let dormant = self.queue.dormant.get_mut(&key);
-        dormant.expect("it was just put to rest").rest = Rest::Unreleased;
+        let resting = |dormant: &mut Dormant| dormant.rest = Rest::Unreleased;
+        let rests = self.queue.dormant.update(key, resting);
+        assert!(rests.is_some(), "it was just put to rest");
         self.finished.insert(key, finished);
         self.unreleased.push_back(key);
     }
