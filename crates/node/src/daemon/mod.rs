@@ -161,14 +161,12 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     ));
 
     let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
-    let feed = catalogue.feed.clone();
     let recovery = Recovery {
         config: &config,
         view: &view,
         start,
         outbox: &outbox,
         problems: &problems,
-        catalogue: feed,
     };
     let Recovered {
         mut log,
@@ -199,9 +197,7 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
         marks.note_open(feed, &inbox.path, inbox.marker);
     }
     own_records.extend(marks.records().cloned().map(Record::InboxMarked));
-    for record in &own_records[..1] {
-        log.append(record, Payload::None)?;
-    }
+    let booted = log.append(&own_records[0], Payload::None)?;
     for record in own_records
         .iter()
         .filter(|record| matches!(record, Record::InboxMarked(_)))
@@ -210,6 +206,12 @@ async fn agent(mut config: Config, config_path: &Path) -> anyhow::Result<()> {
     }
     // The incarnation is synced before anybody hears it: a crash here only skips a number.
     let synced = log.commit()?;
+    // From here on the catalogue reads what it does not have.
+    let boot = catalogue::Applied {
+        position: booted.pack(),
+        record: own_records[0].clone(),
+    };
+    let _ = catalogue.feed.send(vec![boot]).await;
     let standing = LogStanding::of(&log);
     let (log_done, log_ears) = mpsc::unbounded_channel();
     let log = LogWriter::start(

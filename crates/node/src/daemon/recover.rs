@@ -1,5 +1,5 @@
-//! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
-//! what the last life left between two steps.
+//! Recovery: opens the log, replays it into the state machines, and makes up for what the last life
+//! left between two steps.
 
 use std::io;
 use std::path::Path;
@@ -15,9 +15,8 @@ use consign_core::producer::{Identity, Producer};
 use consign_core::record::Record;
 use consign_core::spec::{After, Source};
 use consign_core::view::View;
-use tokio::sync::mpsc;
 
-use crate::catalogue::{self, Applied, LogSpan};
+use crate::catalogue::{self, LogSpan};
 use crate::config::Config;
 use crate::driver::inbox_marks::InboxMarks;
 use crate::driver::standing::Problems;
@@ -27,9 +26,6 @@ use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 /// The log's directory in the data directory.
 pub(crate) const LOG_DIR: &str = "log";
 
-/// Records that go to the catalogue in one batch while the log is replayed.
-const BATCH: usize = 2048;
-
 /// What recovery needs.
 pub(super) struct Recovery<'a> {
     pub(super) config: &'a Config,
@@ -37,7 +33,6 @@ pub(super) struct Recovery<'a> {
     pub(super) start: Start,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) problems: &'a Problems,
-    pub(super) catalogue: mpsc::Sender<Vec<Applied>>,
 }
 
 /// What it gives.
@@ -70,8 +65,7 @@ impl Recovery<'_> {
             zone: self.config.node.zone.clone(),
         };
         let (view, data_dir) = (self.view.clone(), self.config.node.data_dir.clone());
-        let catalogue = self.catalogue.clone();
-        let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue));
+        let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir));
         let (recovered, unfinished) = replayed
             .await
             .context("recovery panicked; hint: report this as a bug")??;
@@ -140,7 +134,6 @@ fn replay(
     me: Identity,
     view: View,
     data_dir: &Path,
-    catalogue: &mpsc::Sender<Vec<Applied>>,
 ) -> anyhow::Result<(Recovered, Vec<Unfinished>)> {
     let disk = OsDisk::private(data_dir).with_context(|| {
         format!(
@@ -153,7 +146,6 @@ fn replay(
     let mut consumer = Consumer::new(me);
     let mut own = Own::default();
     let mut sources = std::collections::BTreeMap::new();
-    let mut batch = Vec::with_capacity(BATCH);
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES,
         seed: u64::from_le_bytes(super::random()),
@@ -168,17 +160,8 @@ fn replay(
             consumer.replay(position, &record);
             own.replay(position, &record);
             follow_sources(&mut sources, &record);
-            batch.push(Applied {
-                position: position.pack(),
-                record,
-            });
-            if batch.len() == BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                let _ = catalogue.blocking_send(full);
-            }
         },
     )?;
-    let _ = catalogue.blocking_send(batch);
     tracing::info!(
         records = recovery.records,
         segments = recovery.segments,
