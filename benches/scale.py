@@ -2,7 +2,7 @@
 """What a long queue and many idle strangers cost, with real agents, against stated targets.
 
     cargo build --release --locked
-    python3 benches/scale.py [queue|strangers] [--files 1000000] [--dir DIR] [--binary …/consign]
+    python3 benches/scale.py [queue|strangers] [--files 1000000] [--pairs 5] [--dir DIR] [--binary …/consign]
 
 `queue`: a producer whose only consumer is down takes in files, half by `consign send`, half out of a
 watched directory. Its memory is followed while it does; it is killed with SIGKILL and started again,
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from scaling.agents import Table, say
 from scaling.queue import Queue
+from scaling.strangers import Strangers
 
 DISK_BYTES_PER_FILE = 20_000
 
@@ -37,6 +38,10 @@ def queue(options, home, table):
     run(Queue(options.binary, home, options.files, table))
 
 
+def strangers(options, home, table):
+    run(Strangers(options.binary, home, options.pairs, table))
+
+
 def run(part):
     try:
         part.run()
@@ -47,13 +52,14 @@ def run(part):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["queue"], nargs="?")
+    parser.add_argument("part", choices=["queue", "strangers"], nargs="?")
     parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--pairs", type=int, default=5, help="of transfers, for strangers")
     parser.add_argument("--dir", type=Path, help="where to write; a temporary one by default")
     parser.add_argument("--binary", type=Path, default=Path("target/release/consign"))
     options = parser.parse_args()
     options.binary = options.binary.resolve()
-    table, parts = Table(), {"queue": queue}
+    table, parts = Table(), {"queue": queue, "strangers": strangers}
     for name in [options.part] if options.part else parts:
         say(f"== {name}")
         home = Path(tempfile.mkdtemp(prefix=f"consign-scale-{name}-", dir=options.dir))

@@ -11,4 +11,5 @@ mod doctor;
 mod inboxes;
 mod members;
 mod refusals;
+mod scale;
 mod sources;
