@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -49,6 +50,14 @@ def until(what, condition, deadline_s, every_s=0.02):
             raise SystemExit(f"{what}: not within {deadline_s} s; hint: look at the agents' logs")
         time.sleep(every_s)
     return time.monotonic() - began
+
+
+def read_some(descriptor):
+    """What a command prints next; nothing at its end, which a terminal calls an error."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
 
 
 def memory_mib(pid, field):
@@ -135,12 +144,14 @@ class Agent:
                 self.process.kill()
                 self.process.wait()
 
-    def command(self, *words):
+    def command(self, *words, terminal=False):
         """A command's seconds until its first line, until its end, its lines, and its peak MiB."""
         began, first, lines = time.monotonic(), None, 0
         command = [self.binary, *words]
+        out, end = pty.openpty() if terminal else os.pipe()
         with open(self.home / "commands.log", "ab") as log:
-            run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            run = subprocess.Popen(command, stdout=end, stderr=log)
+        os.close(end)
         peak = [0.0]
 
         def sample():
@@ -151,15 +162,16 @@ class Agent:
 
         sampler = threading.Thread(target=sample)
         sampler.start()
-        for _line in run.stdout:
+        while part := read_some(out):
             first = first or time.monotonic() - began
-            lines += 1
+            lines += part.count(b"\n")
+        os.close(out)
         run.wait()
         sampler.join()
         return Ran(first or 0.0, time.monotonic() - began, lines, peak[0], run.returncode)
 
-    def asked(self, *words):
-        return self.command(*words, "--agent", f"unix:{self.data}/agent.sock")
+    def asked(self, *words, terminal=False):
+        return self.command(*words, "--agent", f"unix:{self.data}/agent.sock", terminal=terminal)
 
 
 class Ran:

@@ -126,8 +126,10 @@ class Queue:
             "feeds": ["feeds"],
             "nodes": ["nodes"],
         }.items():
-            ran = self.producer.asked(*words)
+            ran = self.producer.asked(*words, terminal=True)
             self.table.add(f"{name} {when}", ran.all_s, "s", ANSWER_S, digits=2)
+            if ran.code != 0 or not ran.lines:
+                self.table.missed.append(f"{name} {when}: {ran.lines} lines, exit {ran.code}")
         ran = self.producer.asked("transfers", "--json")
         self.table.add(f"transfers --json {when}, first line", ran.first_s, "s", ANSWER_S, digits=2)
         self.table.add(f"transfers --json {when}, all", ran.all_s, "s")

@@ -17,7 +17,7 @@ fn send_directory(cluster: &Cluster, files: u64) {
     for number in 0..files {
         cluster.write(&format!("many/{number:05}"), format!("{number}").as_bytes());
     }
-    let many = cluster.dir().join("many");
+    let many = cluster.dir().join("own/many");
     let args = ["send", many.to_str().unwrap(), "--feed", "files"];
     cluster.ask("prod-1", &args).good();
 }
@@ -73,7 +73,13 @@ fn strangers_on_the_peer_port_keep_nobody_out_and_cost_little() {
     };
     let silent = || TcpStream::connect(("127.0.0.1", port)).unwrap();
     let strangers: Vec<_> = (0..STRANGERS)
-        .map(|number| if number % 10 == 0 { connect() } else { silent() })
+        .map(|number| {
+            if number % 10 == 0 {
+                connect()
+            } else {
+                silent()
+            }
+        })
         .collect();
     cluster.start_one("prod-1");
     let large = random_bytes(3, 20 << 20);
