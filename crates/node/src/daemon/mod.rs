@@ -7,6 +7,7 @@
 mod data_dir;
 mod descriptors;
 mod log_lines;
+mod memory;
 mod recover;
 mod untaken;
 mod watchers;
@@ -65,6 +66,7 @@ const LOG_RULES: &str = "info,notify=warn";
 pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
     let config = Config::load(config_path)?;
     start_logging();
+    memory::bound_pools();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
