@@ -9,7 +9,7 @@ use consign_core::wire::Purpose;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::bounds::HELLO_DEADLINE;
+use super::bounds::FIRST_BYTE_DEADLINE;
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
 use super::control;
@@ -66,19 +66,23 @@ async fn greet(
     shared: &Shared,
     mut place: Place,
 ) -> Result<(Conn, Greeting), Broken> {
-    let greeted = async {
-        // Who says nothing costs a socket and no buffer.
-        let spoke = timeout(HELLO_DEADLINE, stream.readable()).await;
-        spoke.map_err(|_| Broken::Slow {
-            what: "the peer's first byte",
-            deadline: HELLO_DEADLINE,
-        })??;
+    // Who says nothing costs a socket and a small task, and no buffer.
+    tokio::select! {
+        spoke = timeout(FIRST_BYTE_DEADLINE, stream.readable()) => {
+            spoke.map_err(|_| Broken::Slow {
+                what: "the peer's first byte",
+                deadline: FIRST_BYTE_DEADLINE,
+            })??;
+        }
+        () = place.wanted() => return Err(Broken::Crowded),
+    }
+    let greeted = Box::pin(async {
         let mut conn = Conn::accepted(stream)?;
         let greeting = hear_hello(&mut conn, &shared.me).await?;
         Ok((conn, greeting))
-    };
+    });
     tokio::select! {
-        greeted = contained(Box::pin(greeted)) => {
+        greeted = contained(greeted) => {
             greeted.map_err(|panicked| Broken::Ours(panicked.to_string()))?
         }
         () = place.wanted() => Err(Broken::Crowded),
@@ -159,4 +163,18 @@ async fn admit_data<'a>(
     }
     welcome(conn, &shared.me, &shared.seen, greeting).await?;
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of them wait at once.
+    #[test]
+    fn a_stranger_is_a_small_task() {
+        fn size<'a, F>(_: impl Fn(TcpStream, &'a Shared, Place) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(greet) <= 768, "{}", size(greet));
+    }
 }

@@ -38,7 +38,7 @@ pub(crate) use control::PeerState;
 pub(crate) use identity::Identity;
 pub(crate) use shared::NetEvent;
 
-use bounds::{STRANGERS_MAX, STRANGERS_SHARE};
+use bounds::{FILES_KEPT, STRANGERS_MAX};
 use bulk::Bulk;
 use control::Dialer;
 use identity::Seen;
@@ -57,7 +57,8 @@ pub(crate) struct NetConfig {
     pub(crate) seen: Vec<(NodeName, Incarnation)>,
     /// Where the sources of large files lie.
     pub(crate) spool: PathBuf,
-    /// Files that this process may have open: half of them may be connections of strangers.
+    /// Files that this process may have open: all but a part of them may be connections of
+    /// strangers.
     pub(crate) open_files_max: usize,
 }
 
@@ -107,7 +108,8 @@ impl Net {
         let shared = Arc::new(Shared::new(config.me, Seen::new(config.seen), events));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
-        let places = (config.open_files_max / STRANGERS_SHARE).min(STRANGERS_MAX);
+        let kept = FILES_KEPT.min(config.open_files_max / 2);
+        let places = (config.open_files_max - kept).min(STRANGERS_MAX);
         let strangers = Strangers::new(places);
         let listen = listener::listen(listener, strangers, Arc::clone(&shared), Arc::clone(&bulk));
         shared.tasks.spawn(listen);

@@ -6,7 +6,7 @@ use consign_core::wire::{Message, Purpose, encode_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::net::bounds::HELLO_DEADLINE;
+use crate::net::bounds::{FIRST_BYTE_DEADLINE, HELLO_DEADLINE};
 
 use super::raw::{Raw, hello};
 use super::support::{Node, soon};
@@ -61,4 +61,12 @@ async fn a_hello_that_comes_byte_by_byte_has_a_deadline_as_a_whole() {
     }
     let took = began.elapsed();
     assert!(took <= 3 * HELLO_DEADLINE, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_never_says_anything_is_closed() {
+    let store = Node::start("store").await;
+    let mut silent = Raw::connect(&store).await;
+    let read = timeout(2 * FIRST_BYTE_DEADLINE, silent.stream.read(&mut [0])).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
 }
