@@ -57,6 +57,25 @@ impl RangeSet {
         true
     }
 
+    /// Removes one value; true when it was there.
+    pub fn remove(&mut self, value: u64) -> bool {
+        let Some((&from, &to)) = self.ranges.range(..=value).next_back() else {
+            return false;
+        };
+        if value >= to {
+            return false;
+        }
+        self.ranges.remove(&from);
+        if from < value {
+            self.ranges.insert(from, value);
+        }
+        // Below the end, so there is a next one.
+        if value + 1 < to {
+            self.ranges.insert(value + 1, to);
+        }
+        true
+    }
+
     /// Adds `from..to`.
     pub fn insert_range(&mut self, mut from: u64, mut to: u64) {
         if from >= to {
@@ -107,6 +126,14 @@ impl RangeSet {
     /// Every value, in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.ranges.iter().flat_map(|(&from, &to)| from..to)
+    }
+
+    /// Every value from `from` on, in order.
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = u64> + '_ {
+        let within = self.ranges.range(..from).next_back();
+        let within = within.map_or(from..from, |(_, &to)| from..to);
+        let behind = self.ranges.range(from..).flat_map(|(&from, &to)| from..to);
+        within.chain(behind)
     }
 
     /// Number of maximal ranges.
@@ -185,6 +212,12 @@ mod tests {
             prop_assert_eq!(parts, set.ranges().collect::<Vec<_>>());
             for v in 0..80 {
                 prop_assert_eq!(set.contains(v), model.contains(&v));
+                let from: Vec<_> = model.range(v..).copied().collect();
+                prop_assert_eq!(set.iter_from(v).collect::<Vec<_>>(), from);
+                let mut less = set.clone();
+                prop_assert_eq!(less.remove(v), model.contains(&v));
+                let rest: Vec<_> = model.iter().copied().filter(|&other| other != v).collect();
+                prop_assert_eq!(less.iter().collect::<Vec<_>>(), rest);
             }
         }
     }

@@ -25,7 +25,7 @@ impl Producer {
             self.live.add(position, 0);
         }
         let destination = self.destinations.at(node, self.now);
-        destination.duties.remove(&slot);
+        destination.duties.remove(slot);
         let at = self.abandoning.entry(abandonment.key).or_default();
         match destination.abandons.insert(slot, abandonment) {
             Some(old) => self.forget_decision(&old),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::ids::TransferKey;
 use crate::limits;
 use crate::log::{Payload, Position};
-use crate::producer::queue::Rest;
+use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::replay::payload_bytes;
 use crate::producer::state::Stage;
 use crate::producer::{Effect, Producer, Then, Wanted};
@@ -57,7 +57,7 @@ impl Producer {
             .dormant
             .iter()
             .filter(|(_, d)| old(Some(d.submitted)) || old(d.placed))
-            .map(|(key, _)| *key);
+            .map(|(key, _)| key);
         self.carry_queue = dormant.collect::<VecDeque<_>>();
         self.carry_more();
     }
@@ -69,7 +69,7 @@ impl Producer {
             };
             // What is being read for another reason is active in a moment, and carried as such by
             // the next pass, which comes for as long as the segment stays.
-            let Some(dormant) = self.queue.dormant.get(&key) else {
+            let Some(dormant) = self.queue.dormant.get(key) else {
                 continue;
             };
             if dormant.rest == Rest::Fetching || self.carrying.contains_key(&key) {
@@ -144,7 +144,7 @@ impl Producer {
             return false;
         }
         self.carrying.remove(&key);
-        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+        let Some(dormant) = self.queue.dormant.get(key) else {
             return true;
         };
         if dormant.rest == Rest::Fetching {
@@ -203,7 +203,7 @@ impl Producer {
     /// A transfer is carried: whoever waited to read it may.
     pub(super) fn carried(&mut self, key: TransferKey) {
         self.carrying.remove(&key);
-        if let Some(dormant) = self.queue.dormant.get(&key)
+        if let Some(dormant) = self.queue.dormant.get(key)
             && dormant.rest == Rest::Fetching
         {
             self.out.push(Effect::Fetch {
@@ -244,7 +244,7 @@ impl Producer {
             for ((start, slot), abandonment) in &destination.abandons {
                 let key = abandonment.key;
                 let old = abandonment.decided.is_some_and(|p| p.segment <= through);
-                if !old || self.active.contains_key(&key) || self.queue.dormant.contains_key(&key) {
+                if !old || self.active.contains_key(&key) || self.queue.dormant.contains(key) {
                     continue;
                 }
                 let record = records.entry(key).or_insert_with(|| Placed {
@@ -271,21 +271,24 @@ impl Producer {
 
     /// The new place of a carried submission.
     pub(super) fn note_carried(&mut self, key: TransferKey, position: Position) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+        let Some(old) = self.queue.dormant.get(key) else {
             return;
         };
-        let bytes = payload_bytes(dormant.bytes);
-        let old = std::mem::replace(&mut dormant.submitted, position);
-        self.live.remove(old, bytes);
+        let bytes = payload_bytes(old.bytes);
+        let place = |dormant: &mut Dormant| dormant.submitted = position;
+        self.queue.dormant.update(key, place);
+        self.live.remove(old.submitted, bytes);
         self.live.add(position, bytes);
     }
 
     /// The new place of a carried placement.
     pub(super) fn note_carried_placement(&mut self, key: TransferKey, position: Position) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+        let Some(old) = self.queue.dormant.get(key) else {
             return;
         };
-        if let Some(old) = dormant.placed.replace(position) {
+        let place = |dormant: &mut Dormant| dormant.placed = Some(position);
+        self.queue.dormant.update(key, place);
+        if let Some(old) = old.placed {
             self.live.remove(old, 0);
         }
         self.live.add(position, 0);

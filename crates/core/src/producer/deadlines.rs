@@ -1,7 +1,5 @@
 //! What happens because nothing happened.
 
-use std::ops::Bound;
-
 use crate::ids::{NodeName, TransferKey};
 use crate::limits;
 use crate::planted::{Planted, planted};
@@ -125,19 +123,16 @@ impl Producer {
             }
             // Where nobody else can take them they stay where they are; the next look begins
             // behind them, so that they do not hide the others.
-            let turns: Vec<_> = match destination.replace_cursor {
-                Some(after) => destination
-                    .parked
-                    .range((Bound::Excluded(after), Bound::Unbounded)),
-                None => destination.parked.range(..),
-            }
-            .take(REPLACED_PER_TICK)
-            .copied()
-            .collect();
+            let from = destination.replace_cursor;
+            let from = from.map_or_else(|| destination.parked.first(), |last| Some(last.next()));
+            let turns = from
+                .into_iter()
+                .flat_map(|from| destination.parked.from(from));
+            let turns: Vec<_> = turns.take(REPLACED_PER_TICK).collect();
             destination.replace_cursor = turns.last().copied();
             for turn in &turns {
                 let key = self.queue.key(*turn);
-                let Some(dormant) = self.queue.dormant.get(&key) else {
+                let Some(dormant) = self.queue.dormant.get(key) else {
                     continue;
                 };
                 let patience = patience[usize::from(dormant.feed)];

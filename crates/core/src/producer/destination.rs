@@ -8,7 +8,9 @@ use crate::limits;
 use crate::log::Position;
 use crate::planted::{Planted, planted};
 use crate::producer::Session;
+use crate::producer::duties::Duties;
 use crate::producer::queue::{Turn, most_urgent};
+use crate::producer::turns::Turns;
 use crate::ranges::{RangeSet, SlotRange};
 
 /// A slot whose transfer was placed elsewhere: its consumer is to be told so, and to answer.
@@ -57,16 +59,16 @@ pub(crate) struct Destination {
     /// Since when there is none; `None` while there is one.
     pub(crate) down_since: Option<Millis>,
     /// Open slots, and what is to be delivered under each.
-    pub(crate) duties: BTreeMap<(Start, Slot), TransferKey>,
+    pub(crate) duties: Duties,
     /// Open slots of transfers that were placed elsewhere.
     pub(crate) abandons: BTreeMap<(Start, Slot), Abandonment>,
     /// The next slot of the current start.
     next_slot: u64,
     /// Transfers that left memory and wait for it: they are owed to it, and nobody they are owed to
     /// can take them; or it is the one without room.
-    pub(crate) parked: BTreeSet<Turn>,
+    pub(crate) parked: Turns,
     /// Of these, those that wait for nothing but room here.
-    crowded: BTreeSet<Turn>,
+    crowded: Turns,
     /// Where the last look for transfers to be placed elsewhere ended.
     pub(crate) replace_cursor: Option<Turn>,
     /// Small transfers in memory that wait for room in its window.
@@ -127,7 +129,7 @@ impl Destination {
     }
 
     /// What waits for nothing but room here, and would wait in vain when nothing goes to it.
-    pub(crate) fn take_crowded(&mut self) -> BTreeSet<Turn> {
+    pub(crate) fn take_crowded(&mut self) -> Turns {
         std::mem::take(&mut self.crowded)
     }
 
@@ -224,7 +226,7 @@ impl Destination {
     /// A slot is closed, durably.
     pub(crate) fn close(&mut self, start: Start, slot: Slot) -> Option<Abandonment> {
         let abandoned = self.abandons.remove(&(start, slot));
-        self.duties.remove(&(start, slot));
+        self.duties.remove((start, slot));
         self.newly_closed.entry(start).or_default().insert(slot.0);
         abandoned
     }
@@ -232,7 +234,7 @@ impl Destination {
     /// Every slot of `start` below this is closed: the low watermark.
     pub(crate) fn low(&self, start: Start, current: Start) -> u64 {
         let all = (start, Slot(0))..=(start, Slot(u64::MAX));
-        let delivering = self.duties.range(all.clone()).next().map(|(at, _)| at.1);
+        let delivering = self.duties.first_of(start);
         let abandoning = self.abandons.range(all).next().map(|(at, _)| at.1);
         match delivering.into_iter().chain(abandoning).min() {
             Some(slot) => slot.0,
@@ -244,7 +246,7 @@ impl Destination {
     /// Starts with open slots, and the current one.
     pub(crate) fn starts(&self, current: Start) -> BTreeSet<Start> {
         let mut starts = BTreeSet::from([current]);
-        starts.extend(starts_of(&self.duties));
+        starts.extend(self.duties.starts());
         starts.extend(starts_of(&self.abandons));
         starts
     }

@@ -7,7 +7,7 @@ use crate::limits;
 use crate::log::{Payload, Position};
 use crate::name::FileName;
 use crate::planted::{Planted, planted};
-use crate::producer::queue::{Dormant, Rest};
+use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::replay::payload_bytes;
 use crate::producer::state::{Stage, Transfer};
 use crate::producer::{Answer, Effect, Producer, Refusal, Taken, Then, Token, Wanted};

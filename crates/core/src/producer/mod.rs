@@ -16,23 +16,29 @@
 
 mod abandoning;
 mod attempt;
+mod begin;
 mod carry;
 mod committing;
 mod deadlines;
 mod destination;
+mod dormant;
+mod duties;
 mod event;
 mod intake;
 mod losing;
 mod orders;
+mod pages;
 mod peers;
 mod plan;
 mod pump;
 mod queue;
 mod replay;
+mod replaying;
 mod settle;
 mod smalls;
 pub mod state;
 mod status;
+mod turns;
 mod waking;
 mod window;
 
@@ -123,7 +129,10 @@ pub struct Producer {
     live: LiveSegments,
     /// Positions up to this one were written by an earlier life.
     replayed_to: Option<Position>,
-    replayed: replay::ReplayedTransfers,
+    /// What the log said, while it is replayed.
+    replay: replaying::Replay,
+    /// Transfers outside memory of which it said more than their own records do.
+    replayed: BTreeMap<TransferKey, replay::Replayed>,
     /// Who waits for a transfer to be cancelled that has to be read first.
     cancelling: BTreeMap<TransferKey, Vec<Token>>,
     carrying: BTreeMap<TransferKey, carry::Carrying>,
@@ -166,6 +175,7 @@ impl Producer {
             log_room: true,
             live: LiveSegments::default(),
             replayed_to: None,
+            replay: replaying::Replay::default(),
             replayed: BTreeMap::new(),
             carrying: BTreeMap::new(),
             cancelling: BTreeMap::new(),
@@ -383,7 +393,7 @@ impl Producer {
         start: Start,
         slot: Slot,
     ) -> Option<(TransferKey, usize)> {
-        let key = *self.destinations.get(node)?.duties.get(&(start, slot))?;
+        let key = self.destinations.get(node)?.duties.get((start, slot))?;
         let transfer = self.active.get(&key)?;
         let leg = transfer.leg_at(node)?;
         (transfer.legs[leg].start == start && transfer.legs[leg].slot == slot).then_some((key, leg))

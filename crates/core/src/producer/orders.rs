@@ -3,7 +3,7 @@
 use crate::ids::{NodeName, TransferKey};
 use crate::log::Payload;
 use crate::producer::destination::Abandonment;
-use crate::producer::queue::Rest;
+use crate::producer::dormant::Rest;
 use crate::producer::state::{LegState, Stage};
 use crate::producer::{Answer, Effect, Producer, Refusal, Then, Token, Wanted};
 use crate::ranges::RangeSet;
@@ -13,7 +13,7 @@ impl Producer {
     pub(super) fn on_retry(&mut self, token: Token, key: Option<TransferKey>) {
         let failed = |rest: Rest| rest == Rest::Failed;
         let keys: Vec<TransferKey> = match key {
-            Some(key) => match self.queue.dormant.get(&key) {
+            Some(key) => match self.queue.dormant.get(key) {
                 Some(dormant) if failed(dormant.rest) => vec![key],
                 Some(_) | None => {
                     let refusal = Refusal::NoSuchTransfer { key };
@@ -27,12 +27,13 @@ impl Producer {
                 .dormant
                 .iter()
                 .filter(|(_, dormant)| failed(dormant.rest))
-                .map(|(key, _)| *key)
+                .map(|(key, _)| key)
                 .collect(),
         };
         for &key in &keys {
             self.failures.remove(&key);
-            let feed = usize::from(self.queue.dormant[&key].feed);
+            let dormant = self.queue.dormant.get(key).expect("it was just found");
+            let feed = usize::from(dormant.feed);
             self.queue.feeds[feed].failed = self.queue.feeds[feed].failed.saturating_sub(1);
             self.queue.make_fresh(key);
         }
@@ -51,7 +52,7 @@ impl Producer {
     /// A transfer is cancelled only as long as nobody has saved it. One that is not in memory is
     /// read first.
     pub(super) fn on_cancel(&mut self, token: Token, key: TransferKey) {
-        if let Some(dormant) = self.queue.dormant.get(&key).copied()
+        if let Some(dormant) = self.queue.dormant.get(key)
             && !self.finished.contains_key(&key)
         {
             self.cancelling.entry(key).or_default().push(token);

@@ -3,7 +3,7 @@
 use crate::ids::{Incarnation, NodeName, TransferKey};
 use crate::planted::{Planted, planted};
 use crate::producer::destination::Destination;
-use crate::producer::queue::Rest;
+use crate::producer::dormant::Rest;
 use crate::producer::{FeedRules, Producer, Session};
 use crate::view::View;
 use crate::wire::{Closed, Message, OpenStarts};
@@ -158,7 +158,7 @@ impl Producer {
         if planted(Planted::ForgetMovesNothing) {
             return;
         }
-        let turns: Vec<_> = destination.parked.iter().copied().collect();
+        let turns: Vec<_> = destination.parked.iter().collect();
         for turn in turns {
             let key = self.queue.key(turn);
             self.wake(key);
@@ -169,7 +169,7 @@ impl Producer {
     pub(super) fn wake_crowded(&mut self, node: &NodeName) {
         let destination = self.destinations.get_mut(node);
         let crowded = destination.map(Destination::take_crowded);
-        for turn in crowded.unwrap_or_default() {
+        for turn in crowded.unwrap_or_default().iter() {
             let key = self.queue.key(turn);
             self.wake(key);
         }
@@ -177,13 +177,12 @@ impl Producer {
 
     /// Puts a parked transfer back in its feed's queue: its consumers are considered again.
     pub(super) fn wake(&mut self, key: TransferKey) {
-        let Some(dormant) = self.queue.dormant.get(&key) else {
+        let Some(dormant) = self.queue.dormant.get(key) else {
             return;
         };
         if dormant.rest != Rest::Parked {
             return;
         }
-        let dormant = *dormant;
         let turn = self.queue.turn(key, &dormant);
         for destination in self.destinations.0.values_mut() {
             destination.unpark(&turn);

@@ -8,7 +8,7 @@ use crate::log::{Payload, Position};
 use crate::placement;
 use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
-use crate::producer::queue::Rest;
+use crate::producer::dormant::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::{Producer, Then, Wanted};
 use crate::record::{LegRecord, Placed, Record};

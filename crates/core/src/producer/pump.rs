@@ -7,7 +7,7 @@
 use crate::ids::{NodeName, TransferKey};
 use crate::limits;
 use crate::planted::{Planted, planted};
-use crate::producer::queue::Rest;
+use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::state::Stage;
 use crate::producer::window::Load;
 use crate::producer::{Effect, Producer, Then};
@@ -119,13 +119,14 @@ impl Producer {
 
     /// Asks for a transfer's records. From here on it counts as being in memory.
     pub(super) fn fetch(&mut self, key: TransferKey) {
-        let Some(dormant) = self.queue.dormant.get_mut(&key) else {
+        let Some(dormant) = self.queue.dormant.get(key) else {
             return;
         };
         if dormant.rest == Rest::Fetching {
             return;
         }
-        dormant.rest = Rest::Fetching;
+        let fetching = |dormant: &mut Dormant| dormant.rest = Rest::Fetching;
+        self.queue.dormant.update(key, fetching);
         self.window.enter(match self.finished.contains_key(&key) {
             true => Load::Finished,
             false => Load::of_size(dormant.large),

@@ -3,11 +3,12 @@
 //! A million queued files must not cost a million descriptions, so all that stays of a transfer
 //! outside the active window is where its records lie in the log, and what decides its turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::ids::{FeedName, Start, TransferKey};
-use crate::log::Position;
 use crate::producer::FeedRules;
+use crate::producer::dormant::{Dormant, Dormants, Rest};
+use crate::producer::turns::Turns;
 
 /// A place in a queue: of one feed, small before large, then the higher priority, then the older.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,40 +25,13 @@ pub(crate) struct Turn {
     pub(crate) seq: u64,
 }
 
-/// Why a transfer is not in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// It waits for its turn; it may have been placed before.
-    Fresh,
-    /// It is owed to consumers that cannot take it now.
-    Parked,
-    /// Its records are being read.
-    Fetching,
-    /// A person must act.
-    Failed,
-    /// It is finished; its source is to be released.
-    Unreleased,
-}
-
-/// What is kept of a transfer outside the active window.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Dormant {
-    pub(crate) submitted: Position,
-    pub(crate) placed: Option<Position>,
-    pub(crate) bytes: u64,
-    pub(crate) feed: u16,
-    pub(crate) rank: i32,
-    pub(crate) large: bool,
-    pub(crate) rest: Rest,
-}
-
 /// A feed's queue.
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) name: FeedName,
     /// `None` for a feed that the configuration no longer has: what was submitted is delivered.
     pub(crate) rules: Option<FeedRules>,
-    pub(crate) fresh: BTreeSet<Turn>,
+    pub(crate) fresh: Turns,
     pub(crate) queued_bytes: u64,
     pub(crate) queued_files: u64,
     pub(crate) failed: u64,
@@ -78,6 +52,14 @@ impl Turn {
         }
     }
 
+    /// The turn behind it in the same line.
+    pub(crate) fn next(self) -> Self {
+        Self {
+            seq: self.seq.saturating_add(1),
+            ..self
+        }
+    }
+
     /// What decides between turns of different feeds.
     fn urgency(&self) -> (i32, u32, u64) {
         (self.rank, self.start_number, self.seq)
@@ -85,14 +67,14 @@ impl Turn {
 }
 
 /// The first turn of a kind that a feed has in a queue.
-pub(crate) fn first_turn(turns: &BTreeSet<Turn>, feed: u16, small: bool) -> Option<Turn> {
-    let first = turns.range(Turn::least(feed, !small)..).next().copied();
+pub(crate) fn first_turn(turns: &Turns, feed: u16, small: bool) -> Option<Turn> {
+    let first = turns.first_from(Turn::least(feed, !small));
     first.filter(|turn| turn.feed == feed && turn.large != small)
 }
 
 /// The most urgent turn of a kind in a queue, of those feeds that may go on.
 pub(crate) fn most_urgent(
-    turns: &BTreeSet<Turn>,
+    turns: &Turns,
     small: bool,
     may_go_on: impl Fn(u16) -> bool,
 ) -> Option<Turn> {
@@ -100,7 +82,7 @@ pub(crate) fn most_urgent(
     let feeds = std::iter::from_fn(|| {
         let this = feed?;
         let beyond = this.checked_add(1).map(|next| Turn::least(next, false));
-        feed = beyond.and_then(|beyond| turns.range(beyond..).next().map(|turn| turn.feed));
+        feed = beyond.and_then(|beyond| turns.first_from(beyond).map(|turn| turn.feed));
         Some(this)
     });
     feeds
@@ -113,7 +95,7 @@ pub(crate) fn most_urgent(
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) feeds: Vec<Feed>,
-    pub(crate) dormant: BTreeMap<TransferKey, Dormant>,
+    pub(crate) dormant: Dormants,
     starts: Vec<Start>,
     start_numbers: BTreeMap<Start, u32>,
 }
@@ -138,7 +120,7 @@ impl Queue {
         self.feeds.push(Feed {
             name: name.clone(),
             rules: None,
-            fresh: BTreeSet::new(),
+            fresh: Turns::default(),
             queued_bytes: 0,
             queued_files: 0,
             failed: 0,
@@ -186,11 +168,12 @@ impl Queue {
 
     /// Puts a transfer that is not in memory in its feed's queue.
     pub(crate) fn make_fresh(&mut self, key: TransferKey) {
-        let Some(dormant) = self.dormant.get_mut(&key) else {
+        let Some(dormant) = self
+            .dormant
+            .update(key, |dormant| dormant.rest = Rest::Fresh)
+        else {
             return;
         };
-        dormant.rest = Rest::Fresh;
-        let dormant = *dormant;
         let turn = self.turn(key, &dormant);
         self.feeds[usize::from(turn.feed)].fresh.insert(turn);
     }

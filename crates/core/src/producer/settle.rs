@@ -5,8 +5,8 @@ use crate::limits;
 use crate::log::Payload;
 use crate::planted::{Planted, planted};
 use crate::producer::destination::Abandonment;
+use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::pump::by_start;
-use crate::producer::queue::Rest;
 use crate::producer::replay::payload_bytes;
 use crate::producer::smalls::slots_of;
 use crate::producer::state::{LegState, Stage};
@@ -311,7 +311,7 @@ impl Producer {
         let old = (transfer.legs[at].start, transfer.legs[at].slot);
         let destination = self.destinations.at(&node, self.now);
         let slot = destination.draw_slot();
-        destination.duties.remove(&old);
+        destination.duties.remove(old);
         destination.duties.insert((self.me.start, slot), key);
         let transfer = self.active.get_mut(&key).expect("looked up above");
         transfer.legs[at].start = self.me.start;
@@ -405,8 +405,9 @@ impl Producer {
     }
 
     pub(super) fn rest_finished(&mut self, key: TransferKey, finished: Finished) {
-        let dormant = self.queue.dormant.get_mut(&key);
-        dormant.expect("it was just put to rest").rest = Rest::Unreleased;
+        let resting = |dormant: &mut Dormant| dormant.rest = Rest::Unreleased;
+        let rests = self.queue.dormant.update(key, resting);
+        assert!(rests.is_some(), "it was just put to rest");
         self.finished.insert(key, finished);
         self.unreleased.push_back(key);
     }

@@ -86,13 +86,13 @@ impl Producer {
             start: crate::ids::Start(start),
             seq: crate::ids::Sequence(seq),
         };
-        self.knows(key) || self.replayed.contains_key(&key)
+        self.knows(key) || self.replay.contains(key)
     }
 
     /// Whether a transfer is known, in memory or not.
     #[must_use]
     pub fn knows(&self, key: crate::ids::TransferKey) -> bool {
-        self.active.contains_key(&key) || self.queue.dormant.contains_key(&key)
+        self.active.contains_key(&key) || self.queue.dormant.contains(key)
     }
 
     /// Nodes that were declared gone for good.

@@ -4,7 +4,7 @@
 use crate::ids::{Attempt, Digest, NodeName, Slot, Start, TransferKey};
 use crate::log::Position;
 use crate::producer::Producer;
-use crate::producer::queue::Rest;
+use crate::producer::dormant::Rest;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::window::Load;
 use crate::record::{Placed, Submitted};
@@ -21,13 +21,13 @@ impl Producer {
         if self.carry_fetched(key, &submitted, placed.as_ref()) {
             return;
         }
-        let Some(dormant) = self.queue.dormant.get(&key).copied() else {
+        let Some(dormant) = self.queue.dormant.get(key) else {
             return;
         };
         if dormant.rest != Rest::Fetching {
             return;
         }
-        self.queue.dormant.remove(&key);
+        self.queue.dormant.remove(key);
         let finished = self.finished.remove(&key);
         self.window.leave(match finished {
             Some(_) => Load::Finished,
@@ -153,7 +153,7 @@ impl Producer {
         });
         if let Some(leg) = replayed {
             leg.state = LegState::Saved;
-        } else if self.queue.dormant.contains_key(&key) {
+        } else if self.queue.dormant.contains(key) {
             let copies = self.extra_copies.entry(key).or_default();
             copies.push((node.clone(), slot));
         }

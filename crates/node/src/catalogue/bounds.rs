@@ -39,3 +39,6 @@ pub(crate) const BROKEN_KEPT_MAX: u32 = 9;
 /// How long the catalogue may take to follow the log before an audit gives up: it is some tens of
 /// milliseconds behind under load.
 pub(crate) const CATCH_UP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long reading what was missed may take before `status` says so.
+pub(crate) const FILLING_TOLD_AFTER: Duration = Duration::from_secs(1);

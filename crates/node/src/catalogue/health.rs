@@ -10,20 +10,24 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failure: Mutex<Option<Problem>>,
+    filling: Mutex<Option<Problem>>,
     notice: Mutex<Option<Problem>>,
 }
 
 impl Health {
-    /// What a person should know, for `status`: the failure if there is one, else that an unusable
-    /// database was set aside at this start.
+    /// What a person should know, for `status`: the failure if there is one, else that it is being
+    /// filled, else that an unusable database was set aside at this start.
     pub(crate) fn problem(&self) -> Option<Problem> {
         let failure = locked(&self.failure).clone();
-        failure.or_else(|| locked(&self.notice).clone())
+        let filling = || locked(&self.filling).clone();
+        failure
+            .or_else(filling)
+            .or_else(|| locked(&self.notice).clone())
     }
 
-    /// Whether it has stopped taking records.
+    /// Whether it has stopped taking records, or lacks many.
     pub(crate) fn is_degraded(&self) -> bool {
-        locked(&self.failure).is_some()
+        locked(&self.failure).is_some() || locked(&self.filling).is_some()
     }
 
     /// Why it has stopped taking records.
@@ -48,6 +52,27 @@ impl Health {
                         .to_owned(),
                 since: Timestamp::now(),
             });
+        }
+    }
+
+    /// Notes that it is being filled from the log.
+    pub(super) fn filling(&self) {
+        let mut filling = locked(&self.filling);
+        if filling.is_none() {
+            tracing::info!("the catalogue is being filled from the log");
+            *filling = Some(Problem {
+                what: "the catalogue is being filled from the log, so listings are incomplete"
+                    .to_owned(),
+                hint: "files are delivered all the same; wait until this is over".to_owned(),
+                since: Timestamp::now(),
+            });
+        }
+    }
+
+    /// Notes that that is over.
+    pub(super) fn filled(&self) {
+        if locked(&self.filling).take().is_some() {
+            tracing::info!("the catalogue is filled");
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) use query::counts::{DeliveryCount, TransferCount};
 pub(crate) use query::deliveries::DeliveryRow;
 pub(crate) use query::held::{HeldRow, HeldSpan};
 pub(crate) use query::ledger::LedgerRow;
-pub(crate) use query::listing::{FileRow, Filter, Pages};
+pub(crate) use query::listing::{FileRow, Filter, Pages, Part};
 pub(crate) use query::timeline::Event;
 pub(crate) use query::transfers::{LegRow, TransferRow};
 pub(crate) use reader::{QueryError, Reader};

@@ -1,7 +1,8 @@
 //! The one thread that writes: it takes batches of records from a bounded channel, and puts as
 //! many of them as are there into one transaction.
 //!
-//! On a full disk it takes them all the same, and drops them: the log does not wait for it, and has
+//! What the database lacks at a start it reads in the log, in the background: a node is ready without
+//! it. On a full disk it takes them all the same, and drops them: the log does not wait for it, and has
 //! them. Once there is room it reads them there, from the last that the database has.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use consign_core::log::{LogReader, Position};
+use consign_core::log::{LogCursor, LogReader, Position};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
@@ -20,7 +21,7 @@ use super::lag::Lag;
 use super::packed::Interned;
 use super::schema;
 use super::{Applied, LogSpan};
-use crate::catalogue::bounds::{RECORDS_PER_TRANSACTION_AIM, RETRY_EVERY};
+use crate::catalogue::bounds::{FILLING_TOLD_AFTER, RECORDS_PER_TRANSACTION_AIM, RETRY_EVERY};
 
 /// Where the log is read again, from when it is recovered.
 pub(crate) type Source = Arc<OnceLock<LogReader>>;
@@ -72,10 +73,13 @@ fn run(mut db: Option<Connection>, writing: Writing) {
         lag,
     } = writing;
     let mut feed = Feed::new(batches);
+    let Some(mut first) = begin(&mut db, &mut feed, &source, &health) else {
+        return;
+    };
     loop {
         let mut curable = true;
         if let Some(db) = db.take() {
-            match write(&db, &mut feed, history_ms, &lag) {
+            match write(&db, std::mem::take(&mut first), &mut feed, history_ms, &lag) {
                 Ok(()) => return,
                 Err(error) => {
                     curable = is_curable(&error);
@@ -83,12 +87,38 @@ fn run(mut db: Option<Connection>, writing: Writing) {
                 }
             }
         }
-        match wait_for_room(&mut feed, &path, &source, curable) {
+        match wait_for_room(&mut feed, &path, &source, curable, &health) {
             Some(caught_up) => db = Some(caught_up),
             None => return,
         }
         health.recovered();
     }
+}
+
+/// Waits for the first batch, before which the log is recovered, and reads what the database does
+/// not have from the log: a start does not wait until a million records are in here. Returns what of
+/// the batch is still to be applied, or `None` when none ever comes.
+fn begin(
+    db: &mut Option<Connection>,
+    feed: &mut Feed,
+    source: &Source,
+    health: &Health,
+) -> Option<Vec<Applied>> {
+    let first = loop {
+        match feed.next(Duration::MAX) {
+            Next::Batch(batch) => break batch,
+            Next::Elapsed => {}
+            Next::Closed => return None,
+        }
+    };
+    let (Some(there), Some(log)) = (&*db, source.get()) else {
+        return Some(first);
+    };
+    if let Err(error) = read_missed(there, feed, log, health) {
+        health.fail(format!("it cannot be filled from the log: {error:#}"));
+        *db = None;
+    }
+    Some(Vec::new())
 }
 
 fn degrade(error: &ApplyError, path: &Path, health: &Health) {
@@ -121,6 +151,7 @@ fn wait_for_room(
     path: &Path,
     source: &Source,
     curable: bool,
+    health: &Health,
 ) -> Option<Connection> {
     let mut next_try = Instant::now() + RETRY_EVERY;
     loop {
@@ -130,7 +161,7 @@ fn wait_for_room(
             Next::Elapsed => next_try = Instant::now() + RETRY_EVERY,
         }
         if let Some(log) = source.get().filter(|_| curable)
-            && let Ok(db) = catch_up(feed, path, log)
+            && let Ok(db) = catch_up(feed, path, log, health)
         {
             return Some(db);
         }
@@ -142,28 +173,64 @@ fn wait_for_room(
 ///
 /// # Errors
 /// There is no room yet, or the log dropped what was just to be read: it is tried again.
-fn catch_up(feed: &mut Feed, path: &Path, log: &LogReader) -> anyhow::Result<Connection> {
+fn catch_up(
+    feed: &mut Feed,
+    path: &Path,
+    log: &LogReader,
+    health: &Health,
+) -> anyhow::Result<Connection> {
     let first = log.first();
     let span = LogSpan {
         first: first.pack(),
         end: u64::MAX,
     };
     let db = schema::open(path, span)?;
-    let applied = schema::applied(&db)?.unwrap_or_default();
-    let mut cursor = log.walk(Position::unpack(applied).max(first).segment)?;
+    read_missed(&db, feed, log, health)?;
+    Ok(db)
+}
+
+/// Applies what the log holds beyond the database, as far as the feed has come.
+fn read_missed(
+    db: &Connection,
+    feed: &mut Feed,
+    log: &LogReader,
+    health: &Health,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let applied = schema::applied(db)?.unwrap_or_default();
+    let first = Position::unpack(applied).max(log.first());
+    let mut cursor = log.walk(first.segment)?;
     let mut names = Interned::default();
-    while let Some(last) = feed.last
-        && let Some(records) = cursor.next(Position::unpack(last))?
-    {
-        let missed = records.into_iter().map(|(position, record)| Applied {
-            position: position.pack(),
-            record,
-        });
-        apply_all(&db, &mut names, missed.filter(|one| one.position > applied))?;
+    loop {
+        let missed = next_missed(&mut cursor, feed, applied)?;
+        if missed.is_empty() {
+            health.filled();
+            return Ok(());
+        }
+        apply_all(db, &mut names, missed.into_iter())?;
+        if began.elapsed() > FILLING_TOLD_AFTER {
+            health.filling();
+        }
         // Nobody waits for the feed meanwhile: this reads what it brings.
         feed.skip_waiting();
     }
-    Ok(db)
+}
+
+/// The next records of the log beyond `applied`, about as many as go into one transaction; none at
+/// the end.
+fn next_missed(cursor: &mut LogCursor, feed: &Feed, applied: u64) -> anyhow::Result<Vec<Applied>> {
+    let mut missed = Vec::new();
+    while missed.len() < RECORDS_PER_TRANSACTION_AIM
+        && let Some(last) = feed.last
+        && let Some(records) = cursor.next(Position::unpack(last))?
+    {
+        let records = records.into_iter().map(|(position, record)| Applied {
+            position: position.pack(),
+            record,
+        });
+        missed.extend(records.filter(|one| one.position > applied));
+    }
+    Ok(missed)
 }
 
 /// What comes from the log, and how far it came.
@@ -226,6 +293,7 @@ impl Feed {
 /// Applies batches until the feed is closed or the database fails.
 fn write(
     db: &Connection,
+    first: Vec<Applied>,
     feed: &mut Feed,
     history_ms: Option<u64>,
     lag: &Lag,
@@ -234,9 +302,9 @@ fn write(
     let mut applied = schema::applied(db)?;
     lag.note_applied(applied.unwrap_or_default());
     let mut sweep = history_ms.map(Sweep::new);
+    let mut next = Next::Batch(first);
     loop {
-        let wait = sweep.as_ref().map_or(Duration::MAX, Sweep::due_in);
-        match feed.next(wait) {
+        match next {
             Next::Batch(batch) => {
                 let fresh = batch
                     .into_iter()
@@ -251,6 +319,7 @@ fn write(
         if let Some(sweep) = &mut sweep {
             sweep.step(db)?;
         }
+        next = feed.next(sweep.as_ref().map_or(Duration::MAX, Sweep::due_in));
     }
 }
 

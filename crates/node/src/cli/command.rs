@@ -181,6 +181,10 @@ pub(super) struct TransfersArgs {
     /// Only those of this producer
     #[arg(long, value_name = "NODE")]
     pub(super) from: Option<String>,
+    /// Only the newest N of those it sends, and of those it receives; 0 for all. On a terminal 500
+    /// unless told otherwise, else all
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<u64>,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::bounds::NET_EVENTS_WAITING_MAX;
 use super::recover::Recovered;
 use super::watchers::{self, Watchers};
-use super::{Life, random};
+use super::{Life, descriptors, random};
 use crate::audit::{self, Answering, Audits, Door};
 use crate::catalogue::{Applied, Lag, Reader};
 use crate::config::Config;
@@ -72,10 +72,17 @@ impl Ground {
             marks.note_open(feed, &inbox.path, inbox.marker);
         }
         let marked: Vec<_> = marks.records().cloned().map(Record::InboxMarked).collect();
-        let synced = begin(&mut log, &boot, &marked)?;
+        let (booted, synced) = begin(&mut log, &boot, &marked)?;
         for record in &marked {
             consumer.replay(synced, record);
         }
+        // From here on the catalogue reads from the log what it does not have.
+        self.lag.note_synced(booted.pack());
+        let first = Applied {
+            position: booted.pack(),
+            record: boot.clone(),
+        };
+        let _ = catalogue.send(vec![first]).await;
         let own_from = own.from.unwrap_or(synced.segment).min(synced.segment);
         let own_records = [vec![boot], own.forgotten, marked].concat();
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
@@ -177,6 +184,7 @@ impl Ground {
             seen: seen.collect(),
             spool: config.node.data_dir.join("spool"),
             audits,
+            open_files_max: descriptors::raise_limit(),
         };
         let net = Net::start(wanted, events).await?;
         config.listen.peer.port = net.local_addr().port();
@@ -192,9 +200,12 @@ impl Ground {
 
 /// Logs the first records of this life, and syncs them: the incarnation before anybody hears it. A
 /// crash before the sync only skips a number.
-fn begin(log: &mut Log, boot: &Record, marked: &[Record]) -> anyhow::Result<Position> {
-    for record in std::iter::once(boot).chain(marked) {
+///
+/// Returns where the first lies, and through where the log is synced.
+fn begin(log: &mut Log, boot: &Record, marked: &[Record]) -> anyhow::Result<(Position, Position)> {
+    let booted = log.append(boot, Payload::None)?;
+    for record in marked {
         log.append(record, Payload::None)?;
     }
-    Ok(log.commit()?)
+    Ok((booted, log.commit()?))
 }

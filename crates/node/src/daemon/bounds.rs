@@ -30,6 +30,3 @@ pub(crate) const BLOCKING_THREADS: usize = 16;
 
 /// Events of the network that may wait for the driver. A full queue lets connections wait.
 pub(crate) const NET_EVENTS_WAITING_MAX: usize = 4096;
-
-/// Records that go to the catalogue in one batch while the log is replayed.
-pub(crate) const RECORDS_PER_BATCH: usize = 2048;

@@ -7,9 +7,11 @@
 mod assemble;
 mod bounds;
 mod data_dir;
+mod descriptors;
 mod front;
 mod log_lines;
 mod logging;
+mod memory;
 mod recover;
 mod signals;
 mod untaken;
@@ -50,6 +52,7 @@ const WORKERS_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) fn run(config_path: &Path) -> anyhow::Result<()> {
     let config = Config::load(config_path)?;
     logging::start();
+    memory::bound_pools();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -94,8 +97,6 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
         start: life.start,
         outbox: &outbox,
         problems: &problems,
-        catalogue: catalogue.feed.clone(),
-        lag: &catalogue.lag,
     };
     let recovered = match recovery.run().await {
         Ok(recovered) => recovered,

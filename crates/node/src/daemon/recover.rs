@@ -1,5 +1,5 @@
-//! Recovery: opens the log, replays it into the state machines and the catalogue, and makes up for
-//! what the last life left between two steps.
+//! Recovery: opens the log, replays it into the state machines, and makes up for what the last life
+//! left between two steps.
 
 use std::io;
 use std::path::Path;
@@ -15,11 +15,9 @@ use consign_core::producer::{Identity, Producer};
 use consign_core::record::Record;
 use consign_core::spec::{After, Source};
 use consign_core::view::View;
-use tokio::sync::mpsc;
 
-use crate::catalogue::{self, Applied, Lag, LogSpan};
+use crate::catalogue::{self, LogSpan};
 use crate::config::Config;
-use crate::daemon::bounds::RECORDS_PER_BATCH;
 use crate::inboxes::InboxMarks;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
@@ -35,8 +33,6 @@ pub(super) struct Recovery<'a> {
     pub(super) start: Start,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) problems: &'a Problems,
-    pub(super) catalogue: mpsc::Sender<Vec<Applied>>,
-    pub(super) lag: &'a Arc<Lag>,
 }
 
 /// What it gives.
@@ -67,9 +63,7 @@ impl Recovery<'_> {
             zone: self.config.node.zone.clone(),
         };
         let (view, data_dir) = (self.view.clone(), self.config.node.data_dir.clone());
-        let (catalogue, lag) = (self.catalogue.clone(), Arc::clone(self.lag));
-        let replayed =
-            tokio::task::spawn_blocking(move || replay(me, view, &data_dir, &catalogue, &lag));
+        let replayed = tokio::task::spawn_blocking(move || replay(me, view, &data_dir));
         let (recovered, unfinished) = replayed
             .await
             .context("recovery panicked; hint: report this as a bug")??;
@@ -134,21 +128,10 @@ impl Recovery<'_> {
     }
 }
 
-/// Hands records to the catalogue. Peers may have been told of all of them in an earlier life.
-fn fill(catalogue: &mpsc::Sender<Vec<Applied>>, lag: &Lag, batch: Vec<Applied>) {
-    if let Some(last) = batch.last() {
-        lag.note_synced(last.position);
-    }
-    // A catalogue that has ended is degraded, and has said so.
-    let _ = catalogue.blocking_send(batch);
-}
-
 fn replay(
     me: Identity,
     view: View,
     data_dir: &Path,
-    catalogue: &mpsc::Sender<Vec<Applied>>,
-    lag: &Lag,
 ) -> anyhow::Result<(Recovered, Vec<Unfinished>)> {
     let disk = OsDisk::private(data_dir).with_context(|| {
         format!(
@@ -162,7 +145,6 @@ fn replay(
     let mut own = Own::default();
     let mut marks = InboxMarks::default();
     let mut sources = std::collections::BTreeMap::new();
-    let mut batch = Vec::with_capacity(RECORDS_PER_BATCH);
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES,
         seed: u64::from_le_bytes(super::random()),
@@ -177,17 +159,8 @@ fn replay(
             consumer.replay(position, &record);
             own.replay(&mut marks, position, &record);
             follow_sources(&mut sources, &record);
-            batch.push(Applied {
-                position: position.pack(),
-                record,
-            });
-            if batch.len() == RECORDS_PER_BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(RECORDS_PER_BATCH));
-                fill(catalogue, lag, full);
-            }
         },
     )?;
-    fill(catalogue, lag, batch);
     tracing::info!(
         records = recovery.records,
         segments = recovery.segments,

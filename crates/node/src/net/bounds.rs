@@ -6,7 +6,11 @@ use std::time::Duration;
 /// How long a connection may take to be made, name resolution included.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a stranger may take to say hello.
+/// How long a stranger may say nothing. It costs next to nothing meanwhile, and less than one that
+/// is sent away and comes back; who needs its place takes it.
+pub(super) const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a stranger may take to say hello once it has begun to.
 pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an answer to our hello may take. It waits for the peer's log to be synced.
@@ -19,8 +23,13 @@ pub(super) const ADMIT_DEADLINE: Duration = Duration::from_secs(30);
 /// make us allocate.
 pub(super) const HELLO_BYTES_MAX: usize = 4 << 10;
 
-/// Connections that may be between accepted and known. More wait in the kernel's backlog.
-pub(super) const STRANGERS_MAX: usize = 64;
+/// Connections that may be between accepted and known; a newcomer beyond them takes the place of
+/// another. Each costs about 1 KiB while it is silent, and 10 KiB once it has said something.
+pub(super) const STRANGERS_MAX: usize = 16 << 10;
+
+/// Files that strangers leave for everything else, of those that the process may have open; at most
+/// half of them.
+pub(super) const FILES_KEPT: usize = 4 << 10;
 
 /// Connections from one node: a control connection and its successor, and the data connections of
 /// either purpose with theirs.

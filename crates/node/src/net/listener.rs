@@ -7,31 +7,42 @@ use std::time::Duration;
 use consign_core::ids::Incarnation;
 use consign_core::wire::Purpose;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::audit;
-use super::bounds::STRANGERS_MAX;
+use super::bounds::FIRST_BYTE_DEADLINE;
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
 use super::control;
 use super::roster::{Entry, Side};
 use super::shared::{NetEvent, Shared};
+use super::strangers::{Place, Strangers};
 use super::tasks::contained;
 
 /// Pause after the system refused us a socket, so that we do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts for ever.
-pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>, bulk: Arc<Bulk>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+pub(super) async fn listen(
+    listener: TcpListener,
+    strangers: Arc<Strangers>,
+    shared: Arc<Shared>,
+    bulk: Arc<Bulk>,
+) {
     loop {
-        let place = Arc::clone(&strangers).acquire_owned().await;
-        let place = place.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let (shared_too, bulk) = (Arc::clone(&shared), Arc::clone(&bulk));
+                let place = strangers.enter(remote.ip());
+                let (strangers, shared_too) = (Arc::clone(&strangers), Arc::clone(&shared));
+                let bulk = Arc::clone(&bulk);
                 shared.tasks.spawn(async move {
-                    let served = serve(&shared_too, &bulk, stream, remote, place);
+                    let greeted = greet(stream, &shared_too, place).await;
+                    let (conn, greeting) = match greeted {
+                        Ok(greeted) => greeted,
+                        Err(why) => return tell_refused(&strangers, remote, &why),
+                    };
+                    // Apart, so that a stranger's task is not as large as a peer's.
+                    let served = Box::pin(serve(&shared_too, &bulk, conn, greeting));
                     match contained(served).await {
                         // What happens every day; this needs a person.
                         Ok(why @ Broken::Damaged { .. }) => tracing::error!(%remote, "{why}"),
@@ -50,27 +61,48 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>, bulk: Arc
     }
 }
 
-/// Serves one connection to its end: says why it ended.
-async fn serve(
-    shared: &Shared,
-    bulk: &Bulk,
+/// Finds out who calls, unless a newcomer needs the place first.
+async fn greet(
     stream: TcpStream,
-    remote: SocketAddr,
-    place: OwnedSemaphorePermit,
-) -> Broken {
-    let greeted = async {
+    shared: &Shared,
+    mut place: Place,
+) -> Result<(Conn, Greeting), Broken> {
+    // Who says nothing costs a socket and a small task, and no buffer.
+    tokio::select! {
+        spoke = timeout(FIRST_BYTE_DEADLINE, stream.readable()) => {
+            spoke.map_err(|_| Broken::Slow {
+                what: "the peer's first byte",
+                deadline: FIRST_BYTE_DEADLINE,
+            })??;
+        }
+        () = place.wanted() => return Err(Broken::Crowded),
+    }
+    let greeted = Box::pin(async {
         let mut conn = Conn::accepted(stream)?;
         let greeting = hear_hello(&mut conn, &shared.me).await?;
         Ok((conn, greeting))
-    };
-    let (mut conn, greeting) = match greeted.await {
-        Ok(greeted) => greeted,
-        Err(why) => {
-            tracing::warn!(%remote, "a connection was refused: {why}");
-            return why;
+    });
+    tokio::select! {
+        greeted = contained(greeted) => {
+            greeted.map_err(|panicked| Broken::Ours(panicked.to_string()))?
         }
-    };
-    drop(place);
+        () = place.wanted() => Err(Broken::Crowded),
+    }
+}
+
+/// Says that a connection was refused, or that many were.
+fn tell_refused(strangers: &Strangers, remote: SocketAddr, why: &Broken) {
+    match strangers.turned_away() {
+        None => tracing::debug!(%remote, "a connection was refused: {why}"),
+        Some(0) => tracing::warn!(%remote, "a connection was refused: {why}"),
+        Some(others) => {
+            tracing::warn!(%remote, others, "connections were refused, the last one: {why}");
+        }
+    }
+}
+
+/// Serves one connection to its end: says why it ended.
+async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting) -> Broken {
     if greeting.seen > shared.me.incarnation {
         return outlived(shared, &mut conn, &greeting).await;
     }
@@ -133,4 +165,18 @@ async fn admit_known<'a>(
     }
     welcome(conn, &shared.me, &shared.seen, greeting).await?;
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of them wait at once.
+    #[test]
+    fn a_stranger_is_a_small_task() {
+        fn size<'a, F>(_: impl Fn(TcpStream, &'a Shared, Place) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(greet) <= 768, "{}", size(greet));
+    }
 }

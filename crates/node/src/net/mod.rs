@@ -18,6 +18,7 @@ mod identity;
 mod listener;
 mod roster;
 mod shared;
+mod strangers;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -40,11 +41,13 @@ pub(crate) use control::PeerState;
 pub(crate) use identity::Identity;
 pub(crate) use shared::NetEvent;
 
+use bounds::{FILES_KEPT, STRANGERS_MAX};
 use bulk::Bulk;
 use control::Dialer;
 use identity::Seen;
 use roster::Verdict;
 use shared::Shared;
+use strangers::Strangers;
 
 /// What the net must know at the start.
 #[derive(Debug)]
@@ -59,6 +62,9 @@ pub(crate) struct NetConfig {
     pub(crate) spool: PathBuf,
     /// Where the questions of audits go.
     pub(crate) audits: mpsc::Sender<Asked>,
+    /// Files that this process may have open: all but a part of them may be connections of
+    /// strangers.
+    pub(crate) open_files_max: usize,
 }
 
 /// The net did not start; nothing of it runs.
@@ -112,7 +118,10 @@ impl Net {
         ));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
-        let listen = listener::listen(listener, Arc::clone(&shared), Arc::clone(&bulk));
+        let kept = FILES_KEPT.min(config.open_files_max / 2);
+        let places = (config.open_files_max - kept).min(STRANGERS_MAX);
+        let strangers = Strangers::new(places);
+        let listen = listener::listen(listener, strangers, Arc::clone(&shared), Arc::clone(&bulk));
         shared.tasks.spawn(listen);
         Ok(Self {
             dialer: Dialer::new(Arc::clone(&shared)),

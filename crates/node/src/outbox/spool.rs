@@ -58,10 +58,11 @@ impl Outbox {
     /// # Errors
     /// Whatever the filesystem says.
     pub(crate) fn orphans(&self, known: impl Fn(&str) -> bool) -> io::Result<Vec<Orphan>> {
-        let entries = self.spool.list(Path::new(""))?;
+        let unknown = |name: &str| !known(claimed_name(name));
+        let entries = self.spool.list_where(Path::new(""), unknown)?;
         Ok(entries
             .into_iter()
-            .filter(|entry| entry.kind == EntryKind::File && !known(claimed_name(&entry.name)))
+            .filter(|entry| entry.kind == EntryKind::File)
             .map(|entry| Orphan {
                 kind: if entry.name.ends_with(PART) {
                     OrphanKind::Partial

@@ -12,4 +12,5 @@ mod doctor;
 mod inboxes;
 mod members;
 mod refusals;
+mod scale;
 mod sources;

@@ -14,7 +14,7 @@ use super::super::model::{Acted, File, Live, RefusedTransfer};
 use super::super::stream::{self, Format};
 use super::super::{Api, IDS_PER_REQUEST_MAX};
 use super::named;
-use crate::catalogue::{FileRow, Filter, Pages, TransferRow, TransferState};
+use crate::catalogue::{FileRow, Filter, Pages, Part, TransferRow, TransferState};
 use crate::driver::handle::{Failed, Outcome};
 use crate::driver::refusal::Refusal;
 
@@ -22,6 +22,7 @@ use crate::driver::refusal::Refusal;
 #[serde(deny_unknown_fields)]
 pub(super) struct Listing {
     state: Option<String>,
+    part: Option<Side>,
     feed: Option<String>,
     to: Option<String>,
     from: Option<String>,
@@ -39,7 +40,15 @@ enum Order {
     Newest,
 }
 
-/// `GET /transfers?state&feed&to&from&limit&order=oldest|newest`, or `?ids=ID,ID,…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Produced,
+    Received,
+}
+
+/// `GET /transfers?state&part=produced|received&feed&to&from&limit&order=oldest|newest`, or
+/// `?ids=ID,ID,…`.
 pub(super) async fn list(
     State(api): State<Api>,
     query: Result<Query<Listing>, QueryRejection>,
@@ -47,7 +56,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| {
         ApiError::invalid(&format!(
-            "{}; hint: a listing takes state, feed, to, from, limit, order and ids",
+            "{}; hint: a listing takes state, part, feed, to, from, limit, order and ids",
             error.body_text()
         ))
     })?;
@@ -57,6 +66,10 @@ pub(super) async fn list(
     }
     let filter = Filter {
         state: query.state.as_deref().map(named).transpose()?,
+        part: query.part.map(|side| match side {
+            Side::Produced => Part::Produced,
+            Side::Received => Part::Received,
+        }),
         feed: query.feed,
         to: query.to,
         from: query.from,

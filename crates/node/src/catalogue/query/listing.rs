@@ -22,6 +22,8 @@ pub(crate) enum FileRow {
 pub(crate) struct Filter {
     /// Only those in this state; a state of one role leaves out the other.
     pub(crate) state: Option<FileState>,
+    /// Only those that this node produces, or only those that it receives.
+    pub(crate) part: Option<Part>,
     /// Only of this feed.
     pub(crate) feed: Option<String>,
     /// Only those with this consumer.
@@ -45,10 +47,12 @@ pub(crate) struct Pages {
     left: u64,
 }
 
-/// Which table is being listed.
+/// One of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
+    /// What this node produces.
     Produced,
+    /// What it receives.
     Received,
 }
 
@@ -91,7 +95,7 @@ impl Pages {
             .from
             .as_ref()
             .is_some_and(|from| from != node.as_str());
-        if others || self.left == 0 {
+        if others || self.left == 0 || filter.part == Some(Part::Received) {
             return Ok(Vec::new());
         }
         let rows = transfers::page(db, node, &self.page(state))?;
@@ -106,7 +110,7 @@ impl Pages {
             Some(FileState::Produced(_)) => return Ok(Vec::new()),
         };
         let others = filter.to.as_ref().is_some_and(|to| to != node.as_str());
-        if others || self.left == 0 {
+        if others || self.left == 0 || filter.part == Some(Part::Produced) {
             return Ok(Vec::new());
         }
         let rows = deliveries::page(db, &self.page(state))?;

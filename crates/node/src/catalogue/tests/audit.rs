@@ -266,6 +266,8 @@ async fn it_is_known_since_when_history_is_whole() {
     close(catalogue);
     bench.fill_from(&received(), at(1) + 1);
     let catalogue = limited(&bench);
+    // What a start sends once the log is recovered.
+    catalogue.feed.send(Vec::new()).await.unwrap();
     let from = loop {
         match catalogue.reader.known_from().await.unwrap() {
             0 => tokio::task::yield_now().await,

@@ -252,6 +252,8 @@ async fn finished_transfers_leave_after_the_history_and_live_ones_stay() {
     bench.fill(&story);
     // Everything above happened in 1970.
     let catalogue = bench.open_with(ALL, Some(1000));
+    // What a start sends once the log is recovered.
+    catalogue.feed.send(Vec::new()).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let counts = catalogue.reader.transfer_counts().await.unwrap();

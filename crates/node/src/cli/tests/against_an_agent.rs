@@ -140,6 +140,27 @@ async fn every_question_has_an_answer_for_people_and_for_scripts() {
 }
 
 #[tokio::test]
+async fn the_newest_are_listed_and_the_newest_of_them_last() {
+    let agent = Agent::new().await;
+    let (result, all) = agent.printed("transfers --json").await;
+    result.unwrap();
+    let all: Vec<&str> = all.lines().collect();
+    let produced: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|line| !line.contains("\"producer\""))
+        .collect();
+    assert!(produced.len() > 2, "{all:?}");
+    let (result, newest) = agent.printed("transfers --json --limit 2").await;
+    result.unwrap();
+    let newest: Vec<&str> = newest.lines().collect();
+    assert_eq!(newest[..2], produced[produced.len() - 2..]);
+    let (result, none_left_out) = agent.printed("transfers --json --limit 0").await;
+    result.unwrap();
+    assert_eq!(none_left_out.lines().collect::<Vec<_>>(), all);
+}
+
+#[tokio::test]
 async fn changes_are_made_and_refusals_end_with_one() {
     let agent = Agent::new().await;
     agent.run(&format!("retry {}", id(1))).await.unwrap();

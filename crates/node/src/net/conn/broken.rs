@@ -121,6 +121,11 @@ pub(in crate::net) enum Broken {
         /// What it has seen.
         seen: Incarnation,
     },
+    /// It had not said who it is when its place was needed.
+    #[error(
+        "too many connections that have not said who they are, and this was the oldest of its address; hint: look at what opens them, and let only nodes reach the peer port"
+    )]
+    Crowded,
     /// We do not want it any more.
     #[error("{0}")]
     Ours(String),

@@ -6,5 +6,6 @@ mod control;
 mod faults;
 mod raw;
 mod smalls;
+mod strangers;
 mod support;
 mod throughput;

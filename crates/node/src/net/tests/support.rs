@@ -24,6 +24,8 @@ use crate::net::{Asked, ForwardOrder, Identity, Net, NetConfig, NetEvent, SealOr
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+/// The usual limit of a process.
+const OPEN_FILES_MAX: usize = 1024;
 pub(super) const START: Start = Start(0xfeed);
 
 pub(super) fn name(text: &str) -> NodeName {
@@ -54,6 +56,15 @@ impl Node {
 
     /// A node in some life; whether it admits producers by itself.
     pub(super) async fn start_as(node: &str, incarnation: u64, admits: bool) -> Self {
+        Self::start_with(node, incarnation, admits, OPEN_FILES_MAX).await
+    }
+
+    /// A node that may have so many files open.
+    pub(super) async fn start_with_files(node: &str, open_files_max: usize) -> Self {
+        Self::start_with(node, 1, true, open_files_max).await
+    }
+
+    async fn start_with(node: &str, incarnation: u64, admits: bool, open_files_max: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["spool", "inbox", "inbox/.consign"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
@@ -69,6 +80,7 @@ impl Node {
             seen: Vec::new(),
             spool: dir.path().join("spool"),
             audits,
+            open_files_max,
         };
         let (sender, mut told) = mpsc::channel(256);
         let net = Arc::new(Net::start(config, sender).await.unwrap());
