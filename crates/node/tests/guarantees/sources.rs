@@ -243,7 +243,10 @@ fn source_changed_while_waiting_fails_loudly_and_can_be_retried() {
         .transfers("prod-1", &["--state", "failed"])
         .remove(0);
     let why = failed["error"].as_str().unwrap();
-    assert!(why.contains("edited in place") && why.contains("hint: "), "{why}");
+    assert!(
+        why.contains("edited in place") && why.contains("hint: "),
+        "{why}"
+    );
     let status = cluster.ask("prod-1", &["status"]).good().out;
     assert!(status.contains("failed"), "status tells of it:\n{status}");
     assert_eq!(
