@@ -30,7 +30,6 @@ use consign_core::disk::Disk;
 use consign_core::ids::{Incarnation, NodeName, SlotId, TransferKey};
 use consign_core::producer::{Session, SmallSend, StreamOrder};
 use consign_core::wire::{Hop, Message};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
@@ -103,7 +102,7 @@ impl Net {
             addr: config.listen.clone(),
             source,
         };
-        let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
+        let listener = listener::bind(&config.listen).await.map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let shared = Arc::new(Shared::new(config.me, Seen::new(config.seen), events));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
