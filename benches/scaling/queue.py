@@ -170,7 +170,7 @@ class Queue:
         self.producer.kill()
         ran = self.producer.command("doctor", "--config", str(self.producer.config))
         self.table.add("doctor", ran.all_s, "s")
-        self.table.add("doctor, its memory", ran.peak_mib, "MiB", MEMORY_MIB)
+        self.table.add("doctor, its memory", ran.peak_mib, "MiB")
         if ran.code != 0:
             self.table.missed.append(f"doctor ends with {ran.code}")
 

@@ -6,6 +6,11 @@ use std::time::Duration;
 /// How long a connection may take to be made, name resolution included.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Connections that the system keeps until they are accepted, as far as it lets us
+/// (`net.core.somaxconn`). Beyond it those who connect are not heard for a second or more, so it has
+/// to hold what comes while one thread is busy.
+pub(super) const BACKLOG: u32 = 4096;
+
 /// How long a stranger may say nothing. It costs next to nothing meanwhile, and less than one that
 /// is sent away and comes back; who needs its place takes it.
 pub(super) const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(60);

@@ -1,16 +1,17 @@
 //! Accepts connections, finds out who calls and why, and hands them to whom it concerns.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use consign_core::ids::Incarnation;
 use consign_core::wire::Purpose;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::audit;
-use super::bounds::FIRST_BYTE_DEADLINE;
+use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE};
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
 use super::control;
@@ -21,6 +22,32 @@ use super::tasks::contained;
 
 /// Pause after the system refused us a socket, so that we do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens at the first address of `addr` that can be had.
+///
+/// # Errors
+/// Why the last of them cannot be had.
+pub(super) async fn bind(addr: &str) -> io::Result<TcpListener> {
+    let mut refused = None;
+    for addr in lookup_host(addr).await? {
+        match listen_at(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| io::Error::other("the name has no address")))
+}
+
+fn listen_at(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart need not wait until the connections of the last life are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
 
 /// Accepts for ever.
 pub(super) async fn listen(
@@ -68,8 +95,10 @@ async fn greet(
     mut place: Place,
 ) -> Result<(Conn, Greeting), Broken> {
     // Who says nothing costs a socket and a small task, and no buffer.
+    let mut first = [0];
     tokio::select! {
-        spoke = timeout(FIRST_BYTE_DEADLINE, stream.readable()) => {
+        // Readiness alone would not do: of a new socket it may be claimed before there is any.
+        spoke = timeout(FIRST_BYTE_DEADLINE, stream.peek(&mut first)) => {
             spoke.map_err(|_| Broken::Slow {
                 what: "the peer's first byte",
                 deadline: FIRST_BYTE_DEADLINE,

@@ -32,7 +32,6 @@ use consign_core::disk::Disk;
 use consign_core::ids::{Incarnation, NodeName, SlotId, TransferKey};
 use consign_core::producer::{Session, SmallSend, StreamOrder};
 use consign_core::wire::{Hop, Message};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
@@ -108,7 +107,7 @@ impl Net {
             addr: config.listen.clone(),
             source,
         };
-        let listener = TcpListener::bind(&config.listen).await.map_err(refused)?;
+        let listener = listener::bind(&config.listen).await.map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let shared = Arc::new(Shared::new(
             config.me,
