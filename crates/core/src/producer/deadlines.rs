@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use crate::ids::{NodeName, TransferKey};
+use crate::ids::{Millis, NodeName, TransferKey};
 use crate::limits;
 use crate::planted::{Planted, planted};
 use crate::producer::Producer;
@@ -60,6 +60,12 @@ impl Producer {
             Stage::Committing { deadline } if *deadline <= self.now => {
                 in_state(&LegState::Committing, "no answer to the commit in time")
             }
+            Stage::Committing { deadline } if self.holds_up_another(transfer, *deadline) => {
+                in_state(
+                    &LegState::Committing,
+                    "others can take the file, and it has not answered to the commit",
+                )
+            }
             Stage::Streaming => {
                 let why = "no progress for too long";
                 let straggler = self.straggler(transfer);
@@ -75,6 +81,30 @@ impl Producer {
             | Stage::Failed { .. }
             | Stage::Cancelled => Vec::new(),
         }
+    }
+
+    /// Whether those that commit have had their time, and the file is owed to somebody who could take
+    /// it now. Whoever is slow publishes all the same, and says so under its slot.
+    fn holds_up_another(&self, transfer: &Transfer, deadline: Millis) -> bool {
+        let left = deadline.since(self.now);
+        if left + limits::COMMIT_ALONE_MS > limits::COMMIT_DEADLINE_MS {
+            return false;
+        }
+        let mut feeds = self.queue.feeds.iter();
+        let Some(feed) = feeds.position(|feed| feed.name == transfer.feed) else {
+            return false;
+        };
+        let small = transfer.is_small();
+        let share = self.window.share(small);
+        let mut owed = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state == LegState::Owed);
+        owed.any(|leg| {
+            let destination = self.destinations.get(&leg.node);
+            destination
+                .is_some_and(|d| d.ready_for(feed as u16, self.now) && d.has_room(small, share))
+        })
     }
 
     /// The first in the chain who makes no progress although whoever is before it has more. Those
