@@ -44,8 +44,8 @@ impl Producer {
     /// Consumers that are keeping a transfer waiting beyond their deadline.
     fn late(&self, transfer: &Transfer) -> Vec<Late> {
         let key = transfer.key;
-        let in_state = |wanted: &LegState, why: &'static str| {
-            let legs = transfer.legs.iter().filter(|leg| leg.state == *wanted);
+        let in_state = |wanted: fn(&LegState) -> bool, why: &'static str| {
+            let legs = transfer.legs.iter().filter(|leg| wanted(&leg.state));
             let late = legs.map(|leg| Late {
                 key,
                 node: leg.node.clone(),
@@ -53,16 +53,18 @@ impl Producer {
             });
             late.collect()
         };
+        let opening = |state: &LegState| matches!(state, LegState::Opening { .. });
+        let committing = |state: &LegState| *state == LegState::Committing;
         match &transfer.stage {
             Stage::Opening { deadline, .. } if *deadline <= self.now => {
-                in_state(&LegState::Opening, "no answer in time")
+                in_state(opening, "no answer in time")
             }
             Stage::Committing { deadline } if *deadline <= self.now => {
-                in_state(&LegState::Committing, "no answer to the commit in time")
+                in_state(committing, "no answer to the commit in time")
             }
             Stage::Committing { deadline } if self.holds_up_another(transfer, *deadline) => {
                 in_state(
-                    &LegState::Committing,
+                    committing,
                     "others can take the file, and it has not answered to the commit",
                 )
             }
@@ -124,9 +126,16 @@ impl Producer {
                     }
                     *bytes
                 }
+                // Of a large file who is asked has a deadline of the whole attempt.
+                LegState::Opening { since }
+                    if transfer.is_small()
+                        && self.now.since(*since) >= limits::PROGRESS_DEADLINE_MS =>
+                {
+                    return Some(leg.node.clone());
+                }
                 LegState::Received | LegState::Saved | LegState::Committing => transfer.spec.size,
                 LegState::Owed
-                | LegState::Opening
+                | LegState::Opening { .. }
                 | LegState::Refused { .. }
                 | LegState::Dropped => upstream,
             };

@@ -179,3 +179,25 @@ fn a_slow_commit_that_nobody_waits_for_keeps_its_deadline() {
     let transfer = desk.producer.transfer(key).expect("it is active");
     assert_eq!(transfer.stage.name(), "committing");
 }
+
+#[test]
+fn a_question_about_a_small_file_that_is_lost_is_asked_again() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    desk.apply(Event::SmallsNotSent {
+        to: name("a"),
+        slots: vec![(Start(leg.start), Slot(leg.slot))],
+        reason: "connection refused".to_owned(),
+    });
+    let asked = |desk: &Desk| {
+        let told = desk.said.iter();
+        told.filter(|(_, message)| matches!(message, Message::SmallQuery(_)))
+            .count()
+    };
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert_eq!(asked(&desk), 1);
+    desk.tick_after(limits::PROGRESS_DEADLINE_MS);
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert_eq!(asked(&desk), 2, "nothing was heard of it");
+}
