@@ -120,6 +120,9 @@ pub const OPEN_DEADLINE_MS: u64 = 5_000;
 pub const PROGRESS_DEADLINE_MS: u64 = 30_000;
 /// How long a `Commit` may stay unanswered, in ms. Long: a slow disk may need it for its sync.
 pub const COMMIT_DEADLINE_MS: u64 = 120_000;
+/// How long those that commit are waited for while the file is owed to another that could take it, in
+/// ms: longer than most syncs take, so that an attempt is seldom begun in vain.
+pub const COMMIT_ALONE_MS: u64 = 10_000;
 /// First delay before something is tried again, in ms.
 pub const RETRY_DELAY_MIN_MS: u64 = 200;
 /// Longest delay before something is tried again, in ms.

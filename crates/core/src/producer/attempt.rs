@@ -90,7 +90,7 @@ impl Producer {
         let mut opens = Vec::new();
         for &at in legs {
             let leg = &mut transfer.legs[at];
-            leg.become_(LegState::Opening);
+            leg.become_(LegState::Opening { since: now });
             if !leg.tried {
                 leg.tried = true;
                 transfer.dirty = true;
@@ -137,7 +137,7 @@ impl Producer {
         };
         let now = self.now;
         let transfer = self.active.get_mut(&key).expect("current_leg found it");
-        if transfer.legs[at].state != LegState::Opening {
+        if !matches!(transfer.legs[at].state, LegState::Opening { .. }) {
             return;
         }
         let Ok(holding) = Holding::try_from(answer.holding) else {
@@ -172,7 +172,7 @@ impl Producer {
             && transfer
                 .legs
                 .iter()
-                .all(|leg| leg.state != LegState::Opening)
+                .all(|leg| !matches!(leg.state, LegState::Opening { .. }))
         {
             self.form_chain(key);
         }
@@ -188,7 +188,7 @@ impl Producer {
             LegState::Receiving { bytes, .. } => Some(*bytes),
             LegState::Received => Some(size),
             LegState::Owed
-            | LegState::Opening
+            | LegState::Opening { .. }
             | LegState::Committing
             | LegState::Saved
             | LegState::Refused { .. }

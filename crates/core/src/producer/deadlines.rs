@@ -1,6 +1,6 @@
 //! What happens because nothing happened.
 
-use crate::ids::{NodeName, TransferKey};
+use crate::ids::{Millis, NodeName, TransferKey};
 use crate::limits;
 use crate::planted::{Planted, planted};
 use crate::producer::Producer;
@@ -42,8 +42,8 @@ impl Producer {
     /// Consumers that are keeping a transfer waiting beyond their deadline.
     fn late(&self, transfer: &Transfer) -> Vec<Late> {
         let key = transfer.key;
-        let in_state = |wanted: &LegState, why: &'static str| {
-            let legs = transfer.legs.iter().filter(|leg| leg.state == *wanted);
+        let in_state = |wanted: fn(&LegState) -> bool, why: &'static str| {
+            let legs = transfer.legs.iter().filter(|leg| wanted(&leg.state));
             let late = legs.map(|leg| Late {
                 key,
                 node: leg.node.clone(),
@@ -51,12 +51,20 @@ impl Producer {
             });
             late.collect()
         };
+        let opening = |state: &LegState| matches!(state, LegState::Opening { .. });
+        let committing = |state: &LegState| *state == LegState::Committing;
         match &transfer.stage {
             Stage::Opening { deadline, .. } if *deadline <= self.now => {
-                in_state(&LegState::Opening, "no answer in time")
+                in_state(opening, "no answer in time")
             }
             Stage::Committing { deadline } if *deadline <= self.now => {
-                in_state(&LegState::Committing, "no answer to the commit in time")
+                in_state(committing, "no answer to the commit in time")
+            }
+            Stage::Committing { deadline } if self.holds_up_another(transfer, *deadline) => {
+                in_state(
+                    committing,
+                    "others can take the file, and it has not answered to the commit",
+                )
             }
             Stage::Streaming => {
                 let why = "no progress for too long";
@@ -73,6 +81,30 @@ impl Producer {
             | Stage::Failed { .. }
             | Stage::Cancelled => Vec::new(),
         }
+    }
+
+    /// Whether those that commit have had their time, and the file is owed to somebody who could take
+    /// it now. Whoever is slow publishes all the same, and says so under its slot.
+    fn holds_up_another(&self, transfer: &Transfer, deadline: Millis) -> bool {
+        let left = deadline.since(self.now);
+        if left + limits::COMMIT_ALONE_MS > limits::COMMIT_DEADLINE_MS {
+            return false;
+        }
+        let mut feeds = self.queue.feeds.iter();
+        let Some(feed) = feeds.position(|feed| feed.name == transfer.feed) else {
+            return false;
+        };
+        let small = transfer.is_small();
+        let share = self.window.share(small);
+        let mut owed = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state == LegState::Owed);
+        owed.any(|leg| {
+            let destination = self.destinations.get(&leg.node);
+            destination
+                .is_some_and(|d| d.ready_for(feed as u16, self.now) && d.has_room(small, share))
+        })
     }
 
     /// The first in the chain who makes no progress although whoever is before it has more. Those
@@ -92,9 +124,16 @@ impl Producer {
                     }
                     *bytes
                 }
+                // Of a large file who is asked has a deadline of the whole attempt.
+                LegState::Opening { since }
+                    if transfer.is_small()
+                        && self.now.since(*since) >= limits::PROGRESS_DEADLINE_MS =>
+                {
+                    return Some(leg.node.clone());
+                }
                 LegState::Received | LegState::Saved | LegState::Committing => transfer.spec.size,
                 LegState::Owed
-                | LegState::Opening
+                | LegState::Opening { .. }
                 | LegState::Refused { .. }
                 | LegState::Dropped => upstream,
             };

@@ -127,7 +127,7 @@ impl Producer {
         let refused = transfer.kept().find_map(|leg| match &leg.state {
             LegState::Refused { reason } => Some(format!("{}: {reason}", leg.node)),
             LegState::Owed
-            | LegState::Opening
+            | LegState::Opening { .. }
             | LegState::Receiving { .. }
             | LegState::Received
             | LegState::Committing

@@ -26,7 +26,7 @@ impl Producer {
         for &at in legs {
             let leg = &mut transfer.legs[at];
             if leg.tried {
-                leg.become_(LegState::Opening);
+                leg.become_(LegState::Opening { since: now });
                 self.queries
                     .entry((leg.node.clone(), leg.start))
                     .or_default()
@@ -108,7 +108,10 @@ impl Producer {
             };
             let transfer = self.active.get_mut(&key).expect("leg_of_slot found it");
             let leg = &mut transfer.legs[at];
-            if matches!(leg.state, LegState::Opening | LegState::Receiving { .. }) {
+            if matches!(
+                leg.state,
+                LegState::Opening { .. } | LegState::Receiving { .. }
+            ) {
                 leg.become_(LegState::Received);
                 self.commit_if_received(key);
             }
@@ -121,7 +124,7 @@ impl Producer {
                 continue;
             };
             match self.active[&key].legs[at].state {
-                LegState::Opening => self.push_small(key, &[at]),
+                LegState::Opening { .. } => self.push_small(key, &[at]),
                 // It lost what it had received: its connection is about to say so, too.
                 LegState::Received | LegState::Committing => {
                     self.lose_leg(key, from, "it lost what it had received");
@@ -137,6 +140,7 @@ impl Producer {
 
     /// A leg of a small file was lost. Those behind it in the route may not have got the bytes.
     pub(super) fn small_leg_lost(&mut self, key: TransferKey, lost: usize) {
+        let now = self.now;
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
         let position = transfer.chain.iter().position(|&at| at == lost);
         let behind: Vec<usize> = match position {
@@ -146,7 +150,7 @@ impl Producer {
         for at in behind {
             let leg = &mut transfer.legs[at];
             if matches!(leg.state, LegState::Receiving { .. }) {
-                leg.become_(LegState::Opening);
+                leg.become_(LegState::Opening { since: now });
                 self.queries
                     .entry((leg.node.clone(), leg.start))
                     .or_default()

@@ -132,7 +132,10 @@ pub enum LegState {
     /// Nothing is under way.
     Owed,
     /// It was asked what it holds.
-    Opening,
+    Opening {
+        /// When.
+        since: Millis,
+    },
     /// Bytes are on their way to it.
     Receiving {
         /// The first byte that it does not hold, as far as is known.
@@ -161,21 +164,20 @@ impl LegState {
     pub fn may_become(&self, next: &Self) -> bool {
         use LegState::{Committing, Dropped, Opening, Owed, Received, Receiving, Refused, Saved};
         match (self, next) {
-            (Owed, Opening | Receiving { .. } | Saved | Refused { .. } | Dropped | Owed) => true,
-            (Opening, Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. }) => {
+            (Owed, Opening { .. } | Receiving { .. } | Saved | Refused { .. } | Dropped | Owed) => {
                 true
             }
             (
-                Receiving { .. },
-                Opening | Receiving { .. } | Received | Saved | Owed | Refused { .. },
+                Opening { .. } | Receiving { .. },
+                Opening { .. } | Receiving { .. } | Received | Saved | Owed | Refused { .. },
             ) => true,
-            (Received, Opening | Committing | Saved | Owed | Refused { .. }) => true,
-            (Committing, Opening | Saved | Owed | Refused { .. }) => true,
+            (Received, Opening { .. } | Committing | Saved | Owed | Refused { .. }) => true,
+            (Committing, Opening { .. } | Saved | Owed | Refused { .. }) => true,
             (Refused { .. }, Owed | Dropped | Saved) => true,
             (Dropped, Saved) => true,
             (
                 Owed
-                | Opening
+                | Opening { .. }
                 | Receiving { .. }
                 | Received
                 | Committing
@@ -191,7 +193,9 @@ impl LegState {
     #[must_use]
     pub fn in_flight(&self) -> bool {
         match self {
-            Self::Opening | Self::Receiving { .. } | Self::Received | Self::Committing => true,
+            Self::Opening { .. } | Self::Receiving { .. } | Self::Received | Self::Committing => {
+                true
+            }
             Self::Owed | Self::Saved | Self::Refused { .. } | Self::Dropped => false,
         }
     }
@@ -201,7 +205,7 @@ impl LegState {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Owed => "owed",
-            Self::Opening => "opening",
+            Self::Opening { .. } => "opening",
             Self::Receiving { .. } => "receiving",
             Self::Received => "received",
             Self::Committing => "committing",
@@ -254,7 +258,7 @@ impl TransferLeg {
     pub(crate) fn record(&self, abandoning: bool) -> LegRecord {
         let (rung, refusal) = match &self.state {
             LegState::Owed
-            | LegState::Opening
+            | LegState::Opening { .. }
             | LegState::Receiving { .. }
             | LegState::Received
             | LegState::Committing => (LegRung::Owed, ""),

@@ -1,11 +1,11 @@
 //! The tries of one transfer, and what is told of them.
 
-use consign_core::ids::{Attempt, Slot, Start, TransferKey};
+use consign_core::ids::{Attempt, Digest, Slot, Start, TransferKey};
 use consign_core::limits;
 use consign_core::producer::{Event, StreamFault};
 use consign_core::record::Record;
 use consign_core::spec::Replicas;
-use consign_core::wire::{LinkLost, Message, SmallMissing};
+use consign_core::wire::{LinkLost, Message, Received, SmallMissing, SmallReceived};
 
 use crate::desk::{Desk, member, name, one, rules};
 
@@ -125,4 +125,79 @@ fn what_went_wrong_for_the_first_time_is_tried_again_within_the_shortest_delay()
     desk.link_breaks(key, "connection reset");
     desk.tick_after(limits::RETRY_DELAY_MIN_MS);
     assert_eq!(desk.opened("a"), [key, key]);
+}
+
+#[test]
+fn a_consumer_that_can_take_a_file_does_not_wait_for_the_slow_commit_of_another() {
+    let mut desk = desk(&["a", "b"]);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    desk.opens("b", key);
+    let lost = LinkLost {
+        leg: desk.wire_leg("a", key),
+        to: "b".to_owned(),
+        reason: "connection reset".to_owned(),
+    };
+    desk.hear("a", Message::LinkLost(lost));
+    desk.opens("a", key);
+    let digest = Digest([7; 32]);
+    desk.apply(Event::DigestKnown { key, digest });
+    let leg = desk.wire_leg("a", key);
+    let digest = digest.0.to_vec();
+    desk.hear("a", Message::Received(Received { leg, digest }));
+    let stage = |desk: &Desk| {
+        desk.producer
+            .transfer(key)
+            .expect("it is active")
+            .stage
+            .name()
+    };
+    assert_eq!(stage(&desk), "committing");
+    desk.said.clear();
+    desk.tick_after(limits::COMMIT_ALONE_MS - 1);
+    assert_eq!(stage(&desk), "committing", "it may be quick");
+    desk.tick_after(1);
+    assert_eq!(desk.opened("b"), [key]);
+    // Whoever was slow says so in the end, and is not asked again.
+    desk.saves("a", key);
+    desk.opens("b", key);
+    desk.saves("b", key);
+    assert!(desk.is_done(key));
+}
+
+#[test]
+fn a_slow_commit_that_nobody_waits_for_keeps_its_deadline() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    let received = SmallReceived {
+        slot_start: leg.start,
+        slots: one(leg.slot),
+    };
+    desk.hear("a", Message::SmallReceived(received));
+    desk.tick_after(limits::COMMIT_DEADLINE_MS - 1);
+    let transfer = desk.producer.transfer(key).expect("it is active");
+    assert_eq!(transfer.stage.name(), "committing");
+}
+
+#[test]
+fn a_question_about_a_small_file_that_is_lost_is_asked_again() {
+    let mut desk = desk(&["a"]);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    desk.apply(Event::SmallsNotSent {
+        to: name("a"),
+        slots: vec![(Start(leg.start), Slot(leg.slot))],
+        reason: "connection refused".to_owned(),
+    });
+    let asked = |desk: &Desk| {
+        let told = desk.said.iter();
+        told.filter(|(_, message)| matches!(message, Message::SmallQuery(_)))
+            .count()
+    };
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert_eq!(asked(&desk), 1);
+    desk.tick_after(limits::PROGRESS_DEADLINE_MS);
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert_eq!(asked(&desk), 2, "nothing was heard of it");
 }

@@ -263,7 +263,7 @@ impl Driver {
                     LegState::Receiving { bytes, .. } => *bytes,
                     LegState::Received | LegState::Committing | LegState::Saved => size,
                     LegState::Owed
-                    | LegState::Opening
+                    | LegState::Opening { .. }
                     | LegState::Refused { .. }
                     | LegState::Dropped => 0,
                 },

@@ -67,7 +67,7 @@ pub fn stage(stage: &Stage) -> usize {
 pub fn leg(state: &LegState) -> usize {
     match state {
         LegState::Owed => 0,
-        LegState::Opening => 1,
+        LegState::Opening { .. } => 1,
         LegState::Receiving { .. } => 2,
         LegState::Received => 3,
         LegState::Committing => 4,
@@ -120,7 +120,7 @@ fn a_leg(number: usize) -> LegState {
     let since = Millis(0);
     match number {
         0 => LegState::Owed,
-        1 => LegState::Opening,
+        1 => LegState::Opening { since },
         2 => LegState::Receiving { bytes: 0, since },
         3 => LegState::Received,
         4 => LegState::Committing,

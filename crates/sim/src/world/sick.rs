@@ -8,9 +8,10 @@ use crate::promise::Promise;
 /// How many times slower a slow consumer is.
 const SLOWNESS: u64 = 300;
 
-/// What everybody else may take for a file, in ms: the deadline of each phase of an attempt (to open, to
-/// receive, to commit) may pass once for the sick one, and then comes an attempt without it.
-const PATIENCE_MS: u64 = 180_000;
+/// What everybody else may take for a file, in ms: the deadline of each phase of an attempt may pass once
+/// for the sick one (5 s to open, 30 s to receive, 10 s to commit while others wait), and then comes an
+/// attempt without it.
+const PATIENCE_MS: u64 = 90_000;
 
 impl World {
     /// A consumer falls ill, until all is healed.

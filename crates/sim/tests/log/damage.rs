@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use consign_core::disk::OpenMode;
 use consign_core::log::{LogError, LogSettings};
 use consign_sim::disk::SimDisk;
 
@@ -175,14 +176,82 @@ fn a_missing_segment_is_reported() {
     }
 }
 
+/// What the log is when its newest segment is lost whole is what it was before that one was begun:
+/// no file of it can tell. Peers can, since they have seen a later incarnation.
+#[test]
+fn without_its_newest_segment_a_log_is_an_older_one_or_damaged() {
+    let (disk, committed) = proven_log();
+    let disk = disk.fork();
+    disk.lose(&segment(3));
+    match open(&disk, SEGMENT) {
+        Ok(opened) => {
+            let seqs = opened.seqs();
+            assert!(committed.starts_with(&seqs), "{seqs:?}");
+            assert!(seqs.len() >= 15, "the first life's are all there");
+            opened.assert_readable();
+        }
+        Err(error) => assert!(matches!(error, LogError::Damaged { .. }), "{error}"),
+    }
+}
+
 #[test]
 fn swapped_segments_are_reported() {
     let (disk, committed) = proven_log();
-    let (first, third) = (segment(1), segment(3));
-    let (first_bytes, third_bytes) = (disk.bytes(&first).unwrap(), disk.bytes(&third).unwrap());
-    disk.tamper(&first, |bytes| *bytes = third_bytes);
-    disk.tamper(&third, |bytes| *bytes = first_bytes);
-    assert_eq!(outcome(&disk, &committed), Outcome::Reported);
+    let [a, b, c] = [1, 2, 3].map(|id| disk.bytes(&segment(id)).unwrap());
+    let orders = [
+        [&a, &c, &b],
+        [&b, &a, &c],
+        [&b, &c, &a],
+        [&c, &a, &b],
+        [&c, &b, &a],
+    ];
+    for (number, order) in orders.into_iter().enumerate() {
+        let disk = disk.fork();
+        for (id, bytes) in (1..).zip(order) {
+            disk.tamper(&segment(id), |own| own.clone_from(bytes));
+        }
+        assert_eq!(
+            outcome(&disk, &committed),
+            Outcome::Reported,
+            "order {number}"
+        );
+    }
+}
+
+#[test]
+fn a_segment_under_the_name_of_another_is_reported() {
+    let (disk, committed) = proven_log();
+    for from in 1..=3 {
+        for to in (1..=3).filter(|to| *to != from) {
+            let bytes = disk.bytes(&segment(from)).unwrap();
+            let disk = tampered(&disk, &segment(to), |own| *own = bytes);
+            assert_eq!(
+                outcome(&disk, &committed),
+                Outcome::Reported,
+                "{from} also as {to}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_segment_under_a_second_name_is_reported_or_harmless() {
+    let (disk, committed) = proven_log();
+    for from in 1..=3 {
+        for to in [0, 4, 5, u32::MAX] {
+            let disk = disk.fork();
+            let bytes = disk.bytes(&segment(from)).unwrap();
+            let mount = disk.mount();
+            let file = mount.open(&segment(to), OpenMode::CreateNew).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            // The newest name is what recovery begins with: a stranger there is damage.
+            let expected = match to {
+                0 => Outcome::Harmless,
+                _ => Outcome::Reported,
+            };
+            assert_eq!(outcome(&disk, &committed), expected, "{from} also as {to}");
+        }
+    }
 }
 
 #[test]
