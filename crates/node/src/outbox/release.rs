@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use consign_core::disk::{Disk, OpenMode};
 use consign_core::limits::SMALL_FILE_BYTES_MAX;
+use consign_core::planted::{Planted, planted};
 use consign_core::spec::{After, Source};
 use thiserror::Error;
 
@@ -107,7 +108,9 @@ impl Outbox {
                 source,
             })?;
         // A crash before this can bring entries back into the spool; releasing is repeated.
-        syncs.sync_dirs()?;
+        if !planted(Planted::ArchiveDirNotSynced) {
+            syncs.sync_dirs()?;
+        }
         Ok(outcomes)
     }
 

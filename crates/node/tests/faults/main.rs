@@ -17,6 +17,7 @@ mod full;
 mod http;
 mod image;
 mod isolated;
+mod large;
 mod ledger;
 mod load;
 mod machine;

@@ -23,11 +23,15 @@ const CYCLES_MAX: u64 = 20;
 const IN_CRASH_STATES: [Planted; 2] = [Planted::OsDirSyncSkipped, Planted::PublishWithoutDirSync];
 
 /// Bugs of the core that are hunted here as well, over a real filesystem.
-const OF_THE_CORE: [Planted; 3] = [
+const OF_THE_CORE: [Planted; 4] = [
     Planted::CommitWithoutSync,
     Planted::PublishWithoutDirSync,
     Planted::RenameBeforeSync,
+    Planted::WatermarkBeforeSync,
 ];
+
+/// Bugs that only a file beyond a watermark shows: one is on its way at every cut.
+const IN_LARGE_FILES: [Planted; 1] = [Planted::WatermarkBeforeSync];
 
 #[test]
 fn every_planted_bug_is_found() {
@@ -36,7 +40,10 @@ fn every_planted_bug_is_found() {
         let bug: Planted = bug.parse().unwrap();
         return isolated(TEST, &[], || match IN_CRASH_STATES.contains(&bug) {
             true => states_planted(kind_for(bug), CYCLES_MAX),
-            false => cut_planted(kind_for(bug), CYCLES_MAX),
+            false => {
+                let large_every = IN_LARGE_FILES.contains(&bug).then_some(1);
+                cut_planted(kind_for(bug), CYCLES_MAX, large_every);
+            }
         });
     }
     isolated(

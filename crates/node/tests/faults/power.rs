@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::fleet;
 use crate::image::{Cut, Kind, Scratch};
 use crate::isolated::{amount, isolated};
+use crate::large;
 use crate::ledger::{Ledger, base};
 use crate::load;
 use crate::machine::{Machine, files_in};
@@ -26,6 +27,8 @@ const CUTS_PER_FLEET: u64 = 40;
 const FILES_PER_CUT: u64 = 12;
 /// How late after the begin of the load a cut may come: about as long as it takes.
 const LATEST_CUT_MS: u64 = 400;
+/// Cuts between two that come while a file beyond its first watermark is on its way.
+const LARGE_EVERY: u64 = 10;
 /// Files that may wait before more are handed over.
 const BACKLOG_MAX: usize = 40;
 /// A bug that loses a file is found when this has passed.
@@ -49,8 +52,10 @@ fn acknowledged_files_survive_power_cuts_on_xfs() {
 
 /// Cuts power so many times, with whatever is planted in the agents.
 #[cfg(feature = "planted")]
-pub(crate) fn cut_planted(kind: Kind, cuts: u64) {
-    Fleet::new(kind, amount("FAULT_SEED", 1)).run(cuts);
+pub(crate) fn cut_planted(kind: Kind, cuts: u64, large_every: Option<u64>) {
+    let mut fleet = Fleet::new(kind, amount("FAULT_SEED", 1));
+    fleet.large_every = large_every.unwrap_or(u64::MAX);
+    fleet.run(cuts);
 }
 
 fn cut_power(kind: Kind) {
@@ -77,6 +82,8 @@ struct Counts {
     receipts: u64,
     removals_undone: u64,
     remnants: u64,
+    /// Large files that were on their way when their consumer lost power, and had a watermark.
+    watermarks: u64,
 }
 
 impl Counts {
@@ -88,6 +95,7 @@ impl Counts {
         self.receipts += other.receipts;
         self.removals_undone += other.removals_undone;
         self.remnants += other.remnants;
+        self.watermarks += other.watermarks;
     }
 }
 
@@ -97,6 +105,7 @@ struct Fleet {
     rounds_done: AtomicU64,
     /// Whether applications take nothing for now: what they took before a cut is not looked at after it.
     applications_rest: AtomicBool,
+    large_every: u64,
     seed: u64,
     // Last, so that it is unmounted last.
     _scratch: Scratch,
@@ -110,6 +119,7 @@ impl Fleet {
             ledger: Mutex::default(),
             rounds_done: AtomicU64::new(0),
             applications_rest: AtomicBool::new(false),
+            large_every: LARGE_EVERY,
             seed,
             _scratch: scratch,
         }
@@ -144,6 +154,11 @@ impl Fleet {
         let mut rng = Rng::new(self.seed ^ 0x10ad);
         let mut number = 0;
         while rounds.recv().is_ok() {
+            let round = self.rounds_done.load(Ordering::SeqCst) + 1;
+            if round.is_multiple_of(self.large_every) {
+                let _disk = self.producer().mounted.read().unwrap();
+                large::hand(self.producer(), &self.ledger, round);
+            }
             for _ in 0..FILES_PER_CUT {
                 number += 1;
                 let producer = self.producer();
@@ -185,15 +200,27 @@ impl Fleet {
             let rest = rng.one_in(2);
             self.applications_rest.store(rest, Ordering::SeqCst);
             go.send(()).unwrap();
-            // The moment of a cut is part of the fault; nothing is waited for.
-            std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
-            let cut = [Cut::DropsAll, Cut::KeepsMetadata][cycle as usize % 2];
-            let victims = self.victims(&mut rng);
+            let receiving = match cycle.is_multiple_of(self.large_every) {
+                true => large::receiver(self.consumers(), &mut rng),
+                false => None,
+            };
+            if receiving.is_none() {
+                // The moment of a cut is part of the fault; nothing is waited for.
+                std::thread::sleep(Duration::from_millis(rng.below(LATEST_CUT_MS)));
+            }
+            let cut = [Cut::DropsAll, Cut::KeepsMetadata][rng.below(2) as usize];
+            let victims = match receiving {
+                Some(receiver) => vec![receiver],
+                None => self.victims(&mut rng),
+            };
             counts.blackouts += u64::from(victims.len() == self.machines.len());
             victims
                 .iter()
                 .for_each(|victim| self.lose_power(victim, cut));
             mount_again(&victims, &mut rng);
+            if let Some(receiver) = receiving {
+                counts.watermarks += large::watermarks_hold(receiver);
+            }
             counts.receipts += self.restart(&victims, &mut rng);
             self.applications_rest.store(false, Ordering::SeqCst);
             until("the load is handed over", DELIVERY_DEADLINE, || {

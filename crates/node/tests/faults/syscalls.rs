@@ -40,7 +40,10 @@ const CHANGES: [&str; 12] = [
     // Also what wakes threads up, which cannot fail: it is only killed at.
     "write",
 ];
-const FAULTS: [&str; 3] = ["signal=KILL", "error=EIO", "error=ENOSPC"];
+const FAULTS: [&str; 4] = ["signal=KILL", "error=EIO", "error=ENOSPC", "error=EDQUOT"];
+/// Calls that write; one that is cut short says that it wrote nothing, which is true.
+const WRITES: [&str; 2] = ["pwrite64", "pwritev"];
+const SHORT: &str = "retval=0";
 /// Of one call, so many numbers at most; those beyond are repetitions of a loop.
 const NUMBERS_MAX: u64 = 80;
 /// Files whose sync may fail without ending the node: they hold no promise.
@@ -136,12 +139,12 @@ impl Bench {
             println!("{name} makes at most, in one thread: {counts:?}");
             for call in SYNCS.iter().chain(&CHANGES).copied() {
                 let numbers = counts.get(call).copied().unwrap_or_default();
-                let faults = if call == "write" {
-                    &FAULTS[..1]
-                } else {
-                    &FAULTS
+                let faults = match call {
+                    "write" => &FAULTS[..1],
+                    _ => &FAULTS[..],
                 };
-                for fault in faults {
+                let short = WRITES.contains(&call).then_some(&SHORT);
+                for fault in faults.iter().chain(short) {
                     let case = |number| Case {
                         target,
                         call,
@@ -314,5 +317,6 @@ fn is_injected(trace: &str, call: &str) -> bool {
 
 fn holds_no_promise(line: &str) -> bool {
     let names = |names: &[&str]| names.iter().any(|name| line.contains(name));
-    names(&WITHOUT_PROMISE) || (line.contains("ENOSPC") && names(&RESERVE))
+    let no_space = line.contains("ENOSPC") || line.contains("EDQUOT");
+    names(&WITHOUT_PROMISE) || (no_space && names(&RESERVE))
 }
