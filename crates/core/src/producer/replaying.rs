@@ -215,7 +215,7 @@ impl Replay {
                 LegState::Refused { .. } => LegRung::Refused,
                 LegState::Dropped => LegRung::Abandoned,
                 LegState::Owed
-                | LegState::Opening
+                | LegState::Opening { .. }
                 | LegState::Receiving { .. }
                 | LegState::Received
                 | LegState::Committing => LegRung::Owed,
