@@ -71,6 +71,17 @@ impl Reader {
         }
     }
 
+    /// Closes the connections that no query is using, for the end of an agent: the last connection to
+    /// a database folds its write-ahead log back into it and removes it, and that is the writer's to be.
+    pub(crate) fn close_idle(&self) {
+        let mut idle = self
+            .inner
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        idle.clear();
+    }
+
     /// Whether the catalogue works.
     pub(crate) fn health(&self) -> &Health {
         &self.inner.health

@@ -121,7 +121,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
         outbox,
         problems,
         lag,
-        reader,
+        reader: reader.clone(),
         audits,
     };
     let Assembled {
@@ -137,6 +137,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     for task in served.tasks {
         task.abort();
     }
+    reader.close_idle();
     // It ends, with all committed, now that the driver has dropped its feed.
     tokio::task::spawn_blocking(move || writer.join())
         .await
