@@ -202,9 +202,6 @@ planted! {
     /// A spool file was acknowledged out of the page cache. Breaks S1.
     SpoolNotSynced "spool-not-synced" Machines
         "`submitted` is logged before a spooled file's bytes are synced",
-    /// A file was moved aside, and neither directory synced before that was on record. Breaks S1.
-    ArchiveDirNotSynced "archive-dir-not-synced" Machines
-        "*released* is logged before the archive's and the spool's directories are synced",
     /// A download was moved into place before its bytes were synced. Breaks S2.
     SealNotSynced "seal-not-synced" Machines
         "`saved` is logged before a large file's bytes are synced",

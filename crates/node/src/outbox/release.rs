@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use consign_core::disk::{Disk, OpenMode};
 use consign_core::limits::SMALL_FILE_BYTES_MAX;
-use consign_core::planted::{Planted, planted};
 use consign_core::spec::{After, Source};
 use thiserror::Error;
 
@@ -108,9 +107,7 @@ impl Outbox {
                 source,
             })?;
         // A crash before this can bring entries back into the spool; releasing is repeated.
-        if !planted(Planted::ArchiveDirNotSynced) {
-            syncs.sync_dirs()?;
-        }
+        syncs.sync_dirs()?;
         Ok(outcomes)
     }
 
