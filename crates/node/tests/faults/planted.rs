@@ -23,11 +23,10 @@ const CYCLES_MAX: u64 = 20;
 const IN_CRASH_STATES: [Planted; 2] = [Planted::OsDirSyncSkipped, Planted::PublishWithoutDirSync];
 
 /// Bugs of the core that are hunted here as well, over a real filesystem.
-const OF_THE_CORE: [Planted; 4] = [
+const OF_THE_CORE: [Planted; 3] = [
     Planted::CommitWithoutSync,
     Planted::PublishWithoutDirSync,
     Planted::RenameBeforeSync,
-    Planted::WatermarkBeforeSync,
 ];
 
 /// Bugs that only a file beyond a watermark shows: one is on its way at every cut.
