@@ -2,7 +2,7 @@
 """What a long queue and many idle strangers cost, with real agents, against stated targets.
 
     cargo build --release --locked
-    python3 benches/scale.py [queue|strangers] [--files 1000000] [--pairs 5] [--dir DIR] [--binary …/consign]
+    python3 benches/scale.py [queue|strangers] [--files 1000000] [--pairs 7] [--dir DIR] [--binary …/consign]
 
 `queue`: a producer whose only consumer is down takes in files, half by `consign send`, half out of a
 watched directory. Its memory is followed while it does; it is killed with SIGKILL and started again,
@@ -54,7 +54,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=["queue", "strangers"], nargs="?")
     parser.add_argument("--files", type=int, default=1_000_000)
-    parser.add_argument("--pairs", type=int, default=5, help="of transfers, for strangers")
+    parser.add_argument("--pairs", type=int, default=7, help="of transfers, for strangers")
     parser.add_argument("--dir", type=Path, help="where to write; a temporary one by default")
     parser.add_argument("--binary", type=Path, default=Path("target/release/consign"))
     options = parser.parse_args()

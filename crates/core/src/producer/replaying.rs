@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Attempt, Digest, NodeName, Slot, Start, TransferKey};
+use crate::ids::{Attempt, Digest, NodeName, Sequence, Slot, Start, TransferKey};
 use crate::log::Position;
 use crate::producer::pages::{Entry, Pages};
 use crate::producer::state::{LegState, TransferLeg};
@@ -88,7 +88,7 @@ impl Replaying {
 
     /// Whether nothing is known but the claim that its submission ended.
     fn is_bare(&self) -> bool {
-        let more = self.more.as_ref();
+        let more = self.more.as_deref();
         let lives = |more: &More| more.fate == Fate::Live && more.claim.is_none();
         let unhashed = |more: &More| more.digest.is_none() && more.hashes.is_empty();
         self.legs.is_empty()
@@ -173,7 +173,7 @@ impl Replay {
         claims
             .map(|(start, seq, _)| TransferKey {
                 start,
-                seq: crate::ids::Sequence(seq),
+                seq: Sequence(seq),
             })
             .collect()
     }

@@ -42,8 +42,14 @@ impl Scanner {
             Some(Why::Refused) => self.problems.still(&self.config.root.join(name)),
             Some(Why::Settling) if !whole => {}
             _ if whole || self.config.settle.is_zero() => self.offer(name, stamp, now),
-            _ => self.settle(name, stamp, now + self.config.settle),
+            _ => self.settle(name, stamp, self.settled_from(now)),
         }
+    }
+
+    /// When a file has settled that has just been looked at, in a turn that began at `now`: others
+    /// were looked at before it, and their time is not its own.
+    fn settled_from(&self, now: Instant) -> Instant {
+        now.max(Instant::now()) + self.config.settle
     }
 
     fn settle(&mut self, name: &str, stamp: Stamp, due: Instant) {
@@ -71,7 +77,7 @@ impl Scanner {
                     self.offer(&name, stamp, now);
                 }
                 Some(Judged::File { stamp, .. }) => {
-                    self.settle(&name, stamp, now + self.config.settle);
+                    self.settle(&name, stamp, self.settled_from(now));
                 }
                 Some(judged) => {
                     let path = path.to_owned();
