@@ -17,6 +17,7 @@ mod answer;
 mod carry;
 mod close;
 mod event;
+mod holding;
 mod inbox;
 mod large;
 mod opening;
@@ -147,7 +148,8 @@ pub struct Consumer {
     /// Small files saved and not published.
     unpublished: usize,
     unpublished_bytes: u64,
-    /// Commits that wait until there is less to publish.
+    /// Commits that wait until there is less to publish, gathered by producer and start. They are of
+    /// files that are held here, so that there are never more of them.
     held: VecDeque<(NodeName, Start, RangeSet)>,
     /// What failed and is tried again.
     restage: BTreeSet<SlotId>,
