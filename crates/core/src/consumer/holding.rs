@@ -20,7 +20,7 @@ impl Peer {
 impl Consumer {
     pub(super) fn is_closed(&self, producer: &NodeName, start: Start, slot: Slot) -> bool {
         let table = self.peers.get(producer).and_then(|p| p.tables.get(&start));
-        table.is_some_and(|table| table.is_closed(slot))
+        slot.0 == u64::MAX || table.is_some_and(|table| table.is_closed(slot))
     }
 
     pub(super) fn can_remember(&self, producer: &NodeName, start: Start) -> bool {

@@ -83,8 +83,9 @@ struct Table {
 }
 
 impl Table {
+    /// The last number there is counts as closed: nothing is above it that could close it.
     fn is_closed(&self, slot: Slot) -> bool {
-        slot.0 < self.low || self.closed.contains(slot.0)
+        slot.0 < self.low || slot.0 == u64::MAX || self.closed.contains(slot.0)
     }
 
     /// Closes every slot that is known here. Where these lie too far apart for one record, what lies

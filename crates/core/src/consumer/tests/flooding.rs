@@ -62,6 +62,21 @@ fn starts_beyond_the_bound_are_not_remembered() {
 }
 
 #[test]
+fn the_last_number_is_no_slot() {
+    let mut node = Node::new();
+    let refused = node.hear(Message::Open(Open {
+        leg: leg(u64::MAX, 1),
+        spec: spec("large", SIZE),
+        chunk_bytes: CHUNK,
+    }));
+    assert_eq!(refusals(&refused)[0].0, RefusalCode::NotAllowed);
+    node.small(u64::MAX);
+    let leg = leg(u64::MAX, 1);
+    node.hear(Message::Abandon(Abandon { leg }));
+    assert_eq!(node.consumer.entries().count(), 0);
+}
+
+#[test]
 fn what_is_refused_is_not_remembered() {
     let mut node = Node::new();
     for start in 0..10 {
