@@ -225,6 +225,8 @@ impl Consumer {
                 continue;
             };
             match entry.state {
+                // Nothing of a large file is synced before it is sealed.
+                SlotState::Received { .. } if entry.is_large() => missing.add(&id),
                 SlotState::Received { digest } => match self.place_of(&id) {
                     Err((code, why)) => {
                         let leg = leg_of(&id, entry);

@@ -4,6 +4,7 @@ mod flooding;
 mod forgetting;
 mod inboxes;
 mod large;
+mod mixed;
 
 use std::collections::BTreeSet;
 
