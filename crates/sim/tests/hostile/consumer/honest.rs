@@ -205,6 +205,7 @@ impl Bench {
         self.settle();
         self.check();
         self.check_honest_files();
+        self.check_saved();
         self.restart();
         self.settle();
         self.check();
@@ -216,6 +217,14 @@ impl Bench {
         while !self.life().unsynced.is_empty() || !self.life().done.is_empty() {
             self.sync();
             self.disk_is_done();
+        }
+    }
+
+    /// Nobody was told `saved` of what is not shown, now that the disk has done all that it was told.
+    fn check_saved(&mut self) {
+        for (slot, entry) in self.life().consumer.entries() {
+            let shown = entry.state.saved().is_none() || entry.state.is_over();
+            assert!(shown, "{slot} is {} for ever", entry.state.name());
         }
     }
 

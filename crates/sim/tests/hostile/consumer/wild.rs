@@ -128,9 +128,15 @@ impl Bench {
 
     /// A digest: of what was received, or of nothing.
     fn any_digest(&mut self, leg: &Leg) -> Vec<u8> {
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => vec![9; self.rng.below(40) as usize],
             1 => vec![9; 32],
+            // As if its small file were a large one.
+            2 => {
+                let mut sent = self.sent.iter();
+                let same = sent.find(|(slot, _)| slot.slot.0 == leg.slot);
+                same.map_or(Vec::new(), |(_, digests)| digests[0].to_vec())
+            }
             _ => digest_of(&large_of(leg)).to_vec(),
         }
     }
