@@ -74,6 +74,15 @@ pub const RELEASING_MAX: usize = 16 << 10;
 /// further commits: the producer's window then fills and pushes back.
 pub const UNPUBLISHED_FILES_MAX: usize = 64 << 10;
 
+/// Slots of one producer that a consumer remembers one by one: those under way, and those that are
+/// published or abandoned and not closed yet. A producer closes them every second, so this is several
+/// times what arrives in one. At about half a kilobyte each they take some 128 MiB.
+pub const SLOTS_PER_PRODUCER_MAX: usize = 256 << 10;
+
+/// Starts of one producer of which a consumer remembers slots: its lives that ended with files under
+/// way to that consumer.
+pub const STARTS_PER_PRODUCER_MAX: usize = 256;
+
 /// Longest node name, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Longest feed name, in bytes.

@@ -4,6 +4,7 @@ use crate::consumer::answer::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, Then, Wanted};
 use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
+use crate::limits;
 use crate::log::{Payload, Position};
 use crate::planted::{Planted, planted};
 use crate::producer::Token;
@@ -18,7 +19,7 @@ impl Consumer {
     pub(super) fn on_abandon(&mut self, from: &NodeName, leg: Leg) {
         let slot = slot_of(from, &leg);
         let incarnation = self.peers[from].incarnation;
-        if self.table(from, slot.start).is_closed(slot.slot) {
+        if self.is_closed(from, slot.start, slot.slot) {
             return self.send(from, Message::Abandoned(Abandoned { leg }));
         }
         let fence = Fence {
@@ -58,6 +59,10 @@ impl Consumer {
             }
             // It must be remembered all the same: its bytes may still be on their way.
             None => {
+                // Unanswered it is asked again, on the next connection.
+                if !self.can_remember(from, slot.start) {
+                    return;
+                }
                 let entry = Entry {
                     key: key_of(&leg),
                     spec: FileSpec::default(),
@@ -100,6 +105,10 @@ impl Consumer {
         {
             open.remove(&start);
         }
+        // What is not remembered as closed was never opened here either.
+        if !self.can_remember_start(from, start) {
+            return;
+        }
         let table = self.table(from, start);
         let before = (table.low, table.closed.len());
         table.low = table.low.max(closed.low);
@@ -121,6 +130,10 @@ impl Consumer {
 
     /// Every start that is not among these is over.
     pub(super) fn on_open_starts(&mut self, from: &NodeName, open: &OpenStarts) {
+        // More than can be remembered are no hint at all which of them are over.
+        if open.starts.len() > limits::STARTS_PER_PRODUCER_MAX {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(from) else {
             return;
         };

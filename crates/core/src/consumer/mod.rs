@@ -17,6 +17,7 @@ mod answer;
 mod carry;
 mod close;
 mod event;
+mod holding;
 mod inbox;
 mod large;
 mod opening;
@@ -82,8 +83,9 @@ struct Table {
 }
 
 impl Table {
+    /// The last number there is counts as closed: nothing is above it that could close it.
     fn is_closed(&self, slot: Slot) -> bool {
-        slot.0 < self.low || self.closed.contains(slot.0)
+        slot.0 < self.low || slot.0 == u64::MAX || self.closed.contains(slot.0)
     }
 
     /// Closes every slot that is known here. Where these lie too far apart for one record, what lies
@@ -147,7 +149,8 @@ pub struct Consumer {
     /// Small files saved and not published.
     unpublished: usize,
     unpublished_bytes: u64,
-    /// Commits that wait until there is less to publish.
+    /// Commits that wait until there is less to publish, gathered by producer and start. They are of
+    /// files that are held here, so that there are never more of them.
     held: VecDeque<(NodeName, Start, RangeSet)>,
     /// What failed and is tried again.
     restage: BTreeSet<SlotId>,

@@ -17,7 +17,7 @@ impl Consumer {
             incarnation: self.peers[from].incarnation,
             attempt: Attempt(open.leg.attempt),
         };
-        if self.table(from, slot.start).is_closed(slot.slot) {
+        if self.is_closed(from, slot.start, slot.slot) {
             let why = closed_before(&slot);
             return self.refuse(from, open.leg, RefusalCode::NotAllowed, why);
         }
@@ -35,7 +35,9 @@ impl Consumer {
             );
             return self.refuse(from, open.leg, RefusalCode::BadName, why);
         }
-        if let Err((code, why)) = self.judge(from, key_of(&open.leg), &open.spec) {
+        let place = self.place_for(from, slot.start);
+        let judged = place.and_then(|()| self.judge(from, key_of(&open.leg), &open.spec));
+        if let Err((code, why)) = judged {
             return self.refuse(from, open.leg, code, why);
         }
         let entry = Entry {
@@ -66,7 +68,8 @@ impl Consumer {
 
     fn open_again(&mut self, slot: &SlotId, fence: Fence, open: &Open) {
         let entry = self.entry_mut(slot).expect("its caller looked it up");
-        if entry.key != key_of(&open.leg) || entry.spec.size != open.spec.size {
+        let small = matches!(entry.body, Body::Small { .. });
+        if small || entry.key != key_of(&open.leg) || entry.spec.size != open.spec.size {
             let why = format!(
                 "slot {slot} is of transfer {}; hint: report this as a bug",
                 entry.key

@@ -14,7 +14,8 @@ impl Consumer {
         let Some(entry) = self.entry_mut(&slot) else {
             return;
         };
-        if !entry.is_current(Attempt(commit.leg.attempt)) {
+        // A small file has nothing in staging that could be sealed.
+        if !entry.is_large() || !entry.is_current(Attempt(commit.leg.attempt)) {
             return;
         }
         if let Some((_, at)) = entry.state.saved() {

@@ -38,7 +38,7 @@ impl Consumer {
             if self.peers[producer].is_over(slot.start) {
                 continue;
             }
-            if self.table(producer, slot.start).is_closed(slot.slot) {
+            if self.is_closed(producer, slot.start, slot.slot) {
                 let why = closed_before(&slot);
                 self.refuse(producer, file.leg, RefusalCode::NotAllowed, why);
                 continue;
@@ -56,7 +56,8 @@ impl Consumer {
             {
                 continue;
             }
-            match self.judge(producer, key_of(&file.leg), &file.spec) {
+            let place = self.place_for(producer, slot.start);
+            match place.and_then(|()| self.judge(producer, key_of(&file.leg), &file.spec)) {
                 Ok(_) => {
                     received.add(&slot);
                     self.receive_small(slot, fence, file);
@@ -163,9 +164,39 @@ impl Consumer {
         let slots = slots_of(&commit.slots).map(|slot| slot.0).collect();
         let start = Start(commit.slot_start);
         if self.unpublished >= limits::UNPUBLISHED_FILES_MAX || !self.held.is_empty() {
-            self.held.push_back((from.clone(), start, slots));
+            self.hold_commit(from, start, &slots);
         } else {
             self.commit_smalls(from, start, &slots);
+        }
+    }
+
+    fn hold_commit(&mut self, from: &NodeName, start: Start, slots: &RangeSet) {
+        let table = self.peers.get(from).and_then(|p| p.tables.get(&start));
+        let known = |slot: &u64| table.is_some_and(|t| t.entries.contains_key(&Slot(*slot)));
+        let (known, unknown): (Vec<u64>, Vec<u64>) = slots.iter().partition(known);
+        let mut missing = Tally::default();
+        for slot in unknown {
+            missing.add(&SlotId {
+                producer: from.clone(),
+                start,
+                slot: Slot(slot),
+            });
+        }
+        missing.send(self, from, |slot_start, slots| {
+            Message::SmallMissing(SmallMissing { slot_start, slots })
+        });
+        if known.is_empty() {
+            return;
+        }
+        let mut held = self.held.iter_mut();
+        let same = held.find(|(of, at, _)| of == from && *at == start);
+        match same {
+            Some((_, _, slots)) => known.into_iter().for_each(|slot| {
+                slots.insert(slot);
+            }),
+            None => self
+                .held
+                .push_back((from.clone(), start, known.into_iter().collect())),
         }
     }
 
@@ -194,6 +225,8 @@ impl Consumer {
                 continue;
             };
             match entry.state {
+                // Nothing of a large file is synced before it is sealed.
+                SlotState::Received { .. } if entry.is_large() => missing.add(&id),
                 SlotState::Received { digest } => match self.place_of(&id) {
                     Err((code, why)) => {
                         let leg = leg_of(&id, entry);

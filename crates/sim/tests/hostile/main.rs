@@ -4,6 +4,7 @@
 //! The simulator plays peers that keep the protocol. These do not: messages come in any order, of
 //! any connection, about slots that are known, closed, of another life or of nobody.
 
+mod consumer;
 mod producer;
 
 /// The seeds to run: those in `CONSIGN_SEEDS`, as `from..to`, or so many.

@@ -1,8 +1,10 @@
 //! A consumer with a log of its own: events in, effects out, and a restart whenever wanted.
 
+mod flooding;
 mod forgetting;
 mod inboxes;
 mod large;
+mod mixed;
 
 use std::collections::BTreeSet;
 
