@@ -3,9 +3,9 @@
 use crate::ids::{FeedName, Millis, NodeName, Sequence, Start, TransferKey};
 use crate::log::Position;
 use crate::producer::dormant::{Dormant, Rest};
+use crate::producer::releasing::Finished;
 use crate::producer::replay::Replayed;
 use crate::producer::replaying::{Fate, Replay};
-use crate::producer::settle::Finished;
 use crate::producer::state::{LegState, Stage, Transfer};
 use crate::producer::{Effect, Producer};
 use crate::record::Claiming;

@@ -24,6 +24,7 @@ mod destination;
 mod dormant;
 mod duties;
 mod event;
+mod failing;
 mod intake;
 mod losing;
 mod orders;
@@ -32,6 +33,7 @@ mod peers;
 mod plan;
 mod pump;
 mod queue;
+mod releasing;
 mod replay;
 mod replaying;
 mod settle;
@@ -110,7 +112,7 @@ pub struct Producer {
     active: BTreeMap<TransferKey, Transfer>,
     window: window::Window,
     /// Transfers outside memory that are finished, and whose sources are to be released.
-    finished: BTreeMap<TransferKey, settle::Finished>,
+    finished: BTreeMap<TransferKey, releasing::Finished>,
     /// Their order; those whose turn it is are read, unless a release has just failed.
     unreleased: VecDeque<TransferKey>,
     release_paused: bool,

@@ -1,10 +1,9 @@
 //! Inboxes: staging small files, looking, and publishing, with the code that ships.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use consign_core::consumer::{self, PublishOrder, StageOrder};
-use consign_core::disk::{Attributes, Disk, Entry, File, OpenMode};
+use consign_core::disk::Attributes;
 use consign_core::ids::{FeedName, SlotId};
 use consign_core::limits;
 use consign_core::publish::{self, PublishFile, PublishOutcome};
@@ -14,63 +13,9 @@ use super::World;
 use super::happening::Work;
 use super::inflow::{fault_of, staged};
 use super::node::inbox_of;
-use crate::disk::is_crash;
+use crate::disk::{Beneath, is_crash};
 use crate::ledger::Violation;
 use crate::promise::Promise;
-
-/// A disk whose root is a directory of another one.
-#[derive(Debug)]
-pub(super) struct Beneath {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
-}
-
-impl Beneath {
-    pub(super) fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
-        Self { disk, root }
-    }
-
-    fn path(&self, path: &Path) -> PathBuf {
-        match path.as_os_str().is_empty() {
-            true => self.root.clone(),
-            false => self.root.join(path),
-        }
-    }
-}
-
-impl Disk for Beneath {
-    fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn File>> {
-        self.disk.open(&self.path(path), mode)
-    }
-
-    fn list(&self, dir: &Path) -> std::io::Result<Vec<Entry>> {
-        self.disk.list(&self.path(dir))
-    }
-
-    fn stat(&self, path: &Path) -> std::io::Result<Option<Entry>> {
-        self.disk.stat(&self.path(path))
-    }
-
-    fn create_dir(&self, path: &Path) -> std::io::Result<bool> {
-        self.disk.create_dir(&self.path(path))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        self.disk.rename(&self.path(from), &self.path(to))
-    }
-
-    fn remove(&self, path: &Path) -> std::io::Result<()> {
-        self.disk.remove(&self.path(path))
-    }
-
-    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
-        self.disk.sync_dir(&self.path(dir))
-    }
-
-    fn sync_fs(&self, path: &Path) -> std::io::Result<()> {
-        self.disk.sync_fs(&self.path(path))
-    }
-}
 
 impl World {
     fn inbox(&mut self, node: usize, feed: &FeedName) -> Beneath {

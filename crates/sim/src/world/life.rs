@@ -13,13 +13,13 @@ use consign_core::record::{Boot, Record};
 use consign_core::spec::{ConsumePolicy, ProducePolicy};
 
 use super::happening::{End, Work};
-use super::inbox::Beneath;
 use super::leftovers::{claims_of, spooled_by};
 use super::log::fingerprint;
 use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
 use super::watching::Seen;
 use super::{Happening, World};
 use crate::coverage::{Recovered, Subject};
+use crate::disk::Beneath;
 use crate::disk::{is_crash, is_injected};
 use crate::ledger::Violation;
 use crate::plan::Fault;

@@ -5,76 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consign_core::consumer::{Event, InflowFault, InflowOrder, PublishOrder, StageOrder};
-use consign_core::disk::{Attributes, Disk, Entry, File, OpenMode};
+use consign_core::disk::{Attributes, Disk, File, OpenMode};
 use consign_core::ids::{Digest, FeedName, SlotId};
 use consign_core::publish::{self, PublishFile, PublishOutcome, STAGING_DIR};
+use consign_sim::disk::Beneath;
 
 use super::{Bench, digest_of};
 
 pub(super) fn inbox_of(feed: &str) -> PathBuf {
     Path::new("/inboxes").join(feed)
-}
-
-/// A disk whose root is a directory of another one.
-#[derive(Debug)]
-pub(super) struct Beneath {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
-}
-
-impl Beneath {
-    pub(super) fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
-        Self { disk, root }
-    }
-
-    /// The path on the whole disk. What leads out of the root would be found there.
-    fn path(&self, path: &Path) -> PathBuf {
-        let mut whole = self.root.clone();
-        for part in path.components() {
-            match part {
-                std::path::Component::ParentDir => {
-                    whole.pop();
-                }
-                std::path::Component::CurDir => {}
-                other => whole.push(other),
-            }
-        }
-        whole
-    }
-}
-
-impl Disk for Beneath {
-    fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn File>> {
-        self.disk.open(&self.path(path), mode)
-    }
-
-    fn list(&self, dir: &Path) -> std::io::Result<Vec<Entry>> {
-        self.disk.list(&self.path(dir))
-    }
-
-    fn stat(&self, path: &Path) -> std::io::Result<Option<Entry>> {
-        self.disk.stat(&self.path(path))
-    }
-
-    fn create_dir(&self, path: &Path) -> std::io::Result<bool> {
-        self.disk.create_dir(&self.path(path))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        self.disk.rename(&self.path(from), &self.path(to))
-    }
-
-    fn remove(&self, path: &Path) -> std::io::Result<()> {
-        self.disk.remove(&self.path(path))
-    }
-
-    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
-        self.disk.sync_dir(&self.path(dir))
-    }
-
-    fn sync_fs(&self, path: &Path) -> std::io::Result<()> {
-        self.disk.sync_fs(&self.path(path))
-    }
 }
 
 /// A large file that is being received.

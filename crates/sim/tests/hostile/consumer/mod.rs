@@ -23,7 +23,8 @@ use consign_core::wire::Message;
 use consign_sim::disk::SimDisk;
 use consign_sim::rng::Rng;
 
-use disk_work::{Beneath, Inflow, inbox_of};
+use consign_sim::disk::Beneath;
+use disk_work::{Inflow, inbox_of};
 use honest::Honest;
 
 const FEEDS: [&str; 2] = ["f", "g"];
