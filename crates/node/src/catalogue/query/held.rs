@@ -4,9 +4,9 @@ use consign_core::audit::Scope;
 use consign_core::ids::{NodeName, TransferKey};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
-use super::super::packed::{NUMBER_MAX, pack, start_text};
 use super::super::row::DeliveryState;
-use super::{key_of, optional_time, start_of, unsigned};
+use super::in_order::in_order;
+use super::{key_of, optional_time, unsigned};
 use crate::timestamp::Timestamp;
 
 /// A file of another node here.
@@ -56,43 +56,22 @@ pub(in super::super) fn page(
     span: &HeldSpan,
     rows: usize,
 ) -> rusqlite::Result<Vec<HeldRow>> {
-    let (first, last) = (span.first, span.last);
-    let mut starts = db.prepare_cached(
-        "SELECT ordinal, start FROM starts WHERE start >= ?1 AND start <= ?2 ORDER BY start",
-    )?;
-    let mut starts = starts.query([start_text(first.start.0), start_text(last.start.0)])?;
-    let mut found = Vec::new();
-    while found.len() < rows
-        && let Some(row) = starts.next()?
-    {
-        let (ordinal, start): (i64, u64) = (row.get(0)?, start_of(row, 1)?);
-        let is_first = start == first.start.0;
-        let from = if is_first { first.seq.0 } else { 0 };
-        let Ok(from) = pack(ordinal, from) else {
-            continue;
-        };
-        let to = match start == last.start.0 {
-            true => pack(ordinal, last.seq.0).unwrap_or(ordinal << 40 | NUMBER_MAX),
-            false => ordinal << 40 | NUMBER_MAX,
-        };
+    in_order(db, (span.first, span.last), rows, |stretch, rows| {
         let mut files = db.prepare_cached(PAGE)?;
         let files = files.query_map(
             named_params! {
                 ":producer": producer.as_str(),
-                ":from": from,
-                ":after": if is_first { span.after } else { -1 },
-                ":to": to,
+                ":from": stretch.from,
+                ":after": if stretch.is_first { span.after } else { -1 },
+                ":to": stretch.to,
                 ":feed": scope.feed,
                 ":since": scope.since.cast_signed(),
-                ":rows": (rows - found.len()) as i64,
+                ":rows": rows as i64,
             },
-            |row| read(row, start),
+            |row| read(row, stretch.start),
         )?;
-        for file in files {
-            found.push(file?);
-        }
-    }
-    Ok(found)
+        files.collect()
+    })
 }
 
 const PAGE: &str = "SELECT transfer, id, feed, name, size, digest, state, path, mtime_ns,

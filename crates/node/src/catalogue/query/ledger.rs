@@ -1,12 +1,12 @@
 //! What this node's ledger says of its files at one consumer, for audits.
 
 use consign_core::audit::{Belief, Scope};
-use consign_core::ids::{NodeName, TransferKey};
+use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
-use super::super::packed::{NUMBER_MAX, pack, start_text};
 use super::super::row::LegState;
-use super::{key_of, number_of, start_of, unsigned};
+use super::in_order::in_order;
+use super::{key_of, number_of, unsigned};
 
 /// A file of this node at one consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,40 +37,25 @@ pub(in super::super) fn page(
     let Some(node) = number_of_node(db, node)? else {
         return Ok(Vec::new());
     };
-    let mut starts =
-        db.prepare_cached("SELECT ordinal, start FROM starts WHERE start >= ?1 ORDER BY start")?;
-    let mut starts = starts.query([start_text(first.start.0)])?;
-    let mut found = Vec::new();
-    while found.len() < rows
-        && let Some(row) = starts.next()?
-    {
-        let (ordinal, start): (i64, u64) = (row.get(0)?, start_of(row, 1)?);
-        let from = if start == first.start.0 {
-            first.seq.0
-        } else {
-            0
-        };
-        // A number that is no row's has nothing behind it.
-        let Ok(from) = pack(ordinal, from) else {
-            continue;
-        };
+    let last = TransferKey {
+        start: Start(u64::MAX),
+        seq: Sequence(u64::MAX),
+    };
+    in_order(db, (first, last), rows, |stretch, rows| {
         let mut files = db.prepare_cached(PAGE)?;
         let files = files.query_map(
             named_params! {
-                ":from": from,
-                ":last": ordinal << 40 | NUMBER_MAX,
+                ":from": stretch.from,
+                ":last": stretch.to,
                 ":node": node,
                 ":feed": scope.feed,
                 ":since": scope.since.cast_signed(),
-                ":rows": (rows - found.len()) as i64,
+                ":rows": rows as i64,
             },
-            |row| read(row, start),
+            |row| read(row, stretch.start),
         )?;
-        for file in files {
-            found.push(file?);
-        }
-    }
-    Ok(found)
+        files.collect()
+    })
 }
 
 const PAGE: &str =

@@ -3,6 +3,7 @@
 pub(super) mod counts;
 pub(super) mod deliveries;
 pub(super) mod held;
+mod in_order;
 pub(super) mod ledger;
 pub(super) mod listing;
 pub(super) mod timeline;
