@@ -14,17 +14,11 @@ use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::bounds::{REST_AFTER, SIGN_EVERY};
 use super::copies::{self, Look, Looked, Step};
 use crate::catalogue::{DeliveryState, HeldRow, HeldSpan, QueryError, Reader};
 use crate::inboxes::Inboxes;
 use crate::net::Asked;
-
-/// How often who waits for a large file to be hashed hears that it is.
-const SIGN_EVERY: Duration = Duration::from_secs(5);
-
-/// Work after which it rests as long as it has worked: it takes half of a disk and half of a core at
-/// most. Many small files share a rest, since timers are no finer than a millisecond.
-const REST_AFTER: Duration = Duration::from_millis(20);
 
 /// What answers are made from.
 pub(crate) struct Answering {

@@ -17,6 +17,7 @@
 //! as it works, so that transfers hardly notice it. Nothing of it passes through the driver.
 
 mod answering;
+pub(crate) mod bounds;
 mod consumers;
 mod copies;
 mod own;
@@ -35,13 +36,8 @@ use crate::net::Auditor;
 use crate::timestamp::Timestamp;
 
 pub(crate) use answering::{Answering, answer_all};
+use bounds::LINES_WAITING_MAX;
 use report::{Line, Summary, Totals};
-
-/// Questions that may wait to be begun; each connection has one at most.
-pub(crate) const ASKED_WAITING_MAX: usize = 16;
-
-/// Lines that may wait for who reads them, before the audit waits too.
-const LINES_WAITING_MAX: usize = 1024;
 
 /// The way to audits: empty until the node is ready.
 pub(crate) type Door = Arc<OnceLock<Audits>>;

@@ -9,8 +9,9 @@ use consign_core::ids::NodeName;
 use consign_core::wire::{AuditCopy, AuditEntry, AuditState};
 use tokio::sync::mpsc;
 
+use super::bounds::PROGRESS_EVERY;
 use super::report::{Finding, Line, Progress, Sum, Totals};
-use super::walk::{FIRST, LAST, PROGRESS_EVERY, key_of};
+use super::walk::{FIRST, LAST, key_of};
 use super::{Audits, Lines, Request, Stopped, tell};
 use crate::driver::snapshot::Snapshot;
 use crate::net::Asked;

@@ -1,21 +1,19 @@
 //! Walks the ledger of this node beside what one consumer says.
 
 use std::iter::Peekable;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use consign_core::audit::{Belief, LedgerFile, Question, Scope, judge, of_stranger};
 use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use consign_core::limits::{AUDIT_ENTRIES_MAX, AUDIT_STRANGERS_MAX};
 use consign_core::wire::AuditEntry;
 
+use super::bounds::PROGRESS_EVERY;
 use super::report::{Finding, Line, Progress, Sum};
 use super::{Lines, Stopped, tell};
 use crate::catalogue::{LedgerRow, QueryError, Reader};
 use crate::net::{AuditCall, CallError};
 use crate::timestamp::Timestamp;
-
-/// How often it is told how far an audit is.
-pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// The first and the last transfer that there can be.
 pub(super) const FIRST: TransferKey = TransferKey {

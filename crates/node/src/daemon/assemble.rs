@@ -94,7 +94,7 @@ impl Ground {
         let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
         let inboxes = Arc::new(inboxes);
         let answering = Arc::new(Answering::new(self.reader.clone(), Arc::clone(&inboxes)));
-        let (asked, questions) = mpsc::channel(audit::ASKED_WAITING_MAX);
+        let (asked, questions) = mpsc::channel(audit::bounds::ASKED_WAITING_MAX);
         tokio::spawn(audit::answer_all(questions, Arc::clone(&answering)));
         let net = self.listen(&producer, &consumer, net_events, asked).await?;
         let audits = Audits::new(self.reader.clone(), net.auditor(), answering);

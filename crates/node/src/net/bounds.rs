@@ -138,3 +138,7 @@ pub(super) const AUDIT_ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long who asks may take to take a part of an answer, or to ask the next question: whoever reads the
 /// findings may be slow, or be a person who has stopped the terminal.
 pub(super) const AUDIT_IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Shortest time between two lines in the log about connections that were turned away, so that
+/// nobody can fill the disk with them.
+pub(super) const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(5);

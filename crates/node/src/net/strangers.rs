@@ -8,13 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// Shortest time between two lines in the log about connections that were turned away, so that
-/// nobody can fill the disk with them.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
+use super::bounds::REFUSED_TOLD_EVERY;
 
 /// See the module.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ impl Strangers {
         let now = Instant::now();
         if refusals
             .told
-            .is_some_and(|told| now.duration_since(told) < TOLD_EVERY)
+            .is_some_and(|told| now.duration_since(told) < REFUSED_TOLD_EVERY)
         {
             refusals.since += 1;
             return None;
