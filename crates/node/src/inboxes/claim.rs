@@ -77,9 +77,9 @@ impl Claim {
             .map(|number| self.inbox.join(format!("{STAGING_DIR}.left-{number}")))
             .find(|path| fs::symlink_metadata(path).is_err())
             .expect("some number is free");
+        // Synced with the directory that takes its place, before anything is logged of that. A crash
+        // before can bring it back, and it is moved aside again.
         fs::rename(self.inbox.join(STAGING_DIR), &to)?;
-        // A crash before this sync can bring it back, and it is moved aside again.
-        disk.sync_dir(Path::new(""))?;
         Ok(Some(to))
     }
 }
