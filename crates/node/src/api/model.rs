@@ -267,7 +267,9 @@ pub(crate) struct Status {
 impl Status {
     /// What `health` is for a snapshot.
     pub(super) fn health(snapshot: &Snapshot) -> &'static str {
-        match (snapshot.ready, snapshot.problems.is_empty()) {
+        let is_fine =
+            snapshot.problems.is_empty() && !snapshot.produces.iter().any(|feed| feed.stuck);
+        match (snapshot.ready, is_fine) {
             (false, _) => "not ready",
             (true, false) => "degraded",
             (true, true) => "ok",

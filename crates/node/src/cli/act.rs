@@ -74,7 +74,7 @@ pub(super) async fn forget(session: &mut Session, args: ForgetArgs) -> Result<()
     match args.output.json {
         true => session.print_json(&answer)?,
         false => session.print(&format!(
-            "{} is forgotten; what was owed to it is placed elsewhere\n",
+            "{} is forgotten; what was owed to it goes to others, as soon as there are any\n",
             args.node
         ))?,
     }

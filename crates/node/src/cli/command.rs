@@ -192,6 +192,7 @@ pub(super) struct TransfersArgs {
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// The transfer, as `send` and `transfers` print it
+    #[arg(value_parser = transfer_id)]
     pub(super) id: String,
     #[command(flatten)]
     pub(super) output: Output,
@@ -212,7 +213,7 @@ pub(super) struct ExplainArgs {
 #[derive(Debug, Args)]
 pub(super) struct RetryArgs {
     /// The transfers, as `consign transfers --state failed` lists them
-    #[arg(value_name = "ID", required_unless_present = "failed")]
+    #[arg(value_name = "ID", required_unless_present = "failed", value_parser = transfer_id)]
     pub(super) ids: Vec<String>,
     /// All that failed
     #[arg(long, conflicts_with = "ids")]
@@ -224,7 +225,7 @@ pub(super) struct RetryArgs {
 #[derive(Debug, Args)]
 pub(super) struct CancelArgs {
     /// The transfers, as `send` and `transfers` print them
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, value_parser = transfer_id)]
     pub(super) ids: Vec<String>,
     #[command(flatten)]
     pub(super) output: Output,
@@ -287,4 +288,12 @@ pub(super) enum ConfigCommand {
 pub(super) struct CompletionsArgs {
     /// The shell
     pub(super) shell: clap_complete::Shell,
+}
+
+/// An id as it is typed; whether there is such a transfer is for the agent to say.
+fn transfer_id(text: &str) -> Result<String, &'static str> {
+    match text.is_empty() {
+        true => Err("it is empty; hint: `consign transfers` lists the ids"),
+        false => Ok(text.to_owned()),
+    }
 }

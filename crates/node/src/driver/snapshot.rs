@@ -112,6 +112,9 @@ pub(crate) struct ProducedFeed {
     pub(crate) failed: u64,
     /// Why the queue waits, when it does: "no member consumes this feed", …
     pub(crate) waiting_reason: Option<String>,
+    /// Whether it waits because nobody can take anything of it now.
+    #[serde(default)]
+    pub(crate) stuck: bool,
 }
 
 /// A feed that this node consumes.

@@ -156,9 +156,10 @@ impl Driver {
                     connected: incarnation.is_some(),
                     sends_here: sends_here.is_some(),
                     incarnation: incarnation.or(sends_here).unwrap_or_default().0,
+                    // That one who is gone for good cannot be reached is no news.
                     last_error: state
                         .and_then(|state| state.error.clone())
-                        .filter(|_| incarnation.is_none()),
+                        .filter(|_| incarnation.is_none() && !forgotten.contains(&&member.name)),
                     owed_files: destination.map_or(0, |d| d.owed),
                 }
             })
@@ -231,6 +232,7 @@ impl Driver {
             done_bytes_total: feed.done_bytes,
             failed: feed.failed,
             waiting_reason,
+            stuck: feed.queued_files > 0 && !(feed.accepted && feed.reachable),
         })
     }
 

@@ -119,6 +119,7 @@ fn a_producer_tells_why_a_file_is_not_delivered_yet() {
     until("nobody is there", SOON, || {
         waits_since(&cluster, "none of its consumers can be reached")
     });
+    assert_eq!(cluster.status("prod-1")["health"], "degraded");
     cluster.start_one("cons-1");
     until("one is there", SOON, || {
         waits_since(&cluster, "cons-2 cannot be reached")
@@ -126,6 +127,12 @@ fn a_producer_tells_why_a_file_is_not_delivered_yet() {
     cluster.start_one("cons-2");
     cluster.wait_until_done("prod-1", 1, SOON);
     assert!(show(&cluster, "prod-1", &id)["waiting_reason"].is_null());
+    until("all is well", SOON, || {
+        cluster.status("prod-1")["health"] == "ok"
+    });
+    cluster
+        .ask("prod-1", &["show", ""])
+        .bad(2, &["it is empty"]);
 }
 
 #[test]
