@@ -17,13 +17,14 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from scaling.agents import free_ports
 
 PRODUCERS = ["prod-1", "prod-2"]
 CONSUMERS = ["cons-1", "cons-2", "cons-3"]
@@ -33,17 +34,6 @@ LARGE = [60 << 20, 300 << 20, 1 << 30]
 DIRECTORIES = ["", "", "sub dir", "größe/tief"]
 PAUSE_S = 0.1
 END_DEADLINE_S = 300
-
-
-def free_ports(count):
-    """Ports that the system has free now, all of them different."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Agent:

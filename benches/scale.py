@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from scaling.agents import Table, say
-from scaling.queue import Queue
+from scaling.queue import DIRECTORY_FILES, Queue
 from scaling.strangers import Strangers
 
 DISK_BYTES_PER_FILE = 20_000
@@ -58,6 +58,8 @@ def main():
     parser.add_argument("--dir", type=Path, help="where to write; a temporary one by default")
     parser.add_argument("--binary", type=Path, default=Path("target/release/consign"))
     options = parser.parse_args()
+    if options.files % (2 * DIRECTORY_FILES):
+        parser.error(f"--files must be a multiple of {2 * DIRECTORY_FILES}: two halves of full directories")
     options.binary = options.binary.resolve()
     table, parts = Table(), {"queue": queue, "strangers": strangers}
     for name in [options.part] if options.part else parts:

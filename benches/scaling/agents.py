@@ -200,6 +200,25 @@ class Table:
         self.rows.append((what, text, target, verdict))
 
     def print(self):
+        if not self.rows:
+            return
         widths = [max(len(row[at]) for row in self.rows) for at in range(4)]
         for what, text, target, verdict in self.rows:
             print(f"{what:<{widths[0]}}  {text:>{widths[1]}}  {target:<{widths[2]}}  {verdict}")
+
+
+def pair(binary, home, produce, membership=""):
+    """A producer and its one consumer, not started yet; the consumer's port and inbox too."""
+    ports, inbox = free_ports(2), home / "inbox"
+    inbox.mkdir(parents=True)
+    members = (
+        f'[membership]\nkind = "static"\n{membership}'
+        f'nodes = [{{ name = "consumer", addr = "127.0.0.1:{ports[1]}", feeds = ["files"] }}]\n'
+    )
+    produce = f'[[produce]]\nfeed = "files"\nreplicas = 1\n{produce}'
+    consume = f'[[consume]]\nfeed = "files"\ninbox = "{inbox}"\nmin_free = "0B"\n'
+    agents = [
+        Agent(binary, home, name, f'[listen]\npeer = "127.0.0.1:{port}"\n{members}{part}')
+        for name, port, part in [("producer", ports[0], produce), ("consumer", ports[1], consume)]
+    ]
+    return *agents, ports[1], inbox

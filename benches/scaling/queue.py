@@ -4,7 +4,7 @@ import shutil
 import time
 from pathlib import Path
 
-from .agents import Agent, free_ports, say, until
+from .agents import pair, say, until
 
 FILE_BYTES = 1000
 DIRECTORY_FILES = 1000
@@ -27,25 +27,13 @@ def path_of(number):
 class Queue:
     def __init__(self, binary, home, files, table):
         self.home, self.files, self.table = home, files, table
-        ports = free_ports(2)
-        members = (
-            '[membership]\nkind = "static"\nreplace_after = "never"\n'
-            f'nodes = [{{ name = "consumer", addr = "127.0.0.1:{ports[1]}", feeds = ["files"] }}]\n'
-        )
-        self.watched, self.inbox = home / "watched", home / "inbox"
-        for directory in [self.watched, self.inbox]:
-            directory.mkdir(parents=True)
+        self.watched = home / "watched"
+        self.watched.mkdir(parents=True)
         produce = (
-            f'[[produce]]\nfeed = "files"\nafter = "delete"\nreplicas = 1\nwatch = "{self.watched}"\n'
-            'settle = "200ms"\nscan_every = "5s"\n'
+            f'after = "delete"\nwatch = "{self.watched}"\nsettle = "200ms"\nscan_every = "5s"\n'
         )
-        consume = f'[[consume]]\nfeed = "files"\ninbox = "{self.inbox}"\nmin_free = "0B"\n'
-        self.producer = Agent(
-            binary, home, "producer", f'[listen]\npeer = "127.0.0.1:{ports[0]}"\n{members}{produce}'
-        )
-        self.consumer = Agent(
-            binary, home, "consumer", f'[listen]\npeer = "127.0.0.1:{ports[1]}"\n{members}{consume}'
-        )
+        membership = 'replace_after = "never"\n'
+        self.producer, self.consumer, _, self.inbox = pair(binary, home, produce, membership)
 
     def agents(self):
         return [self.producer, self.consumer]
@@ -187,7 +175,8 @@ class Queue:
             until(f"{wanted:,} left", lambda: self.producer.queued_files() <= wanted, deadline, 0.2)
             now_left = self.producer.queued_files()
             rates.append((left - now_left) / (time.monotonic() - since))
-            costs.append(1e6 * (self.cpu_s() - used) / (left - now_left))
+            # A short queue can be empty before its last step.
+            costs.append(1e6 * (self.cpu_s() - used) / max(left - now_left, 1))
             left = now_left
             say(
                 f"{left:,} left: {rates[-1]:,.0f} files/s, {costs[-1]:.0f} µs a file, producer {self.memory()}, "

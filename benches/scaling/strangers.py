@@ -7,7 +7,7 @@ import socket
 import statistics
 import time
 
-from .agents import Agent, free_ports, say
+from .agents import pair, say
 
 SILENT = 10_000
 DRIBBLING = 1_000
@@ -89,22 +89,8 @@ class Pests:
 class Strangers:
     def __init__(self, binary, home, pairs, table):
         self.home, self.pairs, self.table = home, pairs, table
-        ports = free_ports(2)
-        self.port = ports[1]
-        members = (
-            '[membership]\nkind = "static"\n'
-            f'nodes = [{{ name = "consumer", addr = "127.0.0.1:{ports[1]}", feeds = ["files"] }}]\n'
-        )
-        self.inbox = home / "inbox"
-        self.inbox.mkdir(parents=True)
-        produce = '[[produce]]\nfeed = "files"\nafter = "keep"\nreplicas = 1\n'
-        consume = f'[[consume]]\nfeed = "files"\ninbox = "{self.inbox}"\nmin_free = "0B"\n'
-        self.producer = Agent(
-            binary, home, "producer", f'[listen]\npeer = "127.0.0.1:{ports[0]}"\n{members}{produce}'
-        )
-        self.consumer = Agent(
-            binary, home, "consumer", f'[listen]\npeer = "127.0.0.1:{ports[1]}"\n{members}{consume}'
-        )
+        produce = 'after = "keep"\n'
+        self.producer, self.consumer, self.port, self.inbox = pair(binary, home, produce)
 
     def agents(self):
         return [self.producer, self.consumer]
