@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Cut,
     /// A bit of a long buffer is flipped.
     Flip,
+    /// The same, while nothing but a large file is on its way.
+    FlipChunk,
 }
 
 /// What the proxy does, and what it did.
@@ -104,14 +106,14 @@ impl Proxy {
                     to.write_all(crumb).is_ok()
                 });
             }
-            Fault::Cut | Fault::Flip if bytes.len() < DATA_BYTES_MIN => {}
+            Fault::Cut | Fault::Flip | Fault::FlipChunk if bytes.len() < DATA_BYTES_MIN => {}
             Fault::Cut => {
                 let part = self.below(bytes.len() as u64) as usize;
                 let _ = to.write_all(&bytes[..part]);
                 self.done.fetch_add(1, Ordering::SeqCst);
                 return false;
             }
-            Fault::Flip => {
+            Fault::Flip | Fault::FlipChunk => {
                 let at = self.below(bytes.len() as u64) as usize;
                 bytes[at] ^= 1 << self.below(8);
                 self.done.fetch_add(1, Ordering::SeqCst);
