@@ -49,12 +49,9 @@ fn files_arrive_once_and_whole_over_links_that_delay_cut_and_corrupt() {
         let honest = bench.round().min(bench.round());
         let before = bench.footprint();
         for round in 0..amount("LINK_ROUNDS", 1) {
-            for at in 1..NAMES.len() {
+            for (at, name) in NAMES.iter().enumerate().skip(1) {
                 for fault in FAULTS {
-                    println!(
-                        "FAULT_SEED={seed}: round {round}, {fault:?} before {}",
-                        NAMES[at]
-                    );
+                    println!("FAULT_SEED={seed}: round {round}, {fault:?} before {name}");
                     bench.one_fault(at, fault);
                 }
             }
