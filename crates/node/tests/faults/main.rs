@@ -10,6 +10,7 @@
 //! | `SYSCALL_CASES` | `syscalls`: calls that fail |
 //! | `CRASH_STATES` | `states`: states of each filesystem |
 //! | `LINK_FAULTS` | `network`: faults of links |
+//! | `LINK_ROUNDS` | `links`: rounds of faults of bytes on links |
 //! | `FAULT_SEED` | everything: another seed, printed by each test |
 
 mod fleet;
@@ -19,12 +20,14 @@ mod image;
 mod isolated;
 mod large;
 mod ledger;
+mod links;
 mod load;
 mod machine;
 mod network;
 #[cfg(feature = "planted")]
 mod planted;
 mod power;
+mod proxy;
 mod rng;
 mod states;
 mod syscalls;

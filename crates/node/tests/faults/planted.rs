@@ -74,7 +74,9 @@ fn every_planted_bug_is_found() {
 /// not synced itself is seldom lost.
 fn kind_for(bug: Planted) -> Kind {
     match bug {
-        Planted::SpoolNotSynced | Planted::SealNotSynced => Kind::Xfs,
+        Planted::SpoolNotSynced | Planted::SealNotSynced | Planted::ArchiveDirNotSynced => {
+            Kind::Xfs
+        }
         _ => Kind::Ext4,
     }
 }

@@ -428,7 +428,9 @@ impl Fleet {
                 let found = files_in(&archive)
                     .into_iter()
                     .find(|path| path.ends_with(name));
-                let bytes = std::fs::read(found.expect(name)).unwrap();
+                let found =
+                    found.unwrap_or_else(|| panic!("{name} is released, and not in the archive"));
+                let bytes = std::fs::read(found).unwrap();
                 assert!(
                     blake3::hash(&bytes) == handed.digest,
                     "{name} in the archive"

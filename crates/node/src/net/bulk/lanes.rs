@@ -90,6 +90,10 @@ impl User for Lanes {
                 Ok(())
             }
             Message::Stop(stop) => {
+                // The receiver's half of the evidence, where the sender's machine is looked at.
+                let Leg { start, seq, .. } = stop.leg;
+                let transfer = format_args!("{}.{start:016x}.{seq}", stop.producer);
+                tracing::warn!(%transfer, "sending it was stopped: {}", stop.reason);
                 self.change(&(stop.producer, stop.leg), |lane| {
                     lane.stopped.get_or_insert(stop.reason);
                 });
