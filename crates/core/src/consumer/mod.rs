@@ -316,6 +316,7 @@ impl Consumer {
             | Message::Stop(_)
             | Message::SmallFrame(_)
             | Message::AuditAsk(_)
+            | Message::Gossip(_)
             | Message::AuditAnswer(_) => {}
         }
     }

@@ -9,8 +9,15 @@ use crate::producer::replaying::{Fate, Replay};
 use crate::producer::state::{LegState, Stage, Transfer};
 use crate::producer::{Effect, Producer};
 use crate::record::Claiming;
+use crate::view::View;
 
 impl Producer {
+    /// Takes the members that the log knew last. To be called, if at all, between the last record and
+    /// [`Producer::begin`].
+    pub fn resume_view(&mut self, view: View) {
+        self.view = view;
+    }
+
     /// Goes on after the last record: releases what is done, takes up what was claimed, and queues
     /// the rest.
     pub fn begin(&mut self, now: Millis) -> Vec<Effect> {

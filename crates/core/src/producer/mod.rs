@@ -305,6 +305,7 @@ impl Producer {
             | Message::Stop(_)
             | Message::SmallFrame(_)
             | Message::AuditAsk(_)
+            | Message::Gossip(_)
             | Message::AuditAnswer(_) => {}
         }
     }

@@ -51,15 +51,19 @@ pub struct PeerSeen {
     pub incarnation: u64,
 }
 
-/// The members, whenever they change: `all` counts whom it ever saw.
+/// The members, when they have changed and their source is not a list: `all` counts whom it ever
+/// saw. A view that is too large for one record is in several of the same epoch.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ViewSeen {
     /// Epoch of the view.
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
-    /// Its members, sorted by name.
+    /// Its members, sorted by name; or some of them.
     #[prost(message, repeated, tag = "2")]
     pub members: Vec<MemberRecord>,
+    /// How many members the view has; with fewer in its records a crash came between them.
+    #[prost(uint32, tag = "3")]
+    pub total: u32,
 }
 
 /// An operator declared a node gone for good.

@@ -9,9 +9,14 @@
 //!
 //! Deliberately absent: who can be reached. That steers who is tried first and is no part of who
 //! is a member. Whether a member that its source no longer names has left or is only unheard of
-//! is for the source to say: a view holds whom it is given.
+//! is decided in [`merge`]: a view holds whom it is given.
 
+mod merge;
 mod record;
+mod seen;
+
+pub use merge::{Sighted, Sighting, Silence, merge};
+pub use seen::LastView;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -375,6 +380,7 @@ mod tests {
             let seen = ViewSeen {
                 epoch: 1,
                 members: vec![record],
+                total: 1,
             };
             assert_eq!(View::try_from(&seen), Err(direct.clone()));
             direct
@@ -440,7 +446,11 @@ mod tests {
             BadView::State { number: 3, .. }
         ));
         let members = vec![MemberRecord::default(); MEMBERS_MAX + 1];
-        let seen = ViewSeen { epoch: 1, members };
+        let seen = ViewSeen {
+            epoch: 1,
+            members,
+            total: 0,
+        };
         assert_eq!(
             View::try_from(&seen),
             Err(BadView::TooMany {

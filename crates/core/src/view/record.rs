@@ -50,6 +50,7 @@ impl From<&View> for ViewSeen {
         Self {
             epoch: view.epoch,
             members: view.members.iter().map(MemberRecord::from).collect(),
+            total: view.members.len() as u32,
         }
     }
 }

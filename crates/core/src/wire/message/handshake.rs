@@ -15,6 +15,9 @@ pub enum Purpose {
     /// audit is ever in front of a transfer, and so that a node that does not know it refuses this
     /// connection and no other. Since version 2.
     Audit = 3,
+    /// Between any two nodes: who the members are. Only where membership is by gossip. The hello may
+    /// leave open whom it means to reach, since of a seed only the address is known.
+    Gossip = 4,
 }
 
 /// First frame of a connection, from who dialled it.

@@ -4,11 +4,13 @@
 mod audit;
 mod control;
 mod data;
+mod gossip;
 mod handshake;
 
 pub use audit::*;
 pub use control::*;
 pub use data::*;
+pub use gossip::*;
 pub use handshake::*;
 
 use crate::numbered::numbered;
@@ -76,5 +78,7 @@ numbered! {
         80 AuditAsk(AuditAsk),
         /// See [`AuditAnswer`].
         81 AuditAnswer(AuditAnswer),
+        /// See [`Gossip`].
+        96 Gossip(Gossip),
     }
 }
