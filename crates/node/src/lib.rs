@@ -16,6 +16,7 @@ mod filesystem;
 mod hint;
 mod inboxes;
 mod log_writer;
+mod membership;
 mod net;
 mod os_disk;
 mod outbox;

@@ -27,6 +27,7 @@ fn table(members: &[Member], paint: Paint) -> String {
         numbers("WEIGHT"),
         words("FEEDS"),
         words("STATE"),
+        words("HEARD"),
         words("LINK"),
         numbers("OWED"),
     ];
@@ -38,6 +39,7 @@ fn table(members: &[Member], paint: Paint) -> String {
             member.weight.to_string(),
             or_dash(&member.feeds.join(", ")),
             member.state.clone(),
+            heard(member).to_owned(),
             link(member).to_owned(),
             human::count(member.owed_files),
         ]
@@ -60,6 +62,15 @@ fn or_dash(text: &str) -> String {
     match text {
         "" => "-".to_owned(),
         text => text.to_owned(),
+    }
+}
+
+/// Whether gossip or etcd hears of it; a list cannot tell.
+fn heard(member: &Member) -> &'static str {
+    match member.heard {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "-",
     }
 }
 

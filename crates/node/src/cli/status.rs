@@ -65,12 +65,13 @@ fn heading(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {
         paint.state(&status.health)
     );
     let about = format!(
-        "consign {} · up {} · listens on {} · log {}\n{}",
+        "consign {} · up {} · listens on {} · log {}\n{}{}",
         node.version,
         human::age(now.since(node.started_at)),
         node.listen,
         human::bytes(node.log.bytes),
-        links(node)
+        links(node),
+        source(node)
     );
     let _ = writeln!(out, "{}", paint.dim(about));
 }
@@ -96,6 +97,23 @@ fn links(node: &Snapshot) -> String {
         (true, true) => {
             "it neither produces nor consumes: add [[produce]] or [[consume]]".to_owned()
         }
+    }
+}
+
+/// Where the members are learned from, unless they are listed.
+fn source(node: &Snapshot) -> String {
+    let heard = node
+        .members
+        .iter()
+        .filter(|m| m.heard == Some(true))
+        .count();
+    match (node.membership.source.as_str(), node.membership.reachable) {
+        ("" | "static", _) => String::new(),
+        (source, true) => {
+            let all = node.members.len();
+            format!(" · {source} hears {heard} of {all} members")
+        }
+        (source, false) => format!(" · {source} does not answer"),
     }
 }
 

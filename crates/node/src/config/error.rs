@@ -165,6 +165,32 @@ pub(crate) enum Problem {
         /// The address.
         addr: String,
     },
+    /// It belongs to another kind of membership.
+    #[error("it is for membership.kind = {kind:?}; hint: set that kind, or remove this")]
+    OtherKind {
+        /// The kind that has this key.
+        kind: &'static str,
+    },
+    /// No way to reach etcd.
+    #[error("{value:?} is no endpoint of etcd; hint: write http://host:port or https://host:port")]
+    Endpoint {
+        /// The value.
+        value: String,
+    },
+    /// This program was built without etcd.
+    #[cfg_attr(feature = "etcd", allow(dead_code))]
+    #[error(
+        "this consign was built without etcd; hint: build it with the feature etcd, or use another kind"
+    )]
+    NoEtcd,
+    /// No name for keys of etcd.
+    #[error(
+        "{value:?} is no prefix; hint: begin it with a slash and end it without, such as \"/consign/prod\""
+    )]
+    Prefix {
+        /// The value.
+        value: String,
+    },
     /// Two members cannot both answer there.
     #[error("{addr} is the address of {other} already; hint: give each member its own")]
     SameAddress {

@@ -17,8 +17,13 @@
 //! | `listen.advertise` | `listen.peer` | what others connect to; needed when that is a wildcard |
 //! | `listen.http` | none | `host:port` for dashboard, metrics and API |
 //! | `tls.plaintext` | `false` | nothing is encrypted; needed when any address is not loopback |
-//! | `membership.kind` | `"static"` | |
-//! | `membership.nodes` | `[]` | `name`, `addr`, `zone`, `weight` (100), `feeds` of each node; this one may be left out |
+//! | `membership.kind` | `"static"` | where the members are learned from: `"static"`, `"gossip"` or `"etcd"` |
+//! | `membership.seeds` | `[]` | gossip: `host:port` of nodes to ask first |
+//! | `membership.endpoints` | | etcd: its servers, `http://host:port` or `https://host:port` |
+//! | `membership.prefix` | `"/consign"` | etcd: what the keys of this cluster begin with |
+//! | `membership.user`, `.password_file` | none | etcd: who this node is, and the file with the password |
+//! | `membership.ca`, `.cert`, `.key` | none | etcd: PEM files for TLS |
+//! | `membership.nodes` | `[]` | static: `name`, `addr`, `zone`, `weight` (100), `feeds` of each node; this one may be left out |
 //! | `membership.replace_after` | `"10m"` | how long a consumer may be unreachable before its files are placed elsewhere, or `"never"` |
 //! | `produce.feed` | | |
 //! | `produce.watch` | none | directory whose files are taken |
@@ -117,14 +122,59 @@ pub(crate) struct Listen {
     pub(crate) http: Option<HostPort>,
 }
 
-/// Who the nodes are.
+/// Who the nodes are, or where that is to be learned.
 #[derive(Debug, Clone)]
 pub(crate) struct Membership {
-    /// All of them, this one included, sorted by name and fit for a view.
+    /// Where from.
+    pub(crate) source: Source,
+    /// All that are known from the configuration, this one included, sorted by name and fit for a
+    /// view. Unless the source is the list itself, that is this one alone.
     pub(crate) nodes: Vec<Member>,
+    /// This node as it describes itself to others.
+    pub(crate) own: Member,
     /// How long a consumer may be unreachable before its files are placed elsewhere; `None` waits
     /// for ever.
     pub(crate) replace_after: Option<Duration>,
+}
+
+/// Where a node learns who the members are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From the list in the configuration.
+    Static,
+    /// From each other.
+    Gossip {
+        /// Where to ask first; none for the first node of a cluster, which waits to be asked.
+        seeds: Vec<HostPort>,
+    },
+    /// From etcd.
+    Etcd(EtcdConfig),
+}
+
+impl Source {
+    /// What the configuration calls it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Gossip { .. } => "gossip",
+            Self::Etcd(_) => "etcd",
+        }
+    }
+}
+
+/// How to reach etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EtcdConfig {
+    /// Its servers, as `http://host:port` or `https://host:port`; at least one.
+    pub(crate) endpoints: Vec<String>,
+    /// What all keys of this cluster begin with, without a slash at its end.
+    pub(crate) prefix: String,
+    /// Who this node is to etcd, and where that user's password is.
+    pub(crate) login: Option<(String, PathBuf)>,
+    /// The authority that etcd's certificate is checked against; the system's when absent.
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate and the key that this node shows to etcd.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// One feed that this node produces.

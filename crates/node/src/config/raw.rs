@@ -48,8 +48,27 @@ pub(super) struct Tls {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Membership {
     #[serde(default)]
+    pub(super) kind: MembershipKind,
+    #[serde(default)]
     pub(super) nodes: Vec<Member>,
+    pub(super) seeds: Option<Vec<String>>,
+    pub(super) endpoints: Option<Vec<String>>,
+    pub(super) prefix: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) replace_after: Option<Deadline>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum MembershipKind {
+    #[default]
+    Static,
+    Gossip,
+    Etcd,
 }
 
 #[derive(Debug, Deserialize)]

@@ -61,17 +61,16 @@ const TLS: Keys = &[
 ];
 
 const MEMBERSHIP: Keys = &[
-    (
-        "kind",
-        Kind::Only {
-            now: "static",
-            later: &["gossip", "etcd"],
-        },
-    ),
+    ("kind", Kind::Optional),
     ("nodes", Kind::Tables(MEMBER)),
-    ("seeds", Kind::Later),
-    ("endpoints", Kind::Later),
-    ("prefix", Kind::Later),
+    ("seeds", Kind::Optional),
+    ("endpoints", Kind::Optional),
+    ("prefix", Kind::Optional),
+    ("user", Kind::Optional),
+    ("password_file", Kind::Optional),
+    ("ca", Kind::Optional),
+    ("cert", Kind::Optional),
+    ("key", Kind::Optional),
     ("replace_after", Kind::Optional),
     (
         "forget_after",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use consign_core::spec::{After, OnConflict, Replicas};
 
 use super::units::{show_duration, show_size};
-use super::{Config, ConsumeConfig, ProduceConfig};
+use super::{Config, ConsumeConfig, ProduceConfig, Source};
 
 impl fmt::Display for Config {
     /// One line for each key, `key = value`, in the form that the config file has.
@@ -20,7 +20,12 @@ impl fmt::Display for Config {
         line(f, "listen.advertise", quoted(&self.listen.advertise))?;
         optional(f, "listen.http", self.listen.http.as_ref().map(quoted))?;
         line(f, "tls.plaintext", self.plaintext)?;
-        for (count, member) in (1..).zip(&self.membership.nodes) {
+        show_source(f, &self.membership.source)?;
+        let listed = match self.membership.source {
+            Source::Static => self.membership.nodes.as_slice(),
+            Source::Gossip { .. } | Source::Etcd(_) => &[],
+        };
+        for (count, member) in (1..).zip(listed) {
             let key = |name| format!("membership.nodes[{count}].{name}");
             line(f, &key("name"), quoted(&member.name))?;
             line(f, &key("addr"), quoted(&member.addr))?;
@@ -37,6 +42,29 @@ impl fmt::Display for Config {
         produce.try_for_each(|(count, table)| show_produce(f, table, count))?;
         let mut consume = (1..).zip(&self.consume);
         consume.try_for_each(|(count, table)| show_consume(f, table, count))
+    }
+}
+
+fn show_source(f: &mut fmt::Formatter<'_>, source: &Source) -> fmt::Result {
+    line(f, "membership.kind", quoted(source.name()))?;
+    match source {
+        Source::Static => Ok(()),
+        Source::Gossip { seeds } => line(f, "membership.seeds", list(seeds)),
+        Source::Etcd(etcd) => {
+            let path = |path: &std::path::PathBuf| quoted(path.display());
+            line(f, "membership.endpoints", list(&etcd.endpoints))?;
+            line(f, "membership.prefix", quoted(&etcd.prefix))?;
+            if let Some((user, password_file)) = &etcd.login {
+                line(f, "membership.user", quoted(user))?;
+                line(f, "membership.password_file", path(password_file))?;
+            }
+            optional(f, "membership.ca", etcd.ca.as_ref().map(path))?;
+            if let Some((cert, key)) = &etcd.identity {
+                line(f, "membership.cert", path(cert))?;
+                line(f, "membership.key", path(key))?;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -17,12 +17,14 @@ use super::watchers::{self, Watchers};
 use super::{Life, descriptors, random};
 use crate::audit::{self, Answering, Audits, Door};
 use crate::catalogue::{Applied, Lag, Reader};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::driver::handle::DriverEnd;
 use crate::driver::log_care::LogCare;
+use crate::driver::members::{self, Members};
 use crate::driver::{self, Driver, Ears};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
+use crate::membership;
 use crate::net::{Asked, Identity, Net, NetConfig, NetEvent};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
@@ -31,7 +33,6 @@ use crate::problems::Problems;
 pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) life: Life,
-    pub(super) view: View,
     pub(super) outbox: Arc<Outbox>,
     pub(super) problems: Problems,
     pub(super) lag: Arc<Lag>,
@@ -63,11 +64,13 @@ impl Ground {
         let boot = self.boot(&recovered.producer);
         let Recovered {
             mut log,
-            producer,
+            mut producer,
             mut consumer,
             own,
             mut marks,
         } = recovered;
+        let view = members::first_view(&self.config, own.view.into_view())?;
+        producer.resume_view(view.clone());
         for (feed, inbox) in inboxes.iter() {
             marks.note_open(feed, &inbox.path, inbox.marker);
         }
@@ -84,7 +87,12 @@ impl Ground {
         };
         let _ = catalogue.send(vec![first]).await;
         let own_from = own.from.unwrap_or(synced.segment).min(synced.segment);
-        let own_records = [vec![boot], own.forgotten, marked].concat();
+        let seen = match self.config.membership.source {
+            Source::Static => Vec::new(),
+            Source::Gossip { .. } | Source::Etcd(_) => view.records(),
+        };
+        let seen = seen.into_iter().map(Record::ViewSeen).collect();
+        let own_records = [vec![boot], own.forgotten, marked, seen].concat();
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
 
         let (log_done, log_ears) = mpsc::unbounded_channel();
@@ -96,16 +104,32 @@ impl Ground {
         let answering = Arc::new(Answering::new(self.reader.clone(), Arc::clone(&inboxes)));
         let (asked, questions) = mpsc::channel(audit::bounds::ASKED_WAITING_MAX);
         tokio::spawn(audit::answer_all(questions, Arc::clone(&answering)));
-        let net = self.listen(&producer, &consumer, net_events, asked).await?;
+        let net = self
+            .listen(&producer, &consumer, &view, net_events, asked)
+            .await?;
         let audits = Audits::new(self.reader.clone(), net.auditor(), answering);
         // Set once: this is the only place.
         let _ = self.audits.set(audits);
+        let me = membership::Own {
+            member: self.config.membership.own.clone(),
+            incarnation: producer.incarnation(),
+            start: self.life.start,
+            earlier: own.starts,
+        };
+        let source = membership::start(
+            &self.config.membership,
+            me,
+            producer.forgotten().cloned().collect(),
+            net.mail(),
+        );
+        let members_ears = source.heard();
         let Watchers { found, running } =
             watchers::start(&self.config, &self.outbox, &self.problems);
         let (worked, worked_ears) = mpsc::unbounded_channel();
         let driver = Driver {
             config: self.config,
-            view: self.view,
+            view,
+            members: Members::new(source),
             start: self.life.start,
             started_at: self.life.began_at,
             producer,
@@ -131,6 +155,7 @@ impl Ground {
             commands: end.commands,
             found,
             reload,
+            members: members_ears,
         };
         Ok(Assembled {
             driver,
@@ -168,11 +193,12 @@ impl Ground {
         &mut self,
         producer: &Producer,
         consumer: &Consumer,
+        view: &View,
         events: mpsc::Sender<NetEvent>,
         audits: mpsc::Sender<Asked>,
     ) -> anyhow::Result<Net> {
         let config = &mut self.config;
-        let members = config.membership.nodes.iter();
+        let members = view.members().iter();
         let seen = members.map(|m| (m.name.clone(), consumer.seen(&m.name)));
         let wanted = NetConfig {
             me: Identity {
@@ -187,7 +213,14 @@ impl Ground {
             open_files_max: descriptors::raise_limit(),
         };
         let net = Net::start(wanted, events).await?;
-        config.listen.peer.port = net.local_addr().port();
+        let port = net.local_addr().port();
+        config.listen.peer.port = port;
+        if config.listen.advertise.port == 0 {
+            // What others are told, as far as they learn it from this node.
+            let mut advertised = config.listen.advertise.clone();
+            advertised.port = port;
+            config.membership.own.addr = advertised.to_string();
+        }
         tracing::info!(
             node = %config.node.name,
             incarnation = producer.incarnation().0,

@@ -117,7 +117,6 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let ground = Ground {
         config,
         life,
-        view,
         outbox,
         problems,
         lag,

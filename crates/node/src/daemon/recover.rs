@@ -1,6 +1,7 @@
 //! Recovery: opens the log, replays it into the state machines, and makes up for what the last life
 //! left between two steps.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::producer::{Identity, Producer};
 use consign_core::record::Record;
 use consign_core::spec::{After, Source};
-use consign_core::view::View;
+use consign_core::view::{LastView, View};
 
 use crate::catalogue::{self, LogSpan};
 use crate::config::Config;
@@ -184,6 +185,10 @@ fn replay(
 pub(super) struct Own {
     /// Who was forgotten.
     pub(super) forgotten: Vec<Record>,
+    /// Whom it knew as members last.
+    pub(super) view: LastView,
+    /// The starts of its earlier lives.
+    pub(super) starts: BTreeSet<Start>,
     /// The segment of the oldest of them, and of where inboxes were.
     pub(super) from: Option<u32>,
 }
@@ -198,6 +203,11 @@ impl Own {
                 }
             }
             Record::InboxMarked(marked) => marks.note(marked.clone()),
+            Record::ViewSeen(seen) => self.view.note(seen),
+            Record::Boot(boot) => {
+                self.starts.insert(Start(boot.start));
+                return;
+            }
             _ => return,
         }
         self.from.get_or_insert(position.segment);

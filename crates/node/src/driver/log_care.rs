@@ -48,6 +48,13 @@ impl LogCare {
             dropped: standing.first_segment,
         }
     }
+
+    /// The members in force, as they were just logged, in place of those before.
+    pub(super) fn replace_view(&mut self, records: Vec<Record>) {
+        self.own
+            .retain(|record| !matches!(record, Record::ViewSeen(_)));
+        self.own.extend(records);
+    }
 }
 
 impl Driver {

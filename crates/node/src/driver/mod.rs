@@ -11,6 +11,7 @@ mod consuming;
 pub(crate) mod handle;
 pub(crate) mod log_care;
 mod looking;
+pub(crate) mod members;
 mod orders;
 mod originals;
 mod producing;
@@ -37,6 +38,7 @@ use crate::config::Config;
 use crate::driver::bounds::{EVENTS_AT_ONCE, SNAPSHOT_EVERY, SPACE_EVERY, TICK_EVERY};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{Done, LogWriter, Role};
+use crate::membership::Heard;
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
@@ -80,12 +82,14 @@ pub(crate) struct Ears {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) found: mpsc::Receiver<Found>,
     pub(crate) reload: mpsc::Receiver<Result<Config, String>>,
+    pub(crate) members: watch::Receiver<Heard>,
 }
 
 /// See the module.
 pub(crate) struct Driver {
     pub(crate) config: Config,
     pub(crate) view: View,
+    pub(crate) members: members::Members,
     pub(crate) start: Start,
     pub(crate) started_at: Millis,
     pub(crate) producer: Producer,
@@ -150,6 +154,7 @@ pub(crate) async fn run(
     let mut publish = tokio::time::interval(SNAPSHOT_EVERY);
     let mut space = tokio::time::interval(SPACE_EVERY);
     driver.begin();
+    driver.on_heard(ears.members.borrow_and_update().clone());
     loop {
         tokio::select! {
             biased;
@@ -161,6 +166,10 @@ pub(crate) async fn run(
             _ = space.tick() => driver.measure_space(),
             Some(event) = ears.net.recv(), if driver.log.has_credit() => driver.on_net(event),
             Some(read) = ears.reload.recv() => driver.on_reload(read),
+            Ok(()) = ears.members.changed() => {
+                let heard = ears.members.borrow_and_update().clone();
+                driver.on_heard(heard);
+            }
             Some(command) = ears.commands.recv(), if driver.submissions.has_room() => driver.on_command(command),
             Some(found) = ears.found.recv(), if driver.submissions.has_room() => driver.on_found(found),
         }
@@ -254,6 +263,7 @@ impl Driver {
         self.produce(producer::Event::Tick);
         self.consume(consumer::Event::Tick);
         self.care_for_log();
+        self.care_for_members();
     }
 
     /// The node must not go on; its restart is an ordinary recovery.

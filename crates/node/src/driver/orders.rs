@@ -3,7 +3,6 @@
 use crate::hint;
 use std::collections::BTreeSet;
 
-use consign_core::consumer;
 use consign_core::ids::{FeedName, NodeName, TransferId};
 use consign_core::placement::{self, Ask, Verdict};
 use consign_core::producer::{self, Answer, DestinationStatus, Event, Token};
@@ -31,6 +30,18 @@ pub(crate) struct Forgetting {
     /// Which of them have not answered.
     left: usize,
     reply: oneshot::Sender<Result<(), Refusal>>,
+}
+
+impl Forgetting {
+    /// Neither of them has answered.
+    pub(super) fn new(node: NodeName, reply: oneshot::Sender<Result<(), Refusal>>) -> Self {
+        Self {
+            node,
+            known: false,
+            left: 2,
+            reply,
+        }
+    }
 }
 
 /// Transfers that were named in one order.
@@ -71,17 +82,7 @@ impl Driver {
                     let _ = reply.send(Err(refusal));
                     return;
                 }
-                let token = self.order(Order::Forget(Forgetting {
-                    node: node.clone(),
-                    known: false,
-                    left: 2,
-                    reply,
-                }));
-                self.consume(consumer::Event::Forget {
-                    token,
-                    node: node.clone(),
-                });
-                self.produce(Event::Forget { token, node });
+                self.begin_to_forget(node, reply);
             }
             Command::Explain { feed, key, reply } => {
                 let _ = reply.send(self.explain(&feed, &key));
@@ -89,7 +90,7 @@ impl Driver {
         }
     }
 
-    fn order(&mut self, order: Order) -> Token {
+    pub(super) fn order(&mut self, order: Order) -> Token {
         let token = Token(self.submissions.number());
         self.submissions.askers.insert(token, Asker::Order(order));
         token
@@ -151,7 +152,7 @@ impl Driver {
     }
 
     /// Gone for good is what neither runs nor will: not this node, and none that answers.
-    fn may_forget(&self, node: &NodeName) -> Result<(), Refusal> {
+    pub(super) fn may_forget(&self, node: &NodeName) -> Result<(), Refusal> {
         let refused = |what: String, hint: &str| {
             Err(Refusal::Invalid {
                 what,
@@ -230,6 +231,8 @@ impl Driver {
         }
         let Forgetting { node, reply, .. } = forgetting;
         let result = if forgetting.known {
+            // Told again after each restart, in case this is the last word of this life.
+            self.members.source.forget(&node);
             Ok(())
         } else {
             Err(Refusal::UnknownNode { node })

@@ -5,7 +5,7 @@ use crate::hint;
 use consign_core::producer::Event;
 
 use super::{Driver, producing};
-use crate::config::{Config, ProduceConfig};
+use crate::config::{Config, ConsumeConfig, ProduceConfig};
 
 /// How problems of the file on disk begin.
 const ON_DISK: &str = "the configuration on disk";
@@ -27,15 +27,7 @@ impl Driver {
         for feed in &mut config.produce {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
         }
-        match self.view.successor(config.membership.nodes.clone()) {
-            Ok(Some(view)) => {
-                self.view = view.clone();
-                self.produce(Event::View(view));
-            }
-            Ok(None) => {}
-            Err(error) => return self.stays(&error.to_string(), "correct membership.nodes"),
-        }
-        self.config.membership = config.membership;
+        self.reload_members(&mut config);
         self.config.produce = config.produce;
         let rules = producing::rules_of(&self.config);
         self.produce(Event::Policies(rules));
@@ -50,6 +42,27 @@ impl Driver {
             self.problems
                 .add(what, "restart the agent, or undo that".to_owned());
         }
+    }
+
+    /// A list takes effect at once, and so does what this node says of itself. Another source needs
+    /// a restart.
+    fn reload_members(&mut self, config: &mut Config) {
+        let now = &self.config.membership;
+        if config.membership.source != now.source {
+            return;
+        }
+        // The system has chosen a port, or the address needs a restart.
+        config.membership.own.addr.clone_from(&now.own.addr);
+        config.membership.own.feeds.clone_from(&now.own.feeds);
+        config.membership.own.zone.clone_from(&now.own.zone);
+        if config.membership.own != now.own {
+            let own = config.membership.own.clone();
+            self.members.source.announce(own);
+        }
+        self.members.source.relist(config.membership.nodes.clone());
+        self.config.membership = config.membership.clone();
+        let heard = self.members.source.heard().borrow().clone();
+        self.on_heard(heard);
     }
 
     fn stays(&self, why: &str, hint: &str) {
@@ -74,7 +87,14 @@ impl Driver {
             ("[node]", differ(&config.node, &self.config.node)),
             ("[listen]", differ(&listen, &self.config.listen)),
             ("[tls]", config.plaintext != self.config.plaintext),
-            ("[[consume]]", differ(&config.consume, &self.config.consume)),
+            (
+                "[[consume]]",
+                differ(&weightless(config), &weightless(&self.config)),
+            ),
+            (
+                "[membership]",
+                config.membership.source != self.config.membership.source,
+            ),
         ];
         let mut names: Vec<String> = sections
             .into_iter()
@@ -95,4 +115,11 @@ impl Driver {
         now.into_iter()
             .find(|now| now.policy.feed == feed.policy.feed)
     }
+}
+
+/// What is consumed, without the weight: that is only what others are told.
+fn weightless(config: &Config) -> Vec<ConsumeConfig> {
+    let mut consume = config.consume.clone();
+    consume.iter_mut().for_each(|feed| feed.weight = 0);
+    consume
 }

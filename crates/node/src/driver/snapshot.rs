@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::membership::Standing;
 use crate::problems::Problem;
 use crate::timestamp::Timestamp;
 
@@ -28,6 +29,9 @@ pub(crate) struct Snapshot {
     pub(crate) problems: Vec<Problem>,
     /// Whether nodes speak without TLS although an address is not loopback.
     pub(crate) plaintext: bool,
+    /// Where the members are learned from, and how that is.
+    #[serde(default)]
+    pub(crate) membership: Standing,
     /// Where it listens for other nodes.
     pub(crate) listen: String,
     /// Its intent log.
@@ -72,6 +76,9 @@ pub(crate) struct Member {
     pub(crate) feeds: Vec<String>,
     /// `active`, `draining`, `left`, `forgotten`, or `not listed` for a producer that is no member.
     pub(crate) state: String,
+    /// Whether the source of members hears of it now; absent when that cannot tell.
+    #[serde(default)]
+    pub(crate) heard: Option<bool>,
     /// Whether there is a connection to it now, over which this node sends to it.
     pub(crate) connected: bool,
     /// Whether it has a connection to this node now, over which it sends here.

@@ -8,6 +8,7 @@ use consign_core::producer::state::{LegState, Stage, Transfer};
 use consign_core::producer::{DestinationStatus, FeedStatus};
 use consign_core::view::MemberState;
 
+use crate::config::Source;
 use crate::hint;
 use crate::problems::{self, Problem};
 use crate::timestamp::Timestamp;
@@ -41,6 +42,7 @@ impl Driver {
             ready: true,
             problems: self.all_problems(&destinations),
             plaintext: self.config.plaintext,
+            membership: self.members.standing().clone(),
             listen: self.config.listen.peer.to_string(),
             log: LogState {
                 segments: u64::from(standing.current_segment - standing.first_segment + 1),
@@ -77,6 +79,7 @@ impl Driver {
 
     fn all_problems(&self, destinations: &[DestinationStatus]) -> Vec<Problem> {
         let mut problems = self.problems.list();
+        problems.extend(self.problem_of_members());
         let since = |millis: consign_core::ids::Millis| Timestamp(millis.0);
         if !self.log_care.standing.has_room {
             problems.push(Problem {
@@ -153,6 +156,7 @@ impl Driver {
                         MemberState::Left => "left",
                     }
                     .to_owned(),
+                    heard: self.members.is_live(&member.name),
                     connected: incarnation.is_some(),
                     sends_here: sends_here.is_some(),
                     incarnation: incarnation.or(sends_here).unwrap_or_default().0,
@@ -204,10 +208,16 @@ impl Driver {
             .count();
         let waiting_reason = match (feed.queued_files, feed.accepted, feed.reachable) {
             (0, _, _) => None,
-            (_, false, _) => Some(format!(
-                "no member consumes feed {}; hint: add it to a node's [[consume]] and to membership.nodes",
-                feed.name
-            )),
+            (_, false, _) => {
+                let listed = match self.config.membership.source {
+                    Source::Static => " and to membership.nodes",
+                    Source::Gossip { .. } | Source::Etcd(_) => ", and start it",
+                };
+                Some(format!(
+                    "no member consumes feed {}; hint: add it to a node's [[consume]]{listed}",
+                    feed.name
+                ))
+            }
             (_, true, false) => Some(
                 "none of its consumers can be reached; hint: `consign nodes` says why".to_owned(),
             ),

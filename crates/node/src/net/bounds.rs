@@ -142,3 +142,28 @@ pub(super) const AUDIT_IDLE_MAX: Duration = Duration::from_secs(600);
 /// Shortest time between two lines in the log about connections that were turned away, so that
 /// nobody can fill the disk with them.
 pub(super) const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Largest letter of gossip, in bytes; its protocol was made for datagrams.
+pub(super) const LETTER_BYTES_MAX: usize = 64 << 10;
+
+/// Letters that were heard and not yet read. A reader that is behind makes connections wait.
+pub(super) const LETTERS_WAITING_MAX: usize = 64;
+
+/// Letters that wait for one connection; more are dropped, since what they say is said again.
+pub(super) const LETTERS_PER_LINK_MAX: usize = 8;
+
+/// Connections for gossip that are kept; the one that was not used for longest makes place. Each round
+/// goes to three nodes drawn at random, so a small cluster keeps a connection between any two.
+pub(super) const GOSSIP_LINKS_MAX: usize = 128;
+
+/// How long a connection for gossip is kept without a letter.
+pub(super) const GOSSIP_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a letter may take to be written.
+pub(super) const LETTER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long after a letter something must be heard: each round is answered at once.
+pub(super) const LETTER_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long after a connection for gossip failed it is not tried again.
+pub(super) const GOSSIP_REDIAL: Duration = Duration::from_secs(1);

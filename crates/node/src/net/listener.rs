@@ -15,6 +15,7 @@ use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE};
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
 use super::control;
+use super::gossip;
 use super::roster::{Entry, Side};
 use super::shared::{NetEvent, Shared};
 use super::strangers::{Place, Strangers};
@@ -132,12 +133,16 @@ fn tell_refused(strangers: &Strangers, remote: SocketAddr, why: &Broken) {
 
 /// Serves one connection to its end: says why it ended.
 async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting) -> Broken {
+    // Whose name is whose, and in which life, is what gossip itself finds out.
+    if greeting.purpose == Purpose::Gossip {
+        return gossip::serve(shared, conn, &greeting).await;
+    }
     if greeting.seen > shared.me.incarnation {
         return outlived(shared, &mut conn, &greeting).await;
     }
     match greeting.purpose {
         Purpose::Control => control::serve(shared, conn, &greeting).await,
-        purpose @ (Purpose::Chunks | Purpose::Smalls | Purpose::Audit) => {
+        purpose @ (Purpose::Chunks | Purpose::Smalls | Purpose::Audit | Purpose::Gossip) => {
             let entry = match admit_known(shared, &mut conn, &greeting).await {
                 Ok(entry) => entry,
                 Err(why) => return why,
@@ -145,7 +150,9 @@ async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting)
             match purpose {
                 Purpose::Chunks => bulk.serve_chunks(conn, &entry).await,
                 Purpose::Audit => audit::serve(shared, conn, &entry).await,
-                Purpose::Smalls | Purpose::Control => bulk.serve_smalls(conn, &entry).await,
+                Purpose::Smalls | Purpose::Control | Purpose::Gossip => {
+                    bulk.serve_smalls(conn, &entry).await
+                }
             }
         }
     }

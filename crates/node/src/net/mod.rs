@@ -14,6 +14,7 @@ mod bounds;
 mod bulk;
 mod conn;
 mod control;
+mod gossip;
 mod identity;
 mod listener;
 mod roster;
@@ -37,6 +38,7 @@ use tokio::sync::mpsc;
 pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
 pub(crate) use control::PeerState;
+pub(crate) use gossip::{Mail, Place, Postman};
 pub(crate) use identity::Identity;
 pub(crate) use shared::NetEvent;
 
@@ -138,6 +140,12 @@ impl Net {
     /// A way to ask consumers about their copies, for as long as this net lives.
     pub(crate) fn auditor(&self) -> Auditor {
         Auditor::new(&self.shared)
+    }
+
+    /// The way to exchange gossip, for as long as this net lives. Whoever asked first has it; while
+    /// nobody does, connections for gossip are refused.
+    pub(crate) fn mail(&self) -> Option<Mail> {
+        Mail::new(&self.shared)
     }
 
     /// Keeps a control connection to each of these consumers, and to nobody else.

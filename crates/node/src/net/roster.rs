@@ -157,7 +157,9 @@ fn is_outlived(old: &Live, by: Incarnation) -> bool {
     match old.side {
         Side::Dialled => false,
         Side::Accepted(Purpose::Control) => true,
-        Side::Accepted(Purpose::Chunks | Purpose::Smalls | Purpose::Audit) => old.incarnation < by,
+        Side::Accepted(Purpose::Chunks | Purpose::Smalls | Purpose::Audit | Purpose::Gossip) => {
+            old.incarnation < by
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
 
 use super::audit::Asked;
+use super::gossip::Office;
 use super::identity::{Identity, Seen};
 use super::roster::{Roster, Verdict};
 use super::tasks::Tasks;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) roster: Roster,
     pub(super) tasks: Tasks,
     pub(super) audits: mpsc::Sender<Asked>,
+    pub(super) gossip: Office,
     events: mpsc::Sender<NetEvent>,
 }
 
@@ -54,6 +56,7 @@ impl Shared {
             roster: Roster::default(),
             tasks: Tasks::new(),
             audits,
+            gossip: Office::new(),
             events,
         }
     }

@@ -67,20 +67,18 @@ fn entry(raw: raw::Member, at: String, outline: &Outline<'_>) -> Result<Listed, 
 /// its entry; if it is, the two must be equal, since the others have only the list.
 pub(super) fn with_own(
     listed: Vec<Listed>,
-    node: &Node,
-    listen: &Listen,
+    own: &Member,
     consume: &[ConsumeConfig],
     outline: &Outline<'_>,
 ) -> Result<Vec<Member>, ConfigError> {
     one_each(&listed, outline)?;
-    let own = own_member(node, listen, consume, outline)?;
-    let is_listed = match listed.iter().find(|entry| entry.member.name == node.name) {
-        Some(entry) => check_own(entry, &own, consume, outline).map(|()| true)?,
+    let is_listed = match listed.iter().find(|entry| entry.member.name == own.name) {
+        Some(entry) => check_own(entry, own, consume, outline).map(|()| true)?,
         None => false,
     };
     let mut members: Vec<_> = listed.into_iter().map(|entry| entry.member).collect();
     if !is_listed {
-        members.push(own);
+        members.push(own.clone());
     }
     match View::new(0, members) {
         Ok(view) => Ok(view.members().to_vec()),
@@ -103,7 +101,8 @@ fn one_each(listed: &[Listed], outline: &Outline<'_>) -> Result<(), ConfigError>
     Ok(())
 }
 
-fn own_member(
+/// This node as it describes itself.
+pub(super) fn own_member(
     node: &Node,
     listen: &Listen,
     consume: &[ConsumeConfig],

@@ -4,6 +4,7 @@ mod consume;
 mod members;
 pub(super) mod paths;
 mod produce;
+mod source;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,14 +54,20 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
     )?;
     paths::apart(&node, &produce, &consume, outline)?;
 
-    let listed = members::listed(file.membership.nodes, outline)?;
+    let mut raw_membership = file.membership;
+    let listed = members::listed(std::mem::take(&mut raw_membership.nodes), outline)?;
+    let source = source::check(raw_membership, !listed.is_empty(), outline)?;
     let listen = check_listen(file.listen, &listed, &node, outline)?;
     if !file.tls.plaintext {
         check_loopback(&listen, &listed, outline)?;
+        source::check_loopback(&source, outline)?;
     }
-    let nodes = members::with_own(listed, &node, &listen, &consume, outline)?;
+    let own = members::own_member(&node, &listen, &consume, outline)?;
+    let nodes = members::with_own(listed, &own, &consume, outline)?;
     let membership = super::Membership {
+        source,
         nodes,
+        own,
         replace_after,
     };
     Ok(Config {

@@ -1,7 +1,7 @@
 //! Addresses, and who the members are.
 
-use super::super::HostPort;
 use super::super::error::{ConfigError, Problem};
+use super::super::{HostPort, Source};
 use super::{LEAST, in_consume, parse, problem_in, refused};
 
 #[test]
@@ -196,5 +196,92 @@ fn members_fit_into_a_view() {
     assert!(
         zone.to_string().contains("node: member n has the zone"),
         "{zone}"
+    );
+}
+
+#[test]
+fn each_kind_of_membership_has_keys_of_its_own() {
+    let membership = |lines: &str| format!("[membership]\n{lines}");
+    for (lines, key) in [
+        ("seeds = [\"a:1\"]", "membership.seeds"),
+        ("kind = \"gossip\"\nprefix = \"/x\"", "membership.prefix"),
+        (
+            "kind = \"etcd\"\nendpoints = [\"http://[::1]:1\"]\nseeds = []",
+            "membership.seeds",
+        ),
+        (
+            "kind = \"gossip\"\nnodes = [{ name = \"a\", addr = \"localhost:1\" }]",
+            "membership.nodes",
+        ),
+    ] {
+        let (found, problem) = problem_in(&membership(lines));
+        assert_eq!(found, key);
+        assert!(matches!(problem, Problem::OtherKind { .. }), "{problem}");
+    }
+    let gossip = parse(&format!(
+        "{LEAST}{}",
+        membership("kind = \"gossip\"\nseeds = [\"localhost:5\"]")
+    ));
+    assert!(matches!(gossip.membership.source, Source::Gossip { ref seeds } if seeds.len() == 1));
+    let own = &gossip.membership.own;
+    assert_eq!(gossip.membership.nodes, std::slice::from_ref(own));
+}
+
+#[test]
+fn no_lie_about_the_members_comes_over_an_open_network() {
+    for (lines, key) in [
+        (
+            "kind = \"gossip\"\nseeds = [\"10.0.0.5:7420\"]",
+            "membership.seeds",
+        ),
+        #[cfg(feature = "etcd")]
+        (
+            "kind = \"etcd\"\nendpoints = [\"http://10.0.0.9:2379\"]",
+            "membership.endpoints",
+        ),
+    ] {
+        let text = format!("{LEAST}[membership]\n{lines}");
+        match refused(&text) {
+            ConfigError::Value {
+                key: found,
+                problem,
+                ..
+            } => {
+                assert_eq!(found, key);
+                assert!(matches!(*problem, Problem::Exposed { .. }), "{problem}");
+            }
+            other => panic!("{other}"),
+        }
+        parse(&format!("{text}\n[tls]\nplaintext = true"));
+    }
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn etcd_needs_endpoints_and_whole_credentials() {
+    let etcd = |lines: &str| format!("[membership]\nkind = \"etcd\"\n{lines}");
+    let at = "endpoints = [\"https://etcd.lan:2379\"]";
+    for (lines, key) in [
+        (String::new(), "membership.kind"),
+        (
+            "endpoints = [\"etcd:2379\"]".to_owned(),
+            "membership.endpoints",
+        ),
+        (format!("{at}\nprefix = \"x/\""), "membership.prefix"),
+        (format!("{at}\nuser = \"u\""), "membership.user"),
+        (format!("{at}\nkey = \"/k\""), "membership.key"),
+        (format!("{at}\nca = \"ca.pem\""), "membership.ca"),
+    ] {
+        assert_eq!(problem_in(&etcd(&lines)).0, key, "{lines}");
+    }
+    let all = "user = \"u\"\npassword_file = \"/p\"\nca = \"/ca\"\ncert = \"/c\"\nkey = \"/k\"";
+    let config = parse(&format!("{LEAST}{}", etcd(&format!("{at}\n{all}"))));
+    let Source::Etcd(etcd) = &config.membership.source else {
+        panic!()
+    };
+    assert_eq!(etcd.prefix, "/consign");
+    assert_eq!(
+        parse(&config.to_string()).membership.source,
+        config.membership.source
     );
 }

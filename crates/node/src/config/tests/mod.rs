@@ -168,6 +168,7 @@ node.history = "30d"
 listen.peer = "127.0.0.1:7420"
 listen.advertise = "127.0.0.1:7420"
 tls.plaintext = false
+membership.kind = "static"
 membership.nodes[1].name = "n"
 membership.nodes[1].addr = "127.0.0.1:7420"
 membership.nodes[1].weight = 100

@@ -62,6 +62,70 @@ pub(in crate::net) async fn dial(
     Ok((conn, incarnation))
 }
 
+/// Connects to exchange gossip with whoever answers at `addr`, which must be `to` where that is
+/// known. Says who answers.
+///
+/// Lives are neither compared nor noted: of two nodes of one name this would fence off the one that
+/// has the right to it.
+///
+/// # Errors
+/// [`Broken`].
+pub(in crate::net) async fn dial_for_gossip(
+    me: &Identity,
+    to: Option<&NodeName>,
+    addr: &str,
+) -> Result<(Conn, NodeName), Broken> {
+    let mut conn = Conn::open(addr).await?;
+    let hello = Message::Hello(Hello {
+        version: PROTOCOL_VERSION,
+        version_min: PROTOCOL_VERSION_MIN,
+        node: me.node.to_string(),
+        to: to.map(ToString::to_string).unwrap_or_default(),
+        purpose: Purpose::Gossip.into(),
+        incarnation: me.incarnation.0,
+        start: me.start.0,
+        seen: 0,
+    });
+    conn.writer.write_all(&encode_frame(&hello, 0)).await?;
+    let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
+    let frame = answer.await.map_err(|_| Broken::Slow {
+        what: "the answer to our hello",
+        deadline: WELCOME_DEADLINE,
+    })??;
+    let found = match frame.message {
+        Message::Welcome(welcome) => welcome.node,
+        Message::Rejected(rejected) => {
+            return Err(Broken::Rejected {
+                reason: rejected.reason,
+                seen: Incarnation(rejected.seen),
+            });
+        }
+        other => {
+            return Err(Broken::Unexpected {
+                message: other.name(),
+                place: "as the answer to a hello",
+            });
+        }
+    };
+    match (NodeName::new(&found), to) {
+        (Ok(found), None) => Ok((conn, found)),
+        (Ok(found), Some(wanted)) if found == *wanted => Ok((conn, found)),
+        (_, Some(wanted)) => Err(Broken::OtherNode {
+            wanted: wanted.clone(),
+            found: printable(&found),
+        }),
+        (Err(bad), None) => Err(Broken::Protocol(bad.to_string())),
+    }
+}
+
+/// What a node that is among its own seeds answers itself.
+const ITSELF: &str = "this is the node itself";
+
+/// Whether a connection was refused because both of its ends are this node.
+pub(in crate::net) fn is_itself(why: &Broken) -> bool {
+    matches!(why, Broken::Rejected { reason, .. } if reason == ITSELF)
+}
+
 fn check_answer(
     me: &Identity,
     seen: &Seen,
@@ -168,7 +232,18 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
             hello.version_min, hello.version, me.node
         ));
     }
-    if hello.to != me.node.as_str() {
+    let purpose = Purpose::try_from(hello.purpose).map_err(|_| {
+        format!(
+            "{node} connects for purpose {}, which is unknown; hint: check its version",
+            hello.purpose
+        )
+    })?;
+    let gossips = purpose == Purpose::Gossip;
+    if gossips && node == me.node && hello.start == me.start.0 {
+        return Err(ITSELF.to_owned());
+    }
+    let is_open = gossips && hello.to.is_empty();
+    if hello.to != me.node.as_str() && !is_open {
         return Err(format!(
             "this is {}, and {node} wants {}; hint: correct the address of that node in the \
              membership",
@@ -176,12 +251,6 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
             printable(&hello.to)
         ));
     }
-    let purpose = Purpose::try_from(hello.purpose).map_err(|_| {
-        format!(
-            "{node} connects for purpose {}, which is unknown; hint: check its version",
-            hello.purpose
-        )
-    })?;
     if payload_len > 0 || hello.incarnation == 0 {
         return Err(format!(
             "{node} says a malformed hello; hint: check its version"
@@ -301,6 +370,31 @@ mod tests {
             assert!(refusal.contains(about), "{refusal}");
             assert!(refusal.contains("hint:"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn only_gossip_may_leave_open_whom_it_wants_and_nobody_gossips_with_itself() {
+        let gossip = Hello {
+            purpose: Purpose::Gossip.into(),
+            to: String::new(),
+            ..hello()
+        };
+        assert!(check_hello(&me(), &gossip, 0).is_ok());
+        let wanted = refusal(|h| h.to = String::new());
+        assert!(wanted.contains("this is store-1"), "{wanted}");
+        let itself = Hello {
+            node: me().node.to_string(),
+            start: me().start.0,
+            ..gossip.clone()
+        };
+        let reason = check_hello(&me(), &itself, 0).unwrap_err();
+        let seen = Incarnation(0);
+        assert!(is_itself(&Broken::Rejected { reason, seen }));
+        let namesake = Hello {
+            node: me().node.to_string(),
+            ..gossip
+        };
+        assert!(check_hello(&me(), &namesake, 0).is_ok());
     }
 
     #[test]

@@ -24,7 +24,9 @@ use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
 pub(super) use broken::Broken;
 pub(super) use frames::Frames;
-pub(super) use handshake::{Greeting, check_first, dial, hear_hello, reject, welcome};
+pub(super) use handshake::{
+    Greeting, check_first, dial, dial_for_gossip, hear_hello, is_itself, reject, welcome,
+};
 pub(super) use life::Life;
 pub(super) use send_queue::SendQueue;
 

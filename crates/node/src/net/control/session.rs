@@ -116,6 +116,7 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::Stop(_)
         | Message::SmallFrame(_)
         | Message::AuditAsk(_)
+        | Message::Gossip(_)
         | Message::AuditAnswer(_) => false,
     }
 }

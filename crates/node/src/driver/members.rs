@@ -1,0 +1,234 @@
+//! Who the members are: what their source hears is made the view in force, and kept in the log for
+//! the next start.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use consign_core::consumer;
+use consign_core::ids::NodeName;
+use consign_core::log::Payload;
+use consign_core::producer::Event;
+use consign_core::record::Record;
+use consign_core::view::{Sighting, Silence, View, merge};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::orders::{Forgetting, Order};
+use crate::config::Source;
+use crate::hint;
+use crate::log_writer::{self, Role};
+use crate::membership::{Heard, MembershipSource, Standing};
+use crate::problems::Problem;
+
+/// Shortest time between two views in the log: while hundreds of nodes start, a view changes with
+/// each, and all of them make one record. A crash in this time loses only what is heard again.
+const VIEW_KEPT_EVERY: Duration = Duration::from_secs(1);
+
+/// Addresses beyond this machine that nobody said may be connected to without TLS.
+const BEYOND: &str = "members are at addresses beyond this machine";
+
+/// What the driver knows of its members' source.
+#[derive(Debug)]
+pub(crate) struct Members {
+    /// Where they are learned from.
+    pub(crate) source: Box<dyn MembershipSource>,
+    /// Whom it named last.
+    sighting: Sighting,
+    /// How it was then.
+    standing: Standing,
+    /// Those that others have declared gone for good, and that are connected here still.
+    to_forget: BTreeSet<NodeName>,
+    /// Those that were forgotten here because others said so, or are about to be.
+    forgot: BTreeSet<NodeName>,
+    /// Whether the view in force is to be logged, and when one was last.
+    unkept: bool,
+    kept_at: Option<Instant>,
+}
+
+impl Members {
+    /// Before anything is heard.
+    pub(crate) fn new(source: Box<dyn MembershipSource>) -> Self {
+        let Heard { sighting, standing } = source.heard().borrow().clone();
+        Self {
+            source,
+            sighting,
+            standing,
+            to_forget: BTreeSet::new(),
+            forgot: BTreeSet::new(),
+            unkept: false,
+            kept_at: None,
+        }
+    }
+
+    /// How the source is.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether the source hears of a node now; `None` when it cannot tell.
+    pub(super) fn is_live(&self, node: &NodeName) -> Option<bool> {
+        let is_list = self.sighting.silence == Silence::IsNone;
+        let heard = self.sighting.is_live(node);
+        match (is_list, self.standing.reachable) {
+            (true, _) | (_, false) => None,
+            // Who is a member and is not heard of is away.
+            (false, true) => Some(heard.unwrap_or(false)),
+        }
+    }
+}
+
+impl Driver {
+    /// Takes in what the source of members hears now.
+    pub(super) fn on_heard(&mut self, heard: Heard) {
+        if let Some(why) = heard.standing.name_taken {
+            return self.die(why);
+        }
+        let Heard { sighting, standing } = heard;
+        self.members.standing = standing;
+        self.hear_forgotten(&sighting.forgotten);
+        let members = merge(&self.view, &self.within_reach(&sighting));
+        self.members.sighting = sighting;
+        match self.view.successor(members) {
+            Ok(Some(view)) => {
+                tracing::info!(
+                    epoch = view.epoch(),
+                    members = view.members().len(),
+                    "the members have changed"
+                );
+                self.view = view.clone();
+                self.members.unkept = true;
+                self.produce(Event::View(view));
+                self.set_targets();
+            }
+            Ok(None) => {}
+            // Each was checked by itself, so that together they are too many or have one name: the
+            // merge lets neither through.
+            Err(error) => tracing::error!("the members cannot be used: {error}"),
+        }
+    }
+
+    /// Without TLS, and without a word that this is meant, nothing is sent beyond this machine: so
+    /// whoever is there is no member.
+    fn within_reach(&self, sighting: &Sighting) -> Sighting {
+        self.problems.remove_starting(BEYOND);
+        let mut sighting = sighting.clone();
+        if self.config.plaintext || sighting.silence == Silence::IsNone {
+            return sighting;
+        }
+        let is_near =
+            |addr: &str| crate::config::HostPort::parse(addr).is_ok_and(|addr| addr.is_loopback());
+        let all = sighting.members.len();
+        sighting.members.retain(|one| is_near(&one.member.addr));
+        let beyond = all - sighting.members.len();
+        if beyond > 0 {
+            let what = format!("{BEYOND}, and are left out: {beyond}");
+            let hint = "set tls.plaintext = true to send files unencrypted".to_owned();
+            self.problems.add(what, hint);
+        }
+        sighting
+    }
+
+    /// Some are gone for good, as a person has told another node.
+    fn hear_forgotten(&mut self, forgotten: &BTreeSet<NodeName>) {
+        let own = &self.config.node.name;
+        if forgotten.contains(own) {
+            let what = format!("{own} was forgotten: it is no member any more, and gets nothing");
+            let hint = "stop this agent; to use the machine again, give it another name and an empty data directory".to_owned();
+            self.problems.add(what, hint);
+        }
+        let known: BTreeSet<_> = self.producer.forgotten().cloned().collect();
+        let news = forgotten.iter().filter(|node| {
+            *node != own && !known.contains(node) && !self.members.forgot.contains(node)
+        });
+        self.members.to_forget.extend(news.cloned());
+        self.forget_heard();
+    }
+
+    /// Forgets those that are not connected any more. One that is would lose what is under way.
+    fn forget_heard(&mut self) {
+        for node in self.members.to_forget.clone() {
+            if self.may_forget(&node).is_err() {
+                continue;
+            }
+            self.members.to_forget.remove(&node);
+            self.members.forgot.insert(node.clone());
+            tracing::info!(peer = %node, "forgotten, as another node was told");
+            // Nobody waits for the answer.
+            let (reply, _) = oneshot::channel();
+            self.begin_to_forget(node, reply);
+        }
+    }
+
+    /// Forgets a node on both sides.
+    pub(super) fn begin_to_forget(
+        &mut self,
+        node: NodeName,
+        reply: oneshot::Sender<Result<(), super::refusal::Refusal>>,
+    ) {
+        let token = self.order(Order::Forget(Forgetting::new(node.clone(), reply)));
+        self.consume(consumer::Event::Forget {
+            token,
+            node: node.clone(),
+        });
+        self.produce(Event::Forget { token, node });
+    }
+
+    /// What time brings: views into the log, and the forgotten that have gone.
+    pub(super) fn care_for_members(&mut self) {
+        self.forget_heard();
+        let is_list = self.config.membership.source == Source::Static;
+        let just_kept = |at: Instant| at.elapsed() < VIEW_KEPT_EVERY;
+        if is_list || !self.members.unkept || self.members.kept_at.is_some_and(just_kept) {
+            return;
+        }
+        self.members.unkept = false;
+        self.members.kept_at = Some(Instant::now());
+        let records: Vec<_> = self
+            .view
+            .records()
+            .into_iter()
+            .map(Record::ViewSeen)
+            .collect();
+        for record in &records {
+            // A crash before the sync loses who joined last, and their source says it again.
+            self.log.order(log_writer::Order::Append(
+                Role::Node,
+                record.clone(),
+                Payload::None,
+            ));
+        }
+        self.log_care.replace_view(records);
+    }
+
+    /// What is wrong with the source of members.
+    pub(super) fn problem_of_members(&self) -> Option<Problem> {
+        let standing = &self.members.standing;
+        let (what, hint) = hint::split_or(standing.error.as_deref()?, "check the network");
+        let what = match standing.reachable {
+            true => what.to_owned(),
+            false => format!(
+                "{} does not answer, and the members known last stay in force: {what}",
+                standing.source
+            ),
+        };
+        Some(Problem {
+            what,
+            hint: hint.to_owned(),
+            since: standing.since,
+        })
+    }
+}
+
+/// The view that a node begins with: the list, or whom it knew when it was stopped.
+///
+/// # Errors
+/// When the list is none; it was checked before.
+pub(crate) fn first_view(
+    config: &crate::config::Config,
+    last: Option<View>,
+) -> Result<View, consign_core::view::BadView> {
+    match (&config.membership.source, last) {
+        (Source::Gossip { .. } | Source::Etcd(_), Some(last)) => Ok(last),
+        (_, _) => View::new(1, config.membership.nodes.clone()),
+    }
+}

@@ -1,0 +1,60 @@
+//! Every bound of membership, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Largest announcement, in bytes: a member with the most feeds and the longest names, and small
+/// enough that gossip, whose messages end at 64 KiB, can carry it.
+pub(super) const ANNOUNCEMENT_BYTES_MAX: usize = 32 << 10;
+
+/// Nodes that are known to be gone for good and told of: beyond that the oldest names are only in
+/// the logs of those who forgot them.
+pub(super) const FORGOTTEN_MAX: usize = 4096;
+
+/// How often gossip is exchanged, with three others each time. A newcomer is known to a hundred
+/// nodes within three to five rounds.
+pub(super) const GOSSIP_EVERY: Duration = Duration::from_millis(300);
+
+/// How often what gossip knows is looked at; between two rounds nothing changes but by an answer.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a node that hears of another with its name listens for signs of life of that one,
+/// before it takes the name over. In this time a rumour of one that has just died dies out as
+/// well: it goes round in five rounds or so.
+pub(super) const NAME_WATCH: Duration = Duration::from_millis(2500);
+
+/// Signs of life in the first part of [`NAME_WATCH`] may be such rumours, and do not count.
+pub(super) const RUMOUR_MAX: Duration = Duration::from_millis(1500);
+
+/// How long a node that died is kept in gossip, so that who comes later hears of it too. Each start of
+/// a node counts as one, so that after a storm of restarts they must go before they fill the letters.
+pub(super) const DEAD_KEPT: Duration = Duration::from_secs(3600);
+
+/// Nodes in gossip, those that died lately included, beyond which it is said to be too many: each
+/// letter names all of them, in some 80 bytes, and ends at 64 KiB.
+pub(super) const GOSSIP_NODES_MAX: usize = 500;
+
+/// Silence after which gossip as a whole counts as not heard: no other node has been live.
+pub(super) const ALONE_MAX: Duration = Duration::from_secs(5);
+
+/// How long etcd keeps the key of a node that it does not hear of, in seconds. A restart of etcd
+/// itself takes less.
+#[cfg(feature = "etcd")]
+pub(super) const LEASE_SECONDS: i64 = 10;
+
+/// How often the lease is renewed: a third of it, so that two renewals may fail.
+#[cfg(feature = "etcd")]
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
+
+/// How long one request to etcd may take.
+#[cfg(feature = "etcd")]
+pub(super) const ETCD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Shortest and longest time between two tries to reach etcd. The longest keeps thousands of nodes
+/// from asking a server that comes up more than a few hundred times a second.
+#[cfg(feature = "etcd")]
+pub(super) const ETCD_RETRY: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Largest file with a password or a certificate for etcd, in bytes.
+#[cfg(feature = "etcd")]
+pub(super) const SECRET_BYTES_MAX: u64 = 256 << 10;

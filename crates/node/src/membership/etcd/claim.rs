@@ -1,0 +1,160 @@
+//! A node's lease, and its key under it.
+//!
+//! The key is written by transactions over what was read: if nobody has it, or if what is there is
+//! of this node's own life or an earlier one, or of a node that left. Else its owner may be dead and
+//! its lease not over yet, so it is watched: a lease that is renewed has an owner that runs.
+
+use std::time::Duration;
+
+use consign_core::ids::Start;
+use consign_core::view::MemberState;
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+
+use super::super::Own;
+use super::super::announcement::Announcement;
+use super::super::bounds::LEASE_SECONDS;
+use super::client::{Failure, within};
+
+/// How often another's lease is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Writes that were overtaken before somebody must be at it all the time.
+const TRIES_MAX: u32 = 10;
+
+/// The lease that this node's key is under.
+#[derive(Debug, Default)]
+pub(super) struct Lease {
+    id: Option<i64>,
+    /// Whether the name has been this node's in this life.
+    had_name: bool,
+}
+
+/// Whose a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// This node's: its key says what this node is.
+    Mine,
+    /// That of another node that runs, which had it first.
+    Others(Start),
+    /// That of another node, which took it while this one was not heard of.
+    Lost(Start),
+}
+
+/// A key as it was read.
+struct Found {
+    revision: i64,
+    lease: i64,
+    /// `None` when it cannot be read: then it is nobody's.
+    announced: Option<Announcement>,
+}
+
+impl Lease {
+    /// The lease's number.
+    pub(super) fn id(&self) -> Result<i64, Failure> {
+        self.id.ok_or(Failure::Ended("the lease"))
+    }
+
+    /// Claims the key for this node, or writes again what it says of itself.
+    pub(super) async fn claim(
+        &mut self,
+        client: &mut Client,
+        key: &str,
+        own: &Own,
+    ) -> Result<Claimed, Failure> {
+        for _ in 0..TRIES_MAX {
+            let found = read(client, key, own).await?;
+            if let Some(Found {
+                lease,
+                announced: Some(other),
+                ..
+            }) = &found
+                && !is_free(other, own)
+            {
+                match self.had_name {
+                    true => return Ok(Claimed::Lost(other.start)),
+                    false if is_renewed(client, *lease).await? => {
+                        return Ok(Claimed::Others(other.start));
+                    }
+                    // It is gone now, or somebody else has it: look again.
+                    false => continue,
+                }
+            }
+            self.keep_or_grant(client).await?;
+            let revision = found.map_or(0, |found| found.revision);
+            if self.write(client, key, own, revision).await? {
+                self.had_name = true;
+                return Ok(Claimed::Mine);
+            }
+        }
+        Err(Failure::Slow)
+    }
+
+    /// Keeps the lease of the last session if it is alive, so that its key never goes.
+    async fn keep_or_grant(&mut self, client: &mut Client) -> Result<(), Failure> {
+        if let Some(id) = self.id {
+            let left = within(client.lease_time_to_live(id, None)).await?;
+            if left.ttl() > 0 {
+                return Ok(());
+            }
+            self.id = None;
+        }
+        let granted = within(client.lease_grant(LEASE_SECONDS, None)).await?;
+        self.id = Some(granted.id());
+        Ok(())
+    }
+
+    /// Writes the key if it is still at `revision`; 0 means that there is none.
+    async fn write(
+        &self,
+        client: &mut Client,
+        key: &str,
+        own: &Own,
+        revision: i64,
+    ) -> Result<bool, Failure> {
+        // That a node has left must outlive its lease: who is away now is to hear of it later.
+        let under = match own.member.state {
+            MemberState::Left => None,
+            MemberState::Active | MemberState::Draining => {
+                Some(PutOptions::new().with_lease(self.id()?))
+            }
+        };
+        let as_read = Compare::mod_revision(key, CompareOp::Equal, revision);
+        let put = TxnOp::put(key, own.text(), under);
+        let written = within(client.txn(Txn::new().when([as_read]).and_then([put]))).await?;
+        Ok(written.succeeded())
+    }
+}
+
+async fn read(client: &mut Client, key: &str, own: &Own) -> Result<Option<Found>, Failure> {
+    let read = within(client.get(key, None)).await?;
+    Ok(read.kvs().first().map(|kv| Found {
+        revision: kv.mod_revision(),
+        lease: kv.lease(),
+        announced: Announcement::read(own.name().as_str(), kv.value()).ok(),
+    }))
+}
+
+/// Whether this node may write over what is there.
+fn is_free(other: &Announcement, own: &Own) -> bool {
+    own.is_mine(other.start) || other.member.state == MemberState::Left
+}
+
+/// Watches another's lease until it is renewed, or over.
+async fn is_renewed(client: &mut Client, lease: i64) -> Result<bool, Failure> {
+    if lease == 0 {
+        // Written by hand: it is there until a person removes it.
+        return Ok(true);
+    }
+    let mut last = i64::MAX;
+    loop {
+        let left = within(client.lease_time_to_live(lease, None)).await?.ttl();
+        if left <= 0 {
+            return Ok(false);
+        }
+        if left > last {
+            return Ok(true);
+        }
+        last = left;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

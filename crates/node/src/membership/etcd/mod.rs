@@ -1,0 +1,367 @@
+//! Members that are registered in etcd: a key for each under a lease, one watch for all.
+//!
+//! ```text
+//! PREFIX/members/NAME     what the node says of itself, for as long as its lease lives
+//! PREFIX/forgotten/NAME   that it is gone for good
+//! ```
+//! A *session* reads the whole prefix, claims the node's name, then follows the watch and renews the
+//! lease. Whatever breaks ends the session, and the next one begins from the beginning: so nothing
+//! that was missed meanwhile stays missed, and a lease or key that was lost is there again.
+//!
+//! What must hold: the key of another node that runs is never replaced (every write is a
+//! transaction over what was read); while etcd is away, what was heard last stays in force.
+
+mod claim;
+mod client;
+mod keys;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use consign_core::ids::NodeName;
+use consign_core::view::{Member, MemberState, Sighting};
+use etcd_client::{Client, EventType, GetOptions, WatchOptions, WatchStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::announcement::Announcement;
+use super::bounds::{ETCD_RETRY, FORGOTTEN_MAX, RENEW_EVERY};
+use super::{Heard, MembershipSource, Own, Standing};
+use crate::config::EtcdConfig;
+
+use claim::{Claimed, Lease};
+use client::{Failure, within};
+use keys::{Key, Keys};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Etcd {
+    heard: watch::Receiver<Heard>,
+    orders: mpsc::UnboundedSender<Order>,
+    task: AbortHandle,
+}
+
+/// What the driver asks for. As rare as a person's commands; kept while etcd is away.
+#[derive(Debug)]
+enum Order {
+    Announce(Member),
+    Forget(NodeName),
+}
+
+impl Etcd {
+    pub(super) fn start(config: EtcdConfig, own: Own, forgotten: BTreeSet<NodeName>) -> Self {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let first = Heard {
+            sighting: Sighting {
+                members: vec![own.sighted()],
+                ..Sighting::default()
+            },
+            standing: Standing::unheard("etcd"),
+        };
+        let (hears, heard) = watch::channel(first);
+        let registrar = Registrar {
+            keys: Keys::new(&config.prefix),
+            config,
+            own,
+            untold: forgotten,
+            hears,
+            lease: Lease::default(),
+            known: Known::default(),
+        };
+        let task = tokio::spawn(registrar.run(ordered)).abort_handle();
+        Self {
+            heard,
+            orders,
+            task,
+        }
+    }
+}
+
+impl MembershipSource for Etcd {
+    fn heard(&self) -> watch::Receiver<Heard> {
+        self.heard.clone()
+    }
+
+    fn announce(&self, own: Member) {
+        let _ = self.orders.send(Order::Announce(own));
+    }
+
+    fn forget(&self, node: &NodeName) {
+        let _ = self.orders.send(Order::Forget(node.clone()));
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What is under the prefix now.
+#[derive(Debug, Default)]
+struct Known {
+    members: BTreeMap<NodeName, Announcement>,
+    forgotten: BTreeSet<NodeName>,
+}
+
+/// The task behind an [`Etcd`].
+struct Registrar {
+    config: EtcdConfig,
+    keys: Keys,
+    own: Own,
+    /// Those that are gone for good, as far as etcd has not been told.
+    untold: BTreeSet<NodeName>,
+    hears: watch::Sender<Heard>,
+    lease: Lease,
+    known: Known,
+}
+
+impl Registrar {
+    async fn run(mut self, mut ordered: mpsc::UnboundedReceiver<Order>) {
+        let mut tries = 0;
+        loop {
+            let began = Instant::now();
+            let why = match self.session(&mut ordered).await {
+                Ok(()) => return,
+                Err(why) => why,
+            };
+            if let Failure::NameTaken(start) = why {
+                let why = super::name_taken(self.own.name(), start);
+                return self
+                    .hears
+                    .send_modify(|heard| heard.standing.name_taken = Some(why));
+            }
+            let (least, longest) = ETCD_RETRY;
+            tries = if began.elapsed() > longest {
+                0
+            } else {
+                tries + 1
+            };
+            self.lost(&why);
+            let random = getrandom::u64().unwrap_or_default();
+            tokio::time::sleep(delay(least, longest, tries, random)).await;
+        }
+    }
+
+    /// From the first word to a break. `Ok` when nobody wants this source any more.
+    async fn session(
+        &mut self,
+        ordered: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Result<(), Failure> {
+        let mut client = client::connect(&self.config).await?;
+        let revision = self.read_all(&mut client).await?;
+        self.publish(true);
+        let mut watch = self.watch(&mut client, revision + 1).await?;
+        self.claim(&mut client).await?;
+        self.tell_forgotten(&mut client).await?;
+        let (mut keeper, mut kept) = within(client.lease_keep_alive(self.lease.id()?)).await?;
+        let mut renew = tokio::time::interval(RENEW_EVERY);
+        let mut unanswered = 0;
+        loop {
+            tokio::select! {
+                heard = watch.message() => {
+                    let heard = heard?.ok_or(Failure::Ended("the watch"))?;
+                    self.follow(&heard)?;
+                    if self.own_key_is_lost(&heard) {
+                        self.claim(&mut client).await?;
+                    }
+                }
+                answer = kept.message() => {
+                    let answer = answer?.ok_or(Failure::Ended("the lease's stream"))?;
+                    unanswered = 0;
+                    if answer.ttl() <= 0 {
+                        return Err(Failure::Ended("the lease"));
+                    }
+                }
+                _ = renew.tick() => {
+                    // Two that were not answered: the connection is dead, however alive it looks.
+                    if unanswered >= 2 {
+                        return Err(Failure::Slow);
+                    }
+                    unanswered += 1;
+                    within(keeper.keep_alive()).await?;
+                }
+                order = ordered.recv() => {
+                    let Some(order) = order else {
+                        return Ok(());
+                    };
+                    match order {
+                        Order::Announce(member) => {
+                            self.own.member = member;
+                            self.claim(&mut client).await?;
+                            self.publish(true);
+                        }
+                        Order::Forget(node) => {
+                            self.untold.insert(node);
+                            self.tell_forgotten(&mut client).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads everything; says as of which revision.
+    async fn read_all(&mut self, client: &mut Client) -> Result<i64, Failure> {
+        let all = GetOptions::new().with_prefix();
+        let read = within(client.get(self.keys.all(), Some(all))).await?;
+        self.known = Known::default();
+        for kv in read.kvs() {
+            self.note(kv.key(), Some(kv.value()));
+        }
+        Ok(read
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision))
+    }
+
+    async fn watch(&self, client: &mut Client, from: i64) -> Result<WatchStream, Failure> {
+        let all = WatchOptions::new().with_prefix().with_start_revision(from);
+        within(client.watch(self.keys.all(), Some(all))).await
+    }
+
+    /// Takes in what has changed.
+    fn follow(&mut self, heard: &etcd_client::WatchResponse) -> Result<(), Failure> {
+        // Compacted, or refused: only reading everything again tells what is there.
+        if heard.canceled() {
+            return Err(Failure::Ended("the watch"));
+        }
+        for event in heard.events() {
+            let Some(kv) = event.kv() else {
+                continue;
+            };
+            match event.event_type() {
+                EventType::Put => self.note(kv.key(), Some(kv.value())),
+                EventType::Delete => self.note(kv.key(), None),
+            }
+        }
+        self.publish(true);
+        Ok(())
+    }
+
+    fn own_key_is_lost(&self, heard: &etcd_client::WatchResponse) -> bool {
+        let own = self.keys.member(self.own.name());
+        let deleted = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
+        let mut lost = heard.events().iter().filter(|event| deleted(event));
+        self.own.member.state != MemberState::Left
+            && lost.any(|event| event.kv().is_some_and(|kv| kv.key() == own.as_bytes()))
+    }
+
+    fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match (self.keys.read(key), value) {
+            (Some(Key::Member(name)), Some(value)) => match Announcement::read(&name, value) {
+                Ok(read) => {
+                    self.known.members.insert(read.member.name.clone(), read);
+                }
+                Err(error) => tracing::warn!(
+                    peer = %name.escape_debug(),
+                    "what a member says of itself cannot be used: {error}"
+                ),
+            },
+            (Some(Key::Member(name)), None) => {
+                if let Ok(name) = NodeName::new(&name) {
+                    self.known.members.remove(&name);
+                }
+            }
+            (Some(Key::Forgotten(name)), Some(_)) => {
+                if self.known.forgotten.len() < FORGOTTEN_MAX
+                    && let Ok(name) = NodeName::new(&name)
+                {
+                    self.known.forgotten.insert(name);
+                }
+            }
+            (Some(Key::Forgotten(name)), None) => {
+                if let Ok(name) = NodeName::new(&name) {
+                    self.known.forgotten.remove(&name);
+                }
+            }
+            // What others keep under the prefix is theirs.
+            (None, _) => {}
+        }
+    }
+
+    /// Writes this node's key, unless it is another's.
+    async fn claim(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let key = self.keys.member(self.own.name());
+        match self.lease.claim(client, &key, &self.own).await? {
+            Claimed::Mine => Ok(()),
+            Claimed::Others(start) => Err(Failure::NameTaken(start)),
+            Claimed::Lost(start) => Err(Failure::NameLost(start)),
+        }
+    }
+
+    async fn tell_forgotten(&mut self, client: &mut Client) -> Result<(), Failure> {
+        for node in self.untold.clone() {
+            if !self.known.forgotten.contains(&node) {
+                let by = serde_json::json!({ "version": 1, "name": node.as_str(), "by": self.own.name().as_str() });
+                let put = client.put(self.keys.forgotten(&node), by.to_string(), None);
+                within(put).await?;
+                self.known.forgotten.insert(node.clone());
+            }
+            self.untold.remove(&node);
+        }
+        self.publish(true);
+        Ok(())
+    }
+
+    fn publish(&self, reached: bool) {
+        let others = self.known.members.values();
+        let others = others.filter(|one| one.member.name != *self.own.name());
+        let mut members: Vec<_> = others.map(|one| one.sighted(true)).collect();
+        members.push(self.own.sighted());
+        let forgotten = self.known.forgotten.union(&self.untold).cloned().collect();
+        self.hears.send_if_modified(|heard| {
+            let mut next = heard.clone();
+            next.sighting.members.clone_from(&members);
+            next.sighting.forgotten = forgotten;
+            if reached {
+                next.standing.reached();
+            }
+            let is_news = *heard != next;
+            *heard = next;
+            is_news
+        });
+    }
+
+    /// Etcd is away: those that it named are not heard of, and stay members.
+    fn lost(&mut self, why: &Failure) {
+        let text = why.to_string();
+        self.hears.send_modify(|heard| {
+            if heard.standing.error.as_deref() != Some(&text) {
+                tracing::warn!("etcd is not heard: {text}");
+            }
+            heard.standing.lost(text);
+            for one in &mut heard.sighting.members {
+                if one.member.name != *self.own.name() {
+                    one.live = None;
+                }
+            }
+        });
+    }
+}
+
+/// The time before the next try: doubles from `least` to `longest`, and is then drawn from its upper
+/// half, so that nodes that lost etcd at one moment do not come back at one moment.
+fn delay(least: Duration, longest: Duration, tries: u32, random: u64) -> Duration {
+    let doubled = least.saturating_mul(1 << tries.min(10)).min(longest);
+    let half = doubled / 2;
+    let millis = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).max(1);
+    half + Duration::from_millis(random % millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_to_reach_etcd_are_spread_and_bounded() {
+        let (least, longest) = ETCD_RETRY;
+        for tries in 0..40 {
+            for random in [0, 1, 77_777, u64::MAX] {
+                let delay = delay(least, longest, tries, random);
+                assert!(delay >= least / 2 && delay < longest, "{tries}: {delay:?}");
+            }
+        }
+        assert_ne!(delay(least, longest, 9, 1), delay(least, longest, 9, 1234));
+    }
+}
