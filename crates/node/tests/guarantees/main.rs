@@ -10,6 +10,7 @@ mod demo;
 mod disks;
 mod doctor;
 mod inboxes;
+mod joining;
 mod members;
 mod refusals;
 mod scale;

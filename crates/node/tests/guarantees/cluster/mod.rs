@@ -2,6 +2,7 @@
 //! happens in a test, they are killed at its end; when it fails, their logs are shown.
 
 mod command;
+mod etcd;
 mod files;
 mod proxy;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use command::{NOBODY, as_nobody, signal};
 pub(crate) use command::{Said, consign, consign_with};
+pub(crate) use etcd::Etcd;
 pub(crate) use files::{files_in, left_in_staging, random_bytes};
 pub(crate) use proxy::Proxy;
 
@@ -127,6 +129,8 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     nodes: Vec<Node>,
     membership: String,
+    /// What everybody's config says instead of a list of nodes.
+    source: Option<String>,
 }
 
 impl Cluster {
@@ -139,6 +143,7 @@ impl Cluster {
                 .unwrap(),
             nodes: Vec::new(),
             membership: String::new(),
+            source: None,
         }
     }
 
@@ -150,6 +155,11 @@ impl Cluster {
     /// Adds lines to everybody's `[membership]`.
     pub(crate) fn membership(&mut self, lines: &str) {
         self.membership = lines.to_owned();
+    }
+
+    /// Lets everybody learn of the others, with these lines in its `[membership]` and no list.
+    pub(crate) fn learns_by(&mut self, lines: &str) {
+        self.source = Some(lines.to_owned());
     }
 
     /// Adds a node that produces the feed `files`; `lines` go into its section. Where they say
@@ -241,14 +251,15 @@ impl Cluster {
                 )
             })
             .collect();
+        let listed = format!("nodes = [{}]", members.join(", "));
+        let source = self.source.as_ref().unwrap_or(&listed);
         for node in &self.nodes {
             let config = format!(
                 "[node]\nname = {:?}\ndata_dir = {:?}\n\n[listen]\npeer = \"127.0.0.1:{}\"\n\n\
-                 [membership]\nnodes = [{}]\n{}\n\n{}",
+                 [membership]\n{source}\n{}\n\n{}",
                 node.name,
                 node.data_dir(),
                 node.port,
-                members.join(", "),
                 self.membership,
                 node.sections
             );

@@ -1,0 +1,227 @@
+//! Members that nobody listed: they join, go and come by gossip and by etcd, while files flow.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, Etcd, SOON, files_in, random_bytes, until};
+
+/// How soon a new consumer has its first file, from the start of its process.
+const FIRST_FILE: Duration = Duration::from_secs(5);
+
+fn names_at(cluster: &Cluster, consumer: &str) -> Vec<String> {
+    files_in(&cluster.node(consumer).inbox())
+        .into_keys()
+        .collect()
+}
+
+fn send(cluster: &Cluster, names: &[&str]) {
+    for (seed, name) in (0..).zip(names) {
+        let path = cluster.write(name, &random_bytes(seed, 1_000));
+        let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+        cluster.ask("prod-1", &args).good();
+    }
+}
+
+fn is_heard(cluster: &Cluster, by: &str, node: &str) -> bool {
+    let nodes = cluster.ask(by, &["nodes", "--json"]).good().objects();
+    let found = nodes.iter().find(|one| one["name"] == node);
+    found.is_some_and(|one| one["heard"] == true)
+}
+
+/// A producer and two consumers, of whom nobody knows anybody.
+fn strangers() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = \"all\"");
+    cluster.consumer("cons-1", "");
+    cluster.consumer("cons-2", "");
+    cluster
+}
+
+fn by_gossip(cluster: &mut Cluster) {
+    // Whoever is its own seed waits to be asked.
+    let seed = format!("127.0.0.1:{}", cluster.node("prod-1").port());
+    cluster.learns_by(&format!("kind = \"gossip\"\nseeds = [{seed:?}]"));
+}
+
+fn a_new_consumer_gets_its_first_file_soon(mut cluster: Cluster) {
+    cluster.configure();
+    cluster.start_one("prod-1");
+    send(&cluster, &["a"]);
+    for (consumer, file) in [("cons-1", "a"), ("cons-2", "b")] {
+        let began = Instant::now();
+        cluster.spawn(consumer);
+        if file == "b" {
+            // Those that were submitted before it was there went to the other one.
+            until("it is heard", SOON, || {
+                is_heard(&cluster, "prod-1", consumer)
+            });
+            send(&cluster, &["b"]);
+        }
+        until("it has its first file", SOON, || {
+            names_at(&cluster, consumer).contains(&file.to_owned())
+        });
+        let took = began.elapsed();
+        eprintln!("{consumer} had its first file {took:?} after its start");
+        assert!(took <= FIRST_FILE, "{consumer} took {took:?}");
+    }
+    let status = cluster.status("prod-1");
+    assert_eq!(status["membership"]["reachable"], true, "{status:#}");
+    assert_eq!(status["health"], "ok", "{status:#}");
+}
+
+#[test]
+fn a_new_consumer_gets_its_first_file_soon_by_gossip() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    a_new_consumer_gets_its_first_file_soon(cluster);
+}
+
+#[test]
+fn a_new_consumer_gets_its_first_file_soon_by_etcd() {
+    let Some(etcd) = Etcd::start("a_new_consumer_gets_its_first_file_soon_by_etcd") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    a_new_consumer_gets_its_first_file_soon(cluster);
+}
+
+/// Everybody is restarted meanwhile: who the members are is in each one's log.
+#[test]
+fn files_flow_between_known_members_while_etcd_is_away() {
+    let test = "files_flow_between_known_members_while_etcd_is_away";
+    let Some(mut etcd) = Etcd::start(test) else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    cluster.start();
+    for node in ["cons-1", "cons-2"] {
+        until("it is heard", SOON, || is_heard(&cluster, "prod-1", node));
+    }
+    // Who the members are is in the log a moment after they are in force.
+    until("the log has them", SOON, || {
+        cluster.kill("prod-1");
+        etcd.kill();
+        cluster.start_one("prod-1");
+        let known = cluster
+            .ask("prod-1", &["nodes"])
+            .good()
+            .out
+            .contains("cons-2");
+        if !known {
+            etcd.run();
+            until("it is heard", SOON, || {
+                is_heard(&cluster, "prod-1", "cons-2")
+            });
+        }
+        known
+    });
+    until("status says that etcd is away", SOON, || {
+        let status = cluster.status("prod-1");
+        status["membership"]["reachable"] == false && status["health"] == "degraded"
+    });
+    let page = cluster.ask("prod-1", &["status"]).good().out;
+    assert!(page.contains("etcd does not answer"), "{page}");
+    send(&cluster, &["a", "b", "c"]);
+    cluster.wait_until_done("prod-1", 3, SOON);
+    for node in ["cons-1", "cons-2"] {
+        cluster.kill(node);
+        cluster.start_one(node);
+        assert_eq!(names_at(&cluster, node), ["a", "b", "c"]);
+    }
+    send(&cluster, &["d"]);
+    cluster.wait_until_done("prod-1", 4, SOON);
+    etcd.run();
+    until("etcd is heard again", SOON, || {
+        let status = cluster.status("prod-1");
+        status["membership"]["reachable"] == true && status["health"] == "ok"
+    });
+}
+
+fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
+    cluster.consumer("twin", "");
+    cluster.configure();
+    let config = cluster.node("twin").config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"twin\"", "\"cons-1\"")).unwrap();
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    until("it is heard", SOON, || {
+        is_heard(&cluster, "prod-1", "cons-1")
+    });
+    let said = cluster.start_in_vain("twin");
+    assert_eq!(said.code, 1, "{}", said.err);
+    let taken = "another node called cons-1 runs already";
+    assert!(said.err.contains(taken), "{}", said.err);
+    send(&cluster, &["a"]);
+    until("the first one has the file", SOON, || {
+        names_at(&cluster, "cons-1") == ["a"]
+    });
+}
+
+#[test]
+fn the_later_of_two_agents_of_one_name_stops_by_gossip() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    the_later_of_two_agents_of_one_name_stops(cluster);
+}
+
+#[test]
+fn the_later_of_two_agents_of_one_name_stops_by_etcd() {
+    let Some(etcd) = Etcd::start("the_later_of_two_agents_of_one_name_stops_by_etcd") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    the_later_of_two_agents_of_one_name_stops(cluster);
+}
+
+/// One `forget`, on one node, is enough for all.
+#[test]
+fn a_consumer_that_is_forgotten_on_one_node_is_forgotten_on_all() {
+    let mut cluster = strangers();
+    cluster.producer("prod-2", "replicas = \"all\"");
+    by_gossip(&mut cluster);
+    cluster.start();
+    for by in ["prod-1", "prod-2"] {
+        for node in ["cons-1", "cons-2"] {
+            until("it is heard", SOON, || is_heard(&cluster, by, node));
+        }
+    }
+    cluster.kill("cons-2");
+    let path = cluster.write("late", &random_bytes(1, 1_000));
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-2", &args).good();
+    until("it is owed", SOON, || {
+        cluster.member("prod-2", "cons-2")["owed_files"] == 1
+    });
+    until("it may be forgotten", SOON, || {
+        cluster.ask("prod-1", &["forget", "cons-2"]).code == 0
+    });
+    cluster.wait_until_done("prod-2", 1, SOON);
+    for by in ["prod-1", "prod-2", "cons-1"] {
+        until("it is gone", SOON, || {
+            !cluster.ask(by, &["nodes"]).good().out.contains("cons-2")
+        });
+    }
+}
+
+/// A weight is for others to know, and they learn it from the node itself.
+#[test]
+fn a_weight_that_changes_is_known_everywhere_without_a_restart() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    cluster.start();
+    until("it is heard", SOON, || {
+        is_heard(&cluster, "prod-1", "cons-1")
+    });
+    let config = cluster.node("cons-1").config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let heavier = text.replace("[[consume]]", "[[consume]]\nweight = 250");
+    std::fs::write(&config, heavier).unwrap();
+    cluster.hang_up("cons-1");
+    until("the weight is known", SOON, || {
+        cluster.member("prod-1", "cons-1")["weight"] == 250
+    });
+    assert_eq!(cluster.status("cons-1")["health"], "ok");
+}
