@@ -22,7 +22,7 @@
 //! | `membership.endpoints` | | etcd: its servers, `http://host:port` or `https://host:port` |
 //! | `membership.prefix` | `"/consign"` | etcd: what the keys of this cluster begin with |
 //! | `membership.user`, `.password_file` | none | etcd: who this node is, and the file with the password |
-//! | `membership.ca`, `.cert`, `.key` | none | etcd: PEM files for TLS |
+//! | `membership.ca`, `.cert`, `.key` | none | etcd: PEM files for TLS; `ca` is needed for https |
 //! | `membership.nodes` | `[]` | static: `name`, `addr`, `zone`, `weight` (100), `feeds` of each node; this one may be left out |
 //! | `membership.replace_after` | `"10m"` | how long a consumer may be unreachable before its files are placed elsewhere, or `"never"` |
 //! | `produce.feed` | | |
@@ -171,7 +171,7 @@ pub(crate) struct EtcdConfig {
     pub(crate) prefix: String,
     /// Who this node is to etcd, and where that user's password is.
     pub(crate) login: Option<(String, PathBuf)>,
-    /// The authority that etcd's certificate is checked against; the system's when absent.
+    /// The authority that etcd's certificate is checked against; there is one for `https`.
     pub(crate) ca: Option<PathBuf>,
     /// The certificate and the key that this node shows to etcd.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,

@@ -107,7 +107,7 @@ fn etcd(raw: raw::Membership, outline: &Outline<'_>) -> Result<EtcdConfig, Confi
     let cert = path(raw.cert, "membership.cert")?;
     let key = path(raw.key, "membership.key")?;
     let ca = path(raw.ca, "membership.ca")?;
-    Ok(EtcdConfig {
+    let config = EtcdConfig {
         endpoints,
         prefix,
         login: both(
@@ -117,7 +117,13 @@ fn etcd(raw: raw::Membership, outline: &Outline<'_>) -> Result<EtcdConfig, Confi
         )?,
         ca,
         identity: both(("membership.cert", cert), ("membership.key", key), outline)?,
-    })
+    };
+    let is_encrypted = |at: &String| host_of(at).is_some_and(|(_, encrypted)| encrypted);
+    if config.ca.is_none() && config.endpoints.iter().any(is_encrypted) {
+        let needs = "membership.ca";
+        return Err(outline.refuse("membership.endpoints", Problem::Without { needs }));
+    }
+    Ok(config)
 }
 
 /// Two keys that mean nothing without one another.

@@ -271,6 +271,7 @@ fn etcd_needs_endpoints_and_whole_credentials() {
         (format!("{at}\nuser = \"u\""), "membership.user"),
         (format!("{at}\nkey = \"/k\""), "membership.key"),
         (format!("{at}\nca = \"ca.pem\""), "membership.ca"),
+        (at.to_owned(), "membership.endpoints"),
     ] {
         assert_eq!(problem_in(&etcd(&lines)).0, key, "{lines}");
     }

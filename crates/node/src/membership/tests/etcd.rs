@@ -103,14 +103,18 @@ impl Drop for Server {
 /// Whether there is an etcd. A test that cannot run says so where `./test` looks.
 fn is_there(test: &str) -> bool {
     let there = Command::new("etcd").arg("--version").output().is_ok();
-    if !there && let Some(skipped) = std::env::var_os("CONSIGN_SKIPPED") {
-        let file = File::options().append(true).create(true).open(skipped);
-        let _ = writeln!(
-            file.unwrap(),
-            "{test}: there is no etcd; hint: install etcd-server"
-        );
+    if !there {
+        skip(test, "there is no etcd; hint: install etcd-server");
     }
     there
+}
+
+fn skip(test: &str, why: &str) {
+    eprintln!("SKIPPED: {why}");
+    if let Some(skipped) = std::env::var_os("CONSIGN_SKIPPED") {
+        let file = File::options().append(true).create(true).open(skipped);
+        writeln!(file.unwrap(), "{test}: {why}").unwrap();
+    }
 }
 
 struct Registered {
@@ -252,6 +256,66 @@ async fn a_user_and_a_password_open_etcd_and_without_them_it_says_why() {
     let password = world.server.dir.path().join("password");
     std::fs::write(&password, "sesame\n").unwrap();
     world.config.login = Some(("root".to_owned(), password));
+    let mut a = world.start(super::own("a", 1)).await;
+    let _b = world.start(super::own("b", 1)).await;
+    a.until_members(&["a", "b"]).await;
+}
+
+/// Makes an authority, and a certificate of it for 127.0.0.1, in `dir`.
+fn certificates(dir: &std::path::Path) -> bool {
+    let make = |args: &str| {
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500";
+        let args = format!("req -x509 {key} {args}");
+        let made = Command::new("openssl")
+            .args(args.split(' '))
+            .current_dir(dir)
+            .output();
+        made.is_ok_and(|made| made.status.success())
+    };
+    make("-keyout ca.key -out ca.pem -subj /CN=authority")
+        && make(
+            "-CA ca.pem -CAkey ca.key -keyout one.key -out one.pem -subj /CN=one -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE",
+        )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_open_etcd_and_without_them_it_is_not_heard() {
+    let test = "certificates_open_etcd_and_without_them_it_is_not_heard";
+    if !is_there(test) {
+        return;
+    }
+    let mut server = Server::new();
+    if !certificates(server.dir.path()) {
+        return skip(
+            test,
+            "openssl makes no certificates; hint: install openssl 3",
+        );
+    }
+    let at = |name: &str| server.dir.path().join(name);
+    let (ca, cert, key) = (at("ca.pem"), at("one.pem"), at("one.key"));
+    server.scheme = "https";
+    server.args = [
+        ("--cert-file", &cert),
+        ("--key-file", &key),
+        ("--trusted-ca-file", &ca),
+    ]
+    .map(|(flag, file)| format!("{flag}={}", file.display()))
+    .to_vec();
+    server.args.push("--client-cert-auth".to_owned());
+    server.start();
+    let config = server.config();
+    let mut world = Registered { server, config };
+    // Neither whom it does not trust, nor without a certificate of its own.
+    for ca in [None, Some(&ca)] {
+        world.config.ca = ca.cloned();
+        let mut outside = world.start(super::own("outside", 1)).await;
+        outside
+            .until("that it is not heard", |heard, _| {
+                !heard.standing.reachable && heard.standing.error.is_some()
+            })
+            .await;
+    }
+    world.config.identity = Some((cert, key));
     let mut a = world.start(super::own("a", 1)).await;
     let _b = world.start(super::own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
