@@ -1,5 +1,6 @@
 //! A connection to etcd, and why one fails.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(super) enum Failure {
     )]
     File { path: PathBuf, why: String },
     /// etcd says no, or the connection broke.
-    #[error("{0}; hint: check that etcd runs at membership.endpoints, and the credentials for it")]
+    #[error("{}; hint: check that etcd runs at membership.endpoints, and the credentials for it", plain(.0))]
     Client(#[from] etcd_client::Error),
     /// It does not answer.
     #[error("etcd has not answered for {} s; hint: check that it runs at membership.endpoints and has a quorum", ETCD_DEADLINE.as_secs())]
@@ -35,6 +36,21 @@ pub(super) enum Failure {
     /// Another node took this node's name while etcd did not hear of this one.
     #[error("another node with start {:016x} took this node's name while etcd was not heard; hint: stop that one and give it a name of its own", .0.0)]
     NameLost(Start),
+}
+
+/// What etcd said, or what kept it from being asked, without the layers in between.
+fn plain(error: &etcd_client::Error) -> String {
+    let etcd_client::Error::GRpcStatus(status) = error else {
+        return error.to_string();
+    };
+    let mut innermost = status.source();
+    while let Some(deeper) = innermost.and_then(StdError::source) {
+        innermost = Some(deeper);
+    }
+    match innermost {
+        Some(cause) => format!("{}: {cause}", status.message()),
+        None => status.message().to_owned(),
+    }
 }
 
 /// Waits for one answer.
