@@ -13,6 +13,7 @@ use crate::producer::state::{Stage, Transfer};
 use crate::producer::{Answer, Effect, Producer, Refusal, Taken, Then, Token, Wanted};
 use crate::record::{Claiming, Record, Submitted, Unclaimed};
 use crate::spec::{FileSpec, Replicas, Source};
+use crate::view::MemberState;
 
 impl Producer {
     pub(super) fn on_submit(
@@ -254,6 +255,9 @@ impl Producer {
         let unknown = || Refusal::NoSuchFeed {
             feed: spec.feed.clone(),
         };
+        if self.standing != MemberState::Active {
+            return Err(Refusal::Draining);
+        }
         let name = FeedName::new(&spec.feed).map_err(|_| unknown())?;
         let feed = self.queue.feed(&name).ok_or_else(unknown)?;
         let rules = feed.rules.as_ref().ok_or_else(unknown)?;

@@ -22,6 +22,7 @@ mod committing;
 mod deadlines;
 mod destination;
 mod dormant;
+mod draining;
 mod duties;
 mod event;
 mod failing;
@@ -55,7 +56,7 @@ use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
 use crate::ranges::RangeSet;
 use crate::record::Record;
-use crate::view::View;
+use crate::view::{MemberState, View};
 use crate::wire::Message;
 use destination::Destinations;
 use queue::Queue;
@@ -119,6 +120,8 @@ pub struct Producer {
     destinations: Destinations,
     view: View,
     forgotten: BTreeSet<NodeName>,
+    /// How far this node takes part.
+    standing: MemberState,
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
     /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
@@ -170,6 +173,7 @@ impl Producer {
             destinations: Destinations::default(),
             view,
             forgotten: BTreeSet::new(),
+            standing: MemberState::Active,
             short: BTreeSet::new(),
             extra_copies: BTreeMap::new(),
             abandoning: BTreeMap::new(),
@@ -252,6 +256,7 @@ impl Producer {
             Event::Retry { token, key } => self.on_retry(token, key),
             Event::Cancel { token, key } => self.on_cancel(token, key),
             Event::Forget { token, node } => self.on_forget(token, node),
+            Event::Drain { token, state } => self.on_drain(token, state),
             Event::Carry { through } => self.on_carry(through),
             Event::Tick => self.on_tick(),
         }
@@ -284,6 +289,7 @@ impl Producer {
             Message::SmallReceived(received) => self.on_small_received(from, received),
             Message::SmallMissing(missing) => self.on_small_missing(from, missing),
             Message::SmallLinkLost(lost) => self.on_small_link_lost(lost),
+            Message::Standing(standing) => self.on_standing(from, standing),
             // The rest is for consumers, or for the connection itself; hearing it here is a peer's
             // mistake that changes nothing.
             Message::Hello(_)
@@ -299,6 +305,7 @@ impl Producer {
             | Message::SmallCommit(_)
             | Message::Closed(_)
             | Message::OpenStarts(_)
+            | Message::Duties(_)
             | Message::Begin(_)
             | Message::Chunk(_)
             | Message::Credit(_)

@@ -118,10 +118,7 @@ impl Producer {
 
     /// How many there are to place a feed's files on.
     fn count_accepting(&self, feed: &FeedName) -> usize {
-        let accepting = self.view.accepting(feed);
-        accepting
-            .filter(|member| !self.forgotten.contains(&member.name))
-            .count()
+        self.takers(feed).count()
     }
 
     /// Up to `count` further consumers, in chain order; none that has been away for longer than
@@ -144,7 +141,8 @@ impl Producer {
             .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
             .map(|leg| leg.node.clone())
             .collect();
-        exclude.extend(self.forgotten.iter().cloned());
+        let accepting = self.view.accepting(&transfer.feed);
+        exclude.extend(accepting.map(|m| m.name.clone()).filter(|n| self.is_out(n)));
         if patience.is_some() {
             let gone = self
                 .view

@@ -26,6 +26,8 @@ numbered! {
         3 ViewSeen(ViewSeen),
         /// See [`Forgotten`].
         4 Forgotten(Forgotten),
+        /// See [`StandingSet`].
+        5 StandingSet(StandingSet),
         /// See [`Claiming`].
         16 Claiming(Claiming),
         /// See [`Unclaimed`].

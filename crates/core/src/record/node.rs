@@ -62,6 +62,17 @@ pub struct ViewSeen {
     pub members: Vec<MemberRecord>,
 }
 
+/// How far this node takes part, as a person ordered; without one it is active.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct StandingSet {
+    /// As in [`MemberRecord`].
+    #[prost(uint32, tag = "1")]
+    pub state: u32,
+    /// When, in ms since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}
+
 /// An operator declared a node gone for good.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Forgotten {

@@ -70,9 +70,8 @@ pub(super) enum Command {
     /// Send a paused feed's files again [not in this version]
     #[command(hide = true)]
     Resume(Later),
-    /// Prepare a node for being switched off [not in this version]
-    #[command(hide = true)]
-    Drain(Later),
+    /// Take this node out of service: it takes nothing new, and finishes what it has
+    Drain(DrainArgs),
     /// Declare a node gone for good: what it is owed goes elsewhere
     Forget(ForgetArgs),
     /// Compare what this node knows of its files with what its consumers have
@@ -227,6 +226,20 @@ pub(super) struct CancelArgs {
     /// The transfers, as `send` and `transfers` print them
     #[arg(value_name = "ID", required = true, value_parser = transfer_id)]
     pub(super) ids: Vec<String>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    /// The agent's own node; to be sure that it is the right one
+    pub(super) node: Option<String>,
+    /// Take it back into service
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) undo: bool,
+    /// Return when it has no duty left and may be switched off
+    #[arg(long)]
+    pub(super) wait: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -9,6 +9,7 @@ mod audit;
 pub(crate) mod client;
 pub(crate) mod command;
 mod doctor;
+mod drain;
 pub(crate) mod exit;
 mod explain;
 mod feeds;
@@ -82,7 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Receive(_) => missing("receive"),
         Command::Pause(_) => missing("pause"),
         Command::Resume(_) => missing("resume"),
-        Command::Drain(_) => missing("drain"),
+        Command::Drain(args) => ask(&target, async |session| drain::run(session, args).await),
         Command::Top(_) => missing("top"),
         Command::Keys(_) => missing("keys"),
         Command::Join(_) => missing("join"),

@@ -184,7 +184,9 @@ fn replay(
 pub(super) struct Own {
     /// Who was forgotten.
     pub(super) forgotten: Vec<Record>,
-    /// The segment of the oldest of them, and of where inboxes were.
+    /// How far it takes part, where a person has said so.
+    pub(super) standing: Option<Record>,
+    /// The segment of the oldest of all these, and of where inboxes were.
     pub(super) from: Option<u32>,
 }
 
@@ -197,6 +199,7 @@ impl Own {
                     self.forgotten.push(record.clone());
                 }
             }
+            Record::StandingSet(_) => self.standing = Some(record.clone()),
             Record::InboxMarked(marked) => marks.note(marked.clone()),
             _ => return,
         }

@@ -158,6 +158,7 @@ impl Ledger {
             | Record::PeerSeen(_)
             | Record::ViewSeen(_)
             | Record::Forgotten(_)
+            | Record::StandingSet(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::AttemptStarted(_)

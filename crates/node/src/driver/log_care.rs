@@ -3,7 +3,8 @@
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::limits;
 use consign_core::log::{LogLength, Payload, Position, Shortening};
-use consign_core::record::{Boot, Forgotten, Record};
+use consign_core::record::{Boot, Forgotten, Record, StandingSet};
+use consign_core::view::MemberState;
 use consign_core::{consumer, producer};
 
 use super::{Driver, Worked};
@@ -132,6 +133,15 @@ impl Driver {
             at: super::now().0,
         };
         self.log_care.own.push(Record::Forgotten(record));
+    }
+
+    pub(super) fn remember_standing(&mut self, state: MemberState) {
+        let own = &mut self.log_care.own;
+        own.retain(|record| !matches!(record, Record::StandingSet(_)));
+        own.push(Record::StandingSet(StandingSet {
+            state: state.number(),
+            at: super::now().0,
+        }));
     }
 
     /// A peer has seen a later life of this node: its next start is raised above that one.

@@ -8,6 +8,7 @@
 
 pub(crate) mod bounds;
 mod consuming;
+mod draining;
 pub(crate) mod handle;
 pub(crate) mod log_care;
 mod looking;

@@ -40,6 +40,7 @@ impl Driver {
             started_at: Timestamp(self.started_at.0),
             ready: true,
             problems: self.all_problems(&destinations),
+            drain: self.drain_so_far(&feeds),
             plaintext: self.config.plaintext,
             listen: self.config.listen.peer.to_string(),
             log: LogState {
@@ -147,12 +148,10 @@ impl Driver {
                     weight: member.weight,
                     feeds: member.feeds.iter().map(ToString::to_string).collect(),
                     state: match member.state {
-                        _ if forgotten.contains(&&member.name) => "forgotten",
-                        MemberState::Active => "active",
-                        MemberState::Draining => "draining",
-                        MemberState::Left => "left",
-                    }
-                    .to_owned(),
+                        _ if forgotten.contains(&&member.name) => "forgotten".to_owned(),
+                        MemberState::Active => self.word_of(member, destination).to_string(),
+                        known @ (MemberState::Draining | MemberState::Left) => known.to_string(),
+                    },
                     connected: incarnation.is_some(),
                     sends_here: sends_here.is_some(),
                     incarnation: incarnation.or(sends_here).unwrap_or_default().0,

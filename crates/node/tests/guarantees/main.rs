@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod disks;
 mod doctor;
+mod draining;
 mod inboxes;
 mod members;
 mod refusals;

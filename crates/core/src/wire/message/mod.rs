@@ -62,6 +62,10 @@ numbered! {
         32 Closed(Closed),
         /// See [`OpenStarts`].
         33 OpenStarts(OpenStarts),
+        /// See [`Standing`].
+        34 Standing(Standing),
+        /// See [`Duties`].
+        35 Duties(Duties),
         /// See [`Begin`].
         64 Begin(Begin),
         /// See [`Chunk`].
@@ -76,5 +80,45 @@ numbered! {
         80 AuditAsk(AuditAsk),
         /// See [`AuditAnswer`].
         81 AuditAnswer(AuditAnswer),
+    }
+}
+
+impl Message {
+    /// The protocol version that brought it: a peer that speaks an older one does not know it, and is
+    /// not to hear it.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        match self {
+            Self::Standing(_) | Self::Duties(_) => 3,
+            Self::AuditAsk(_) | Self::AuditAnswer(_) => super::PROTOCOL_VERSION_AUDIT,
+            Self::Hello(_)
+            | Self::Welcome(_)
+            | Self::Rejected(_)
+            | Self::Ping(_)
+            | Self::Pong(_)
+            | Self::Open(_)
+            | Self::OpenAnswer(_)
+            | Self::Forward(_)
+            | Self::Progress(_)
+            | Self::Received(_)
+            | Self::Commit(_)
+            | Self::Saved(_)
+            | Self::Abandon(_)
+            | Self::Abandoned(_)
+            | Self::Refused(_)
+            | Self::LinkLost(_)
+            | Self::SmallQuery(_)
+            | Self::SmallReceived(_)
+            | Self::SmallMissing(_)
+            | Self::SmallCommit(_)
+            | Self::SmallLinkLost(_)
+            | Self::Closed(_)
+            | Self::OpenStarts(_)
+            | Self::Begin(_)
+            | Self::Chunk(_)
+            | Self::Credit(_)
+            | Self::Stop(_)
+            | Self::SmallFrame(_) => 1,
+        }
     }
 }

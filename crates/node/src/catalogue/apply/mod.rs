@@ -87,6 +87,7 @@ impl<'a> Applier<'a> {
             Record::Forgotten(body) => self.producer_forgotten(body),
             Record::PeerSeen(_)
             | Record::ViewSeen(_)
+            | Record::StandingSet(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Hashed(_)

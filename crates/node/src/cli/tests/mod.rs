@@ -29,7 +29,6 @@ fn what_does_not_exist_yet_is_refused_by_name() {
         "receive --feed images --exec process",
         "pause images",
         "resume images",
-        "drain store-1",
         "top",
         "keys init",
         "join TOKEN",
@@ -56,7 +55,7 @@ fn completions_offer_only_what_exists() {
             let word = word.trim_start_matches('-');
             assert!(script.contains(word), "{shell} lacks {word}");
         }
-        for word in ["drain", "pause", "receipt", "processed"] {
+        for word in ["pause", "receipt", "processed"] {
             assert!(!script.contains(word), "{shell} offers {word}");
         }
     }

@@ -25,7 +25,7 @@ pub(in crate::net) struct Greeting {
     /// The highest incarnation of ours that it has seen.
     pub(in crate::net) seen: Incarnation,
     /// The version that both speak.
-    version: u32,
+    pub(in crate::net) version: u32,
 }
 
 /// Connects to `node` at `addr` and introduces ourselves. The connection is good when this

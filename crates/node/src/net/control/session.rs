@@ -96,7 +96,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::LinkLost(_)
         | Message::SmallReceived(_)
         | Message::SmallMissing(_)
-        | Message::SmallLinkLost(_) => role == Role::Producer,
+        | Message::SmallLinkLost(_)
+        | Message::Standing(_) => role == Role::Producer,
         Message::Open(_)
         | Message::Forward(_)
         | Message::Commit(_)
@@ -104,7 +105,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::SmallQuery(_)
         | Message::SmallCommit(_)
         | Message::Closed(_)
-        | Message::OpenStarts(_) => role == Role::Consumer,
+        | Message::OpenStarts(_)
+        | Message::Duties(_) => role == Role::Consumer,
         Message::Hello(_)
         | Message::Welcome(_)
         | Message::Rejected(_)
