@@ -319,9 +319,7 @@ impl Producer {
     /// Nothing can be done for a transfer now: it leaves memory until its consumers can take it.
     pub(super) fn park(&mut self, key: TransferKey) {
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
-        if transfer.stage != Stage::Parking {
-            transfer.become_(Stage::Parking);
-        }
+        transfer.become_(Stage::Parking);
         // What is on its way into the log is newer than what is there: whoever read that back would
         // go on from an older decision. `note_placed` goes on when it is synced.
         if !transfer.dirty && transfer.placings > 0 {

@@ -384,6 +384,15 @@ impl Desk {
         leg.expect("it is placed there")
     }
 
+    /// The transfer that was claimed last.
+    pub(crate) fn claimed(&self) -> Option<TransferKey> {
+        let mut newest = self.log.iter().rev();
+        newest.find_map(|(_, record)| match record {
+            Record::Claiming(claim) => Some(key_of(claim.start, claim.seq)),
+            _ => None,
+        })
+    }
+
     pub(crate) fn is_logged(&self, wanted: impl Fn(&Record) -> bool) -> bool {
         self.log.iter().any(|(_, record)| wanted(record))
     }

@@ -6,7 +6,8 @@ use consign_core::producer::{Event, StreamFault};
 use consign_core::record::{LegRung, Record};
 use consign_core::spec::Replicas;
 use consign_core::wire::{
-    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, SmallReceived,
+    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, SmallLinkLost,
+    SmallReceived,
 };
 
 use crate::desk::{Desk, member, one, rules};
@@ -224,4 +225,26 @@ fn a_large_file_whose_slot_was_abandoned_gets_another_one() {
     desk.hear("a", Message::OpenAnswer(answer));
     assert_ne!(desk.leg(key, "a").slot, old.slot);
     assert_eq!(desk.opened("a").len(), 2);
+}
+
+/// Its connection broke, so it is owed; the refusal was on its way.
+#[test]
+fn a_refusal_of_what_is_not_under_way_changes_nothing() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_small("f", "one");
+    let slots = one(desk.leg(key, "a").slot);
+    let slot_start = desk.leg(key, "a").start;
+    let lost = SmallLinkLost {
+        to: "a".to_owned(),
+        slot_start,
+        slots,
+        reason: "cut".to_owned(),
+    };
+    desk.hear("b", Message::SmallLinkLost(lost));
+    desk.refuses("a", key, bad_name());
+    desk.takes_small("b", key);
+    assert_eq!(desk.producer.feeds()[0].failed, 0);
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS * 2);
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key), "a is asked again, and takes it");
 }

@@ -59,6 +59,10 @@ faults! {
     WriteError "write-error",
     /// A read fails.
     ReadError "read-error",
+    /// A disk takes many times as long for a while.
+    SlowDisk "slow-disk",
+    /// A single piece of disk work takes many seconds.
+    SlowCall "slow-call",
     /// A person cancels a transfer.
     Cancel "cancel",
     /// A person retries what failed.
@@ -75,6 +79,8 @@ faults! {
     Weigh "weigh",
     /// A member moves into another zone.
     Move "move",
+    /// A member is listed without one of its feeds for a while.
+    Unlist "unlist",
     /// A feed is taken out of a node's configuration for a while.
     Reconfigure "reconfigure",
     /// A byte of a large file changes in staging, where nobody looks again before it is published.
@@ -217,7 +223,8 @@ impl Faults {
             (Fault::SyncError, 6, 1_000, 5_000),
             (Fault::WriteError, 6, 1_000, 5_000),
             (Fault::ReadError, 6, 200, 3_000),
-            (Fault::Cancel, 4, 50, 2_000),
+            (Fault::SlowDisk, 5, 500, 4_000),
+            (Fault::Cancel, 4, 100, 3_000),
             (Fault::Retry, 2, 300, 2_000),
             (Fault::BadRequest, 8, 200, 3_000),
             (Fault::Take, 2, 20, 1_000),
@@ -225,6 +232,7 @@ impl Faults {
             (Fault::Drain, 6, 500, 4_000),
             (Fault::Weigh, 6, 200, 4_000),
             (Fault::Move, 8, 200, 4_000),
+            (Fault::Unlist, 5, 100, 3_000),
             (Fault::Reconfigure, 6, 200, 4_000),
             (Fault::RotStaging, 8, 50, 500),
             (Fault::RotSpool, 8, 50, 500),
@@ -247,6 +255,7 @@ impl Faults {
         }
         let chances = [
             (Fault::CrashInRecovery, 3, 500),
+            (Fault::SlowCall, 5, 20),
             (Fault::SilentLoss, 4, 100),
             (Fault::LateFrame, 5, 100),
             (Fault::DamageSmall, 6, 200),

@@ -10,7 +10,7 @@ use consign_core::record::Record;
 use super::World;
 use super::faults::Aftermath;
 use super::happening::Work;
-use super::life::is_planned;
+use super::recovering::is_planned;
 use crate::coverage::Subject;
 use crate::ledger::Violation;
 use crate::plan::{Fault, SMALL_BYTES_MAX};

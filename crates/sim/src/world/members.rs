@@ -1,5 +1,8 @@
 //! Members that come, go, are drained, and change what they are.
 
+use std::collections::BTreeSet;
+
+use consign_core::ids::FeedName;
 use consign_core::view::MemberState;
 
 use super::faults::Aftermath;
@@ -43,6 +46,39 @@ impl World {
             false => Some(format!("z{}", self.draw(4))),
         };
         self.change_again(node)
+    }
+
+    /// A member is listed without one of its feeds: what is owed to it goes elsewhere. Mostly not for
+    /// long, so that it is wanted again before it has answered for what was taken from it.
+    pub(super) fn unlist(&mut self, node: usize) -> bool {
+        let consumes = self.plan.nodes[node].consumes.clone();
+        let nth = self.draw(consumes.len() as u64) as usize;
+        let Some(&feed) = consumes.get(nth) else {
+            return false;
+        };
+        self.nodes[node].unlisted.insert(feed);
+        let most_ms = match self.rng.one_in(2) {
+            true => 4_000,
+            false => 400,
+        };
+        self.after_ms(most_ms, Aftermath::List(node));
+        self.change_again(node)
+    }
+
+    pub(super) fn list(&mut self, node: usize) {
+        if !std::mem::take(&mut self.nodes[node].unlisted).is_empty() {
+            self.change_again(node);
+        }
+    }
+
+    /// The feeds that members are told a node consumes.
+    pub(super) fn listed(&self, node: usize) -> BTreeSet<FeedName> {
+        let unlisted = &self.nodes[node].unlisted;
+        let feeds = self.plan.nodes[node].consumes.iter();
+        let listed = feeds.filter(|feed| !unlisted.contains(feed));
+        listed
+            .map(|&feed| FeedName::new(&self.plan.feeds[feed].name).expect("a clean name"))
+            .collect()
     }
 
     /// A member's description changes, and not its state.
