@@ -48,7 +48,8 @@ fn every_planted_bug_is_found() {
             false => {
                 let load = match bug {
                     Planted::WatermarkBeforeSync => Load::Large,
-                    Planted::ArchiveDirNotSynced => Load::Archived,
+                    Planted::ArchiveDirNotSynced => Load::Only("archived"),
+                    Planted::KeptSetNotSynced => Load::Only("staying"),
                     _ => Load::Small,
                 };
                 cut_planted(kind_for(bug), CUTS_MAX, load);

@@ -86,9 +86,9 @@ pub(crate) enum Load {
     /// Files of all kinds, none of them large.
     #[cfg(feature = "planted")]
     Small,
-    /// Small files that are archived, and only their producer loses power.
+    /// Small files of one feed, and only their producer loses power.
     #[cfg(feature = "planted")]
-    Archived,
+    Only(&'static str),
     /// One large file. What is synced for the small ones syncs its bytes as well.
     #[cfg(feature = "planted")]
     Large,
@@ -99,7 +99,7 @@ impl Load {
         match self {
             Self::Mixed => round.is_multiple_of(LARGE_EVERY),
             #[cfg(feature = "planted")]
-            Self::Small | Self::Archived => false,
+            Self::Small | Self::Only(_) => false,
             #[cfg(feature = "planted")]
             Self::Large => true,
         }
@@ -109,7 +109,7 @@ impl Load {
         match self {
             Self::Mixed => FILES_PER_CUT,
             #[cfg(feature = "planted")]
-            Self::Small | Self::Archived => FILES_PER_CUT,
+            Self::Small | Self::Only(_) => FILES_PER_CUT,
             #[cfg(feature = "planted")]
             Self::Large => 0,
         }
@@ -228,9 +228,9 @@ impl Fleet {
                 let producer = self.producer();
                 let _disk = producer.mounted.read().unwrap();
                 #[cfg(feature = "planted")]
-                if self.load == Load::Archived {
+                if let Load::Only(feed) = self.load {
                     let name = format!("{number:06}");
-                    load::hand(producer, &self.ledger, &name, "archived", 10_000, number);
+                    load::hand(producer, &self.ledger, &name, feed, 10_000, number);
                     continue;
                 }
                 match number % FILES_PER_CUT {
@@ -328,7 +328,7 @@ impl Fleet {
 
     fn victims(&self, rng: &mut Rng) -> Vec<&Machine> {
         #[cfg(feature = "planted")]
-        if self.load == Load::Archived {
+        if matches!(self.load, Load::Only(_)) {
             return vec![self.producer()];
         }
         let all: Vec<_> = self.machines.iter().collect();
