@@ -56,7 +56,7 @@ fn acknowledged_files_survive_power_cuts_on_xfs() {
 fn accepted_files_survive_kills() {
     let test = "power::accepted_files_survive_kills";
     isolated(test, &["mkfs.ext4"], || {
-        let (most, mut seed) = (amount("KILLS", 100), amount("FAULT_SEED", 1));
+        let (most, mut seed) = (amount("KILLS", 80), amount("FAULT_SEED", 1));
         let (began, mut all) = (Instant::now(), Counts::default());
         while all.kills < most {
             println!("FAULT_SEED={seed}: kills");

@@ -1,6 +1,7 @@
 //! System calls that fail, or are the last one of a process: strace's injection on the unmodified
 //! binary, swept over the numbers of the calls while one producer carries small and large files to
-//! two consumers. strace counts for each thread, so a failure can hit several of them once.
+//! two consumers. strace counts for each thread, so a number is hit once in every thread that comes to
+//! it; which thread cannot be chosen. Lies are told in `lies`.
 
 use std::collections::BTreeMap;
 use std::fs;

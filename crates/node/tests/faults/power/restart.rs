@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 
 use super::Fleet;
+use super::sources::archived;
 use crate::ledger::base;
-use crate::machine::{Machine, files_in};
+use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::waiting::{SOON, comes};
 
@@ -25,7 +26,7 @@ impl Fleet {
             return 0;
         }
         let receipts = self.receipts(&consumers);
-        let archived = files_in(&producer.disk.join("archive"));
+        let archived = archived(producer);
         let paused = Paused::new(producer);
         consumers.iter().for_each(|consumer| consumer.spawn());
         consumers

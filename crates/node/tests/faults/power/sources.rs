@@ -1,5 +1,7 @@
 //! What becomes of the sources of delivered files.
 
+use std::path::{Path, PathBuf};
+
 use super::Fleet;
 use crate::ledger::Ledger;
 use crate::machine::{Machine, files_in};
@@ -21,6 +23,11 @@ impl Fleet {
     /// What is delivered is released: from where it was, and into the archive.
     pub(super) fn check_sources(&self, ledger: &Ledger) {
         let disk = &self.producer().disk;
+        until("no part of a copy is left in the archive", SOON, || {
+            files_in(&disk.join("archive"))
+                .iter()
+                .all(|path| !is_part(path))
+        });
         let accepted = ledger
             .handed
             .iter()
@@ -54,8 +61,20 @@ impl Fleet {
     }
 }
 
+/// What is in the archive, without parts of copies that are on their way into it.
+pub(super) fn archived(producer: &Machine) -> Vec<PathBuf> {
+    let mut files = files_in(&producer.disk.join("archive"));
+    files.retain(|path| !is_part(path));
+    files
+}
+
+fn is_part(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(".consign-"))
+}
+
 /// Delivered files of `archived` that the archive does not have under their names.
-pub(crate) fn not_archived(producer: &Machine, ledger: &Ledger) -> Vec<String> {
+pub(super) fn not_archived(producer: &Machine, ledger: &Ledger) -> Vec<String> {
     let archive = producer.disk.join("archive");
     let delivered = ledger.delivered("archived").into_iter();
     let lacking = delivered.filter(|name| !archive.join(name).exists());
