@@ -10,11 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
-
-use serde_json::Value;
 
 use crate::fleet::{self, FEEDS, REPLICAS};
 use crate::image::{Cut, Kind, Scratch};
@@ -25,6 +22,9 @@ use crate::machine::{Machine, files_in};
 use crate::rng::Rng;
 use crate::tracer::{self, calls, strace};
 use crate::waiting::{SOON, comes};
+use said::{Said, doctor};
+
+mod said;
 
 const NAMES: [&str; 3] = ["prod-1", "cons-1", "cons-2"];
 /// Whose disk lies: one of each role.
@@ -268,7 +268,7 @@ impl Bench {
         let (ended, ready, status) = (target.ended(), target.is_ready(), target.status());
         let settles = || {
             let transfers = self.machines[0].transfers().unwrap_or_default();
-            let open = |transfer: &&Value| transfer["state"] != "done";
+            let open = |transfer: &&serde_json::Value| transfer["state"] != "done";
             self.lacking().is_empty() && transfers.iter().filter(open).count() == 0
         };
         comes(SETTLING, settles);
@@ -288,48 +288,6 @@ impl Bench {
             all,
         }
     }
-}
-
-/// What the agent and its tools say after a lie.
-struct Said {
-    /// The target does not go on.
-    refused: bool,
-    hints: bool,
-    panicked: bool,
-    doctor: String,
-    audit: String,
-    transfers: String,
-    all: String,
-}
-
-impl Said {
-    /// Whether somebody says that this file, or the whole node, is not what it should be.
-    fn names(&self, name: &str) -> bool {
-        let problem = |line: &&str| line.contains("\"problem\"");
-        let of_node = self.doctor.lines().filter(problem).count() > 0;
-        let mut found = objects(&self.audit).filter(|line| line["kind"] == "finding");
-        let mut open = objects(&self.transfers).filter(|line| line["state"] != "done");
-        let of_file = |line: &Value| line["name"].as_str().is_some_and(|it| base(it) == name);
-        (self.refused && self.hints)
-            || of_node
-            || found.any(|line| of_file(&line))
-            || open.any(|line| of_file(&line))
-    }
-}
-
-fn objects(text: &str) -> impl Iterator<Item = Value> {
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-}
-
-fn doctor(target: &Machine) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_consign"))
-        .args(["doctor", "--read", "--json", "--config"])
-        .arg(target.config())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The name that a file was handed over with: a second copy has its transfer's id before the end.
