@@ -115,9 +115,9 @@ fn strata(rng: &mut Rng) -> Vec<Vec<Case>> {
         println!("{} makes at most, in one thread: {most:?}", NAMES[target]);
         let syncs = SYNCS.split(',').filter_map(|call| most.get(call)).max();
         let syncs = 1..=syncs.copied().unwrap_or_default();
-        let late = syncs.clone().filter(|&number| number > FIRST);
+        let late = syncs.filter(|&number| number > FIRST);
         let lies: [Vec<Lie>; 4] = [
-            syncs.map(Lie::Sync).collect(),
+            late.clone().map(Lie::Sync).collect(),
             late.map(Lie::SyncsFrom).collect(),
             writes(&trace, false),
             writes(&trace, true),
@@ -139,12 +139,13 @@ fn lies_from_the_first_on(target: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for number in 1..=FIRST {
         for (kind, cut) in KINDS.iter().flat_map(|kind| CUTS.map(|cut| (*kind, cut))) {
-            cases.push(Case {
+            let case = |lie| Case {
                 target,
-                lie: Lie::SyncsFrom(number),
+                lie,
                 kind,
                 cut,
-            });
+            };
+            cases.extend([Lie::Sync(number), Lie::SyncsFrom(number)].map(case));
         }
     }
     cases
