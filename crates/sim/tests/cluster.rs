@@ -98,9 +98,13 @@ fn a_feed_that_leaves_the_configuration_and_comes_back_loses_nothing() {
 #[test]
 fn a_cut_plan_runs_without_what_was_cut() {
     let cuts = [Cut::File(0), Cut::After(1_000)];
-    let whole = run_seed(3).unwrap();
-    let cut = run_cut(3, &cuts).unwrap();
-    assert!(cut.stats.shown < whole.stats.shown);
+    let shows_less = |seed| {
+        let (whole, cut) = (run_seed(seed).unwrap(), run_cut(seed, &cuts).unwrap());
+        assert!(cut.stats.shown <= whole.stats.shown, "seed {seed}");
+        cut.stats.shown < whole.stats.shown
+    };
+    // In some seeds that file finds no consumer, whatever is cut.
+    assert!((0..8).any(shows_less));
 }
 
 /// Its disk had crashed, and the node not noticed, when the strangers' files were to go away.
