@@ -109,6 +109,12 @@ fn what_strangers_left_on_a_crashed_disk_is_not_taken_for_a_delivery() {
     run([1_257]);
 }
 
+/// A claim took long to be submitted, and its application was made to bring the file once more.
+#[test]
+fn a_file_whose_submission_takes_long_is_not_brought_twice() {
+    run([655]);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..10 {
