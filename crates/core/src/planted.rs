@@ -88,6 +88,9 @@ planted! {
     /// A job was given out anew, and the old worker never fenced. Breaks S3.
     ReplacedUnfenced "replaced-unfenced" Simulator
         "a consumer that is replaced is not asked to abandon its slot",
+    /// A job was given out anew before the old worker was fenced. Breaks S3.
+    SecondSlot "second-slot" Simulator
+        "a consumer gets a second slot before it has answered for the first",
     /// A side effect came before its entry in the write-ahead log. Breaks S3.
     PublishBeforeLogged "publish-before-logged" Simulator
         "small files are renamed before *publishing* is synced",

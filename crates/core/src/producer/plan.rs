@@ -135,10 +135,12 @@ impl Producer {
         }
         // Nobody gets a second slot before the first is closed by its own word: it may have
         // published it.
+        let abandoning =
+            |leg: &TransferLeg| self.is_abandoning(leg) && !planted(Planted::SecondSlot);
         let mut exclude: BTreeSet<NodeName> = transfer
             .legs
             .iter()
-            .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
+            .filter(|leg| leg.state != LegState::Dropped || abandoning(leg))
             .map(|leg| leg.node.clone())
             .collect();
         let accepting = self.view.accepting(&transfer.feed);

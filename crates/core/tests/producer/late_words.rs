@@ -248,3 +248,29 @@ fn a_refusal_of_what_is_not_under_way_changes_nothing() {
     desk.takes_small("a", key);
     assert!(desk.is_done(key), "a is asked again, and takes it");
 }
+
+/// It should have waited for the word to publish; the other one gets it all the same.
+#[test]
+fn a_consumer_that_refuses_what_it_has_received_is_believed() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    let received = SmallReceived {
+        slot_start: leg.start,
+        slots: one(leg.slot),
+    };
+    desk.hear("a", Message::SmallReceived(received));
+    desk.refuses("a", key, bad_name());
+    assert_eq!(desk.producer.feeds()[0].failed, 0, "b is still to answer");
+    // b stood behind a in the route, and is asked what it has.
+    desk.takes_small("b", key);
+    assert_eq!(
+        desk.producer.feeds()[0].failed,
+        1,
+        "a person has to look at a"
+    );
+    let token = consign_core::producer::Token(1);
+    desk.apply(Event::Retry { token, key: None });
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key));
+}

@@ -2,11 +2,11 @@
 
 use consign_core::ids::TransferKey;
 use consign_core::limits;
-use consign_core::producer::{Answer, Event, Refusal, Taken, Token};
-use consign_core::spec::{FileSpec, Replicas, Source};
+use consign_core::producer::{Answer, Event, Refusal, Token};
+use consign_core::spec::Replicas;
 use consign_core::wire::{Abandoned, Message, RefusalCode, Refused, SmallReceived};
 
-use crate::desk::{Desk, LARGE, member, name, one, rules};
+use crate::desk::{Desk, member, name, one, rules};
 
 fn desk() -> Desk {
     let mut desk = Desk::new(
@@ -91,39 +91,13 @@ fn not_in_progress(key: TransferKey) -> Answer {
 #[test]
 fn a_file_that_is_being_claimed_cannot_be_cancelled_and_is_delivered() {
     let mut desk = desk();
-    let spec = FileSpec {
-        feed: "f".to_owned(),
-        name: "one".to_owned(),
-        key: "one".to_owned(),
-        size: LARGE,
-        ..FileSpec::default()
-    };
-    let source = Source {
-        watched: true,
-        ..Source::default()
-    };
-    desk.apply(Event::Claim {
-        token: Token(1),
-        spec,
-        source: source.clone(),
-    });
-    let key = desk.claimed().expect("its claim is logged");
+    let key = desk.claim("f", "one");
     desk.apply(Event::Cancel {
         token: Token(2),
         key,
     });
     assert_eq!(desk.answers, [not_in_progress(key)]);
-    let taken = Taken {
-        size: LARGE,
-        source,
-        mtime_ns: None,
-        mode: None,
-        small: None,
-    };
-    desk.apply(Event::Taken {
-        key,
-        outcome: Ok(taken),
-    });
+    desk.taken(key);
     assert_eq!(desk.answers.last(), Some(&Answer::Submitted(key)));
     assert_eq!(desk.opened("a"), [key]);
 }

@@ -19,7 +19,7 @@ use consign_core::wire::{Message, RefusalCode};
 use crate::plan::Fault;
 
 pub use effects::{consumer_effect, producer_effect, refusal};
-pub use states::{OUT_OF_TURN, names};
+pub use states::{LEFT_TO_HOSTILE_PEERS, TAKEN_BY_NO_PEER, names};
 
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,8 @@ fn edges(machine: Machine) -> Vec<Cell> {
         .map(|edge| match edge {
             Some((from, to)) => Cell {
                 label: format!("{from} → {to}"),
-                wanted: machine != Machine::Leg || !OUT_OF_TURN.contains(&(from, to)),
+                wanted: !LEFT_TO_HOSTILE_PEERS.contains(&(machine, from, to))
+                    && !TAKEN_BY_NO_PEER.contains(&(machine, from, to)),
             },
             None => unused(),
         })

@@ -97,13 +97,26 @@ fn a_slot(number: usize) -> SlotState {
     }
 }
 
-/// Edges of legs that only a consumer takes which says what it does not mean: it saves what it was
-/// not told to publish, refuses what it has received, or saves what it has refused. The hostile peers
-/// of `tests/hostile` do so; those of a simulated cluster run what ships.
-pub const OUT_OF_TURN: [(&str, &str); 3] = [
-    ("Receiving", "Saved"),
-    ("Received", "Refused"),
-    ("Refused", "Saved"),
+/// Edges that no simulated cluster has to take, since the hostile peers of `tests/hostile` do.
+///
+/// The first two only a consumer takes which says what it does not mean: it saves what it was not told to
+/// publish, or what it has refused. The others take three coincidences: an answer that is late over a new
+/// connection, while what it is about is received again or written down, and decided otherwise.
+pub const LEFT_TO_HOSTILE_PEERS: [(Machine, &str, &str); 4] = [
+    (Machine::Leg, "Receiving", "Saved"),
+    (Machine::Leg, "Refused", "Saved"),
+    (Machine::Leg, "Received", "Saved"),
+    (Machine::Transfer, "Parking", "Failed"),
+];
+
+/// Edges that no peer has taken yet, honest or hostile, though the code can.
+///
+/// A consumer that refuses what it has received, and was not told to publish: the core's test
+/// `a_consumer_that_refuses_what_it_has_received_is_believed` takes it. And a large file that is placed
+/// elsewhere while its consumer seals it, which is within one sync: nothing takes that.
+pub const TAKEN_BY_NO_PEER: [(Machine, &str, &str); 2] = [
+    (Machine::Leg, "Received", "Refused"),
+    (Machine::Slot, "Sealing", "Abandoned"),
 ];
 
 /// The names of a machine's states, in their order.

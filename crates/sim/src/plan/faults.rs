@@ -197,6 +197,34 @@ impl Faults {
         faults
     }
 
+    /// Disks are slow, connections break, and members are listed without a feed: answers come when
+    /// everybody has decided otherwise.
+    fn sluggish(rng: &mut Rng) -> Self {
+        let mut faults = Self::default();
+        let every = [
+            (Fault::SlowDisk, 200, 1_500),
+            (Fault::BreakLink, 40, 400),
+            (Fault::Unlist, 100, 600),
+            (Fault::Squat, 30, 300),
+            (Fault::Retry, 200, 2_000),
+        ];
+        for (fault, least_ms, span_ms) in every {
+            faults.set(fault, Rate::Every(least_ms + rng.below(span_ms)));
+        }
+        let some = [
+            (Fault::Kill, 300, 2_000),
+            (Fault::Cancel, 200, 2_000),
+            (Fault::Stall, 50, 1_000),
+        ];
+        for (fault, least_ms, span_ms) in some {
+            if rng.one_in(2) {
+                faults.set(fault, Rate::Every(least_ms + rng.below(span_ms)));
+            }
+        }
+        faults.set(Fault::SlowCall, Rate::Permille(1 + rng.below(50)));
+        faults
+    }
+
     /// Draws the faults of a run of this length.
     pub(super) fn draw(rng: &mut Rng, length_ms: u64) -> Self {
         let mut faults = Self::default();
@@ -206,6 +234,7 @@ impl Faults {
             0 | 1 => return faults,
             2 => return Self::scarcity(rng),
             3 => return Self::one_sick(rng),
+            4 => return Self::sluggish(rng),
             _ => {}
         }
         // Crashes are frequent: a run in which any of these three are has ten of them in the mean.
@@ -255,7 +284,7 @@ impl Faults {
         }
         let chances = [
             (Fault::CrashInRecovery, 3, 500),
-            (Fault::SlowCall, 5, 20),
+            (Fault::SlowCall, 6, 20),
             (Fault::SilentLoss, 4, 100),
             (Fault::LateFrame, 5, 100),
             (Fault::DamageSmall, 6, 200),

@@ -113,7 +113,7 @@ impl World {
         let life = self.life(node);
         if !life.committing && !life.appends.is_empty() {
             life.committing = true;
-            let delay = self.disk_time(node);
+            let delay = self.sync_time(node, 40);
             self.do_after(node, delay, Work::Commit);
         }
     }

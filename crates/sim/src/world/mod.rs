@@ -52,8 +52,8 @@ use node::Node;
 /// The wall clock at the beginning of time, in ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
-/// How long a slow disk takes at most, in µs: longer than most deadlines.
-const SLOW_DISK_US_MAX: u64 = 20_000_000;
+/// How long a slow disk takes at most, in µs: longer than connections are down for.
+const SLOW_DISK_US_MAX: u64 = 12_000_000;
 
 /// How long a healed cluster may take to deliver everything, in ms: several of the longest
 /// deadlines one after another.
@@ -278,6 +278,16 @@ impl World {
         match self.nodes[node].drag {
             1 => usual,
             drag => usual.max((usual * drag).min(SLOW_DISK_US_MAX)),
+        }
+    }
+
+    /// How long a sync takes, in µs: what hangs at a disk that hangs, once in `one_in` times.
+    fn sync_time(&mut self, node: usize, one_in: u64) -> u64 {
+        let usual = self.disk_time(node);
+        let may_hang = !self.healed && self.plan.faults.has(Fault::SlowCall);
+        match may_hang && self.rng.one_in(one_in) {
+            true => usual.max(self.draw(SLOW_DISK_US_MAX)),
+            false => usual,
         }
     }
 

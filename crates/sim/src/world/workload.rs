@@ -45,10 +45,18 @@ impl World {
         match handing {
             _ if !self.lives(node) => self.hand_over_later(file),
             Handing::Api => self.upload(node, file),
+            // It has been taken, and is only not submitted yet: nobody brings it again.
+            _ if self.is_claimed(node, file) => self.hand_over_later(file),
             Handing::WatchedDelete | Handing::WatchedArchive | Handing::WatchedKeep => {
                 self.drop_in(node, file);
             }
         }
+    }
+
+    fn is_claimed(&mut self, node: usize, file: usize) -> bool {
+        let number = file.to_string();
+        let mut transfers = self.life(node).producer.transfers();
+        transfers.any(|transfer| transfer.spec.meta.get("file") == Some(&number))
     }
 
     pub(super) fn hand_over_later(&mut self, file: usize) {

@@ -19,9 +19,8 @@ use consign_core::ranges::SlotRange;
 use consign_core::record::{LegRung, Receipt, Record};
 use consign_core::spec::{After, FileSpec, ProducePolicy, Replicas, Source};
 use consign_core::view::{Member, MemberState, View};
-use consign_core::watched::{self, Machine};
+use consign_core::watched::Machine;
 use consign_core::wire::{Abandoned, Holding, Hop, Leg, Message};
-use consign_sim::coverage::{OUT_OF_TURN, names};
 use consign_sim::rng::Rng;
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
@@ -493,17 +492,6 @@ fn whatever_consumers_say_no_source_is_lost_and_all_is_delivered_once_they_are_h
         bench.be_honest();
     });
     if super::seeds(SEEDS) == (0..SEEDS) {
-        assert_all_is_said_out_of_turn();
-    }
-}
-
-/// What no simulated cluster does is done here.
-fn assert_all_is_said_out_of_turn() {
-    let taken = watched::take();
-    let number = |state| names(Machine::Leg).iter().position(|name| *name == state);
-    for (from, to) in OUT_OF_TURN {
-        let edge = (number(from).unwrap(), number(to).unwrap());
-        let times = taken.get(&(Machine::Leg, edge.0, edge.1));
-        assert!(times.is_some(), "no leg went from {from} to {to}");
+        super::assert_taken(&[Machine::Leg, Machine::Transfer]);
     }
 }
