@@ -274,3 +274,14 @@ fn a_consumer_that_refuses_what_it_has_received_is_believed() {
     desk.takes_small("a", key);
     assert!(desk.is_done(key));
 }
+
+/// It was told to publish in an earlier attempt, and says so while it is asked what it has.
+#[test]
+fn a_consumer_that_says_saved_instead_of_what_it_has_holds_up_nobody() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    assert_eq!(desk.streams, 0, "b has not answered");
+    desk.saves("b", key);
+    assert_eq!(desk.streams, 1, "a gets the file");
+}
