@@ -20,6 +20,9 @@ pub struct OwedBy {
 impl Consumer {
     pub(super) fn on_standing(&mut self, state: MemberState) {
         self.standing = state;
+        self.standings += 1;
+        // Whatever they said before was of an earlier order.
+        self.peers.values_mut().for_each(|peer| peer.owes = None);
         let producers: Vec<NodeName> = self.peers.keys().cloned().collect();
         for node in producers {
             self.tell_standing(&node);
@@ -28,12 +31,14 @@ impl Consumer {
 
     /// Says how far this node takes part; to nobody where there is no connection.
     pub(super) fn tell_standing(&mut self, node: &NodeName) {
-        let state = self.standing.number();
-        self.send(node, Message::Standing(Standing { state }));
+        let (state, number) = (self.standing.number(), self.standings);
+        self.send(node, Message::Standing(Standing { state, number }));
     }
 
     pub(super) fn on_duties(&mut self, from: &NodeName, duties: Duties) {
-        if let Some(peer) = self.peers.get_mut(from) {
+        if duties.number == self.standings
+            && let Some(peer) = self.peers.get_mut(from)
+        {
             peer.owes = Some(duties.slots);
         }
     }

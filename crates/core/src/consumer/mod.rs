@@ -143,6 +143,8 @@ pub struct Consumer {
     peers: BTreeMap<NodeName, Peer>,
     /// How far this node takes part.
     standing: MemberState,
+    /// Orders about that in this life.
+    standings: u64,
     log_room: bool,
     live: LiveSegments,
     /// Large transfers that are not saved yet: their room is reserved.
@@ -181,6 +183,7 @@ impl Consumer {
             staged_in: BTreeMap::new(),
             peers: BTreeMap::new(),
             standing: MemberState::Active,
+            standings: 0,
             log_room: true,
             live: LiveSegments::default(),
             receiving: BTreeSet::new(),

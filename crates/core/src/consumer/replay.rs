@@ -50,6 +50,7 @@ impl Consumer {
             // The producer's, and the node's own.
             Record::ViewSeen(_)
             | Record::Forgotten(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Submitted(_)

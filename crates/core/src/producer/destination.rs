@@ -59,6 +59,10 @@ pub(crate) struct Destination {
     pub(crate) session: Option<(Session, Incarnation)>,
     /// How far it takes part, in its own word.
     pub(crate) standing: MemberState,
+    /// Which of its orders that was.
+    pub(crate) standing_number: u64,
+    /// Records of it that are not synced.
+    pub(crate) standing_unsynced: usize,
     /// What it was told on this connection to have open.
     pub(crate) told_duties: Option<u64>,
     /// Since when there is none; `None` while there is one.

@@ -3,7 +3,7 @@
 
 use crate::ids::{FeedName, NodeName};
 use crate::producer::{Answer, Effect, Producer, Then, Token};
-use crate::record::{Record, StandingSet};
+use crate::record::{PeerStanding, Record, StandingSet};
 use crate::view::{Member, MemberState};
 use crate::wire::{Duties, Message, Standing};
 
@@ -31,10 +31,29 @@ impl Producer {
             return;
         };
         let destination = self.destinations.at(from, self.now);
-        if std::mem::replace(&mut destination.standing, state) != state {
-            self.wake_short();
+        if destination.standing_number != standing.number {
+            destination.standing_number = standing.number;
+            destination.told_duties = None;
         }
-        self.tell_duties(from);
+        if std::mem::replace(&mut destination.standing, state) == state {
+            return self.tell_duties(from);
+        }
+        self.append(Record::PeerStanding(PeerStanding {
+            node: from.as_str().to_owned(),
+            state: state.number(),
+        }));
+        // Not before a restart would know it too: what it placed there then would not be in the number.
+        let destination = self.destinations.at(from, self.now);
+        destination.standing_unsynced += 1;
+        self.journal.when_synced(Then::TellDuties(from.clone()));
+        self.wake_short();
+    }
+
+    /// What a consumer said of itself is synced.
+    pub(super) fn standing_synced(&mut self, node: &NodeName) {
+        let destination = self.destinations.at(node, self.now);
+        destination.standing_unsynced -= 1;
+        self.tell_duties(node);
     }
 
     /// Tells a consumer that drains what is owed to it, if that is news.
@@ -44,8 +63,12 @@ impl Producer {
         };
         let slots = destination.open_slots();
         let drains = destination.standing != MemberState::Active && destination.connected();
-        if drains && destination.told_duties.replace(slots) != Some(slots) {
-            self.send(node, Message::Duties(Duties { slots }));
+        if drains
+            && destination.standing_unsynced == 0
+            && destination.told_duties.replace(slots) != Some(slots)
+        {
+            let number = destination.standing_number;
+            self.send(node, Message::Duties(Duties { slots, number }));
         }
     }
 

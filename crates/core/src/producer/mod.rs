@@ -86,6 +86,7 @@ enum Then {
     Release(Vec<TransferKey>),
     Close(NodeName, Start, RangeSet),
     Carried(TransferKey),
+    TellDuties(NodeName),
 }
 
 /// Which record a position is wanted of.
@@ -343,6 +344,7 @@ impl Producer {
                 Then::Release(keys) => self.release(&keys),
                 Then::Close(node, start, slots) => self.close_slots(&node, start, &slots),
                 Then::Carried(key) => self.carried(key),
+                Then::TellDuties(node) => self.standing_synced(&node),
             }
         }
     }

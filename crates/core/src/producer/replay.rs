@@ -44,6 +44,12 @@ impl Producer {
             Record::StandingSet(set) => {
                 self.standing = MemberState::from_number(set.state).unwrap_or(self.standing);
             }
+            Record::PeerStanding(said) => {
+                let state = MemberState::from_number(said.state);
+                if let (Ok(node), Some(state)) = (NodeName::new(&said.node), state) {
+                    self.destinations.at(&node, Millis(0)).standing = state;
+                }
+            }
             Record::Claiming(claim) => self.replay_claim(position, claim),
             Record::Unclaimed(claim) => {
                 self.replay.remove(key_of(claim.start, claim.seq));

@@ -73,6 +73,18 @@ pub struct StandingSet {
     pub at: u64,
 }
 
+/// A consumer said how far it takes part; without a record it is active. So nothing is placed on it
+/// after a restart either, before it can say so again.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PeerStanding {
+    /// The consumer.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// As in [`MemberRecord`].
+    #[prost(uint32, tag = "2")]
+    pub state: u32,
+}
+
 /// An operator declared a node gone for good.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Forgotten {

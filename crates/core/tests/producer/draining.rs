@@ -9,8 +9,8 @@ use consign_core::wire::{Message, Standing};
 use crate::desk::{Desk, member, rules};
 
 fn says(desk: &mut Desk, node: &str, state: MemberState) {
-    let state = state.number();
-    desk.hear(node, Message::Standing(Standing { state }));
+    let (state, number) = (state.number(), 1);
+    desk.hear(node, Message::Standing(Standing { state, number }));
 }
 
 /// What a consumer was told to be owed, oldest first.
@@ -50,6 +50,27 @@ fn a_consumer_that_drains_gets_what_it_was_given_and_nothing_new_and_hears_when_
     says(&mut desk, "a", MemberState::Active);
     desk.takes_small("a", new);
     assert!(desk.is_done(new), "it takes part again");
+}
+
+#[test]
+fn a_consumer_that_drains_is_known_to_after_a_restart_and_not_told_before_that_is_so() {
+    let members = vec![member("a", &["f"]), member("b", &["f"])];
+    let mut desk = Desk::new(members, vec![rules("f", Replicas::Count(1))]);
+    desk.up("a");
+    desk.hold_syncs = true;
+    says(&mut desk, "a", MemberState::Draining);
+    desk.tick_after(limits::SETTLE_EVERY_MS);
+    assert_eq!(told(&desk, "a"), [], "a restart would place files there");
+    desk.hold_syncs = false;
+    desk.settle();
+    assert_eq!(told(&desk, "a"), [0]);
+
+    desk.restart();
+    desk.up("b");
+    for file in 0..20 {
+        let key = desk.submit_small("f", &format!("{file}"));
+        assert_eq!(desk.placement(key).unwrap().legs[0].node, "b");
+    }
 }
 
 #[test]

@@ -84,8 +84,7 @@ impl Ground {
         };
         let _ = catalogue.send(vec![first]).await;
         let own_from = own.from.unwrap_or(synced.segment).min(synced.segment);
-        let standing = own.standing.into_iter().collect();
-        let own_records = [vec![boot], own.forgotten, standing, marked].concat();
+        let own_records = [vec![boot], own.of_nodes, marked].concat();
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
 
         let (log_done, log_ears) = mpsc::unbounded_channel();

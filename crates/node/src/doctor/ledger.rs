@@ -159,6 +159,7 @@ impl Ledger {
             | Record::ViewSeen(_)
             | Record::Forgotten(_)
             | Record::StandingSet(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::AttemptStarted(_)

@@ -45,7 +45,6 @@ impl Driver {
         state: MemberState,
         reply: oneshot::Sender<Result<(), Refusal>>,
     ) {
-        self.remember_standing(state);
         self.consume(consumer::Event::Standing(state));
         tracing::info!(%state, "a person has ordered how far this node takes part");
         // Who is answered finds it in force.

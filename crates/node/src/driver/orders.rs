@@ -192,9 +192,6 @@ impl Driver {
         match (asker, answer) {
             (Asker::Order(Order::Forget(forgetting)), answer) => {
                 let known = !matches!(answer, Answer::Refused(_));
-                if known {
-                    self.remember_forgotten(&forgetting.node);
-                }
                 self.forgotten_by_one(token, forgetting, known);
             }
             (Asker::Order(Order::Drain { state, reply }), _) => self.drained(state, reply),

@@ -23,6 +23,8 @@ pub(super) enum Aftermath {
     /// A disk is as fast again as it was.
     DiskSpeed(usize),
     Undrain(usize),
+    /// A node's own operator takes it back into service.
+    TakeBack(usize),
     /// A member is listed with all of its feeds again.
     List(usize),
     Configure(usize),
@@ -131,6 +133,7 @@ impl World {
                     self.change_member(node, Some(MemberState::Active));
                 }
             }
+            Aftermath::TakeBack(node) => self.take_back(node),
             Aftermath::List(node) => self.list(node),
             Aftermath::Configure(node) => {
                 self.configure(node);

@@ -147,11 +147,11 @@ impl World {
             producer.replay(*position, record);
             consumer.replay(*position, record);
         }
-        let own = records
-            .iter()
-            .filter(|(_, record)| matches!(record, Record::Forgotten(_)))
-            .cloned()
-            .collect();
+        let mut own: Vec<(Position, Record)> = Vec::new();
+        for (position, record) in records.iter().filter(|(_, record)| record.is_of_nodes()) {
+            own.retain(|(_, known)| !record.replaces(known));
+            own.push((*position, record.clone()));
+        }
         let reader = log.reader();
         let room = log.has_room();
         self.nodes[node].has_refuge = room;

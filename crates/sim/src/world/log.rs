@@ -228,9 +228,11 @@ impl World {
             mine.last().map(|(append, _)| (append.ticket, positions))
         };
         for (append, position) in &synced {
-            if append.owner == Owner::Node {
-                life.own.retain(|(_, record)| *record != append.record);
-                life.own.push((*position, append.record.clone()));
+            let new = &append.record;
+            if append.owner == Owner::Node || new.is_of_nodes() {
+                life.own
+                    .retain(|(_, known)| known != new && !new.replaces(known));
+                life.own.push((*position, new.clone()));
             }
         }
         let (producer, consumer) = (of(Owner::Producer), of(Owner::Consumer));

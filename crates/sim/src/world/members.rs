@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use consign_core::ids::FeedName;
+use consign_core::producer;
 use consign_core::view::MemberState;
 
 use super::faults::Aftermath;
 use super::happening::End;
+use super::node::Ask;
 use super::{Happening, World};
+use crate::ledger::Violation;
+use crate::promise::Promise;
 
 impl World {
     fn state_of(&self, node: usize) -> Option<MemberState> {
@@ -20,7 +24,81 @@ impl World {
         self.state_of(node) == Some(MemberState::Left)
     }
 
+    /// A node is taken out of service: mostly by its own operator, else by who keeps the list.
     pub(super) fn drain(&mut self, node: usize) -> bool {
+        if self.rng.one_in(3) {
+            return self.list_as_draining(node);
+        }
+        if !self.lives(node) {
+            return false;
+        }
+        self.order_standing(node, MemberState::Draining);
+        let lasts = self.draw(4_000_000);
+        self.after(lasts, Happening::Aftermath(Aftermath::TakeBack(node)));
+        true
+    }
+
+    fn order_standing(&mut self, node: usize, state: MemberState) {
+        let token = self.ask(node, Ask::Drain(state));
+        self.produce(node, producer::Event::Drain { token, state });
+    }
+
+    /// Its operator takes a node back, again and again until it has answered.
+    pub(super) fn take_back(&mut self, node: usize) {
+        if self.nodes[node].gone {
+            return;
+        }
+        if self.lives(node) {
+            self.check_drained(node);
+        }
+        if self.lives(node) {
+            let mut asks = self.life(node).asks.values();
+            let unanswered = asks.any(|ask| matches!(ask, Ask::Drain(_)));
+            if !unanswered && self.life(node).producer.standing() == MemberState::Active {
+                return;
+            }
+            self.order_standing(node, MemberState::Active);
+        }
+        self.after_ms(400, Aftermath::TakeBack(node));
+    }
+
+    /// A node that says that it has drained is owed nothing by anybody who could still deliver.
+    fn check_drained(&mut self, node: usize) {
+        let life = self.life(node);
+        let says_so =
+            life.producer.standing() != MemberState::Active && life.consumer.owed_by().is_empty();
+        if !says_so {
+            return;
+        }
+        let name = self.name(node);
+        let heard = self.life(node).consumer.producers();
+        let living: Vec<usize> = (0..self.nodes.len())
+            .filter(|&other| self.lives(other))
+            .collect();
+        for other in living {
+            let known = heard
+                .iter()
+                .any(|(heard, _)| *heard == self.nodes[other].name);
+            let destinations = self.life(other).producer.destinations();
+            let owed = destinations
+                .iter()
+                .find(|d| d.node == name)
+                .map_or(0, |d| d.owed);
+            if known && owed > 0 {
+                let what = format!(
+                    "{name} has drained, and {} owes it {owed} file(s)",
+                    self.nodes[other].name
+                );
+                self.violate(Violation {
+                    promise: Promise::Drained,
+                    what,
+                    file: None,
+                });
+            }
+        }
+    }
+
+    fn list_as_draining(&mut self, node: usize) -> bool {
         let active = self.state_of(node) == Some(MemberState::Active);
         if !active || self.plan.nodes[node].consumes.is_empty() {
             return false;

@@ -10,6 +10,7 @@ use consign_core::ids::{FeedName, Incarnation, NodeName, SlotId, TransferKey};
 use consign_core::log::{Log, LogReader, Position, Shortening};
 use consign_core::producer::{Producer, Token};
 use consign_core::record::Record;
+use consign_core::view::MemberState;
 
 use super::happening::{End, Work};
 use super::inflow::Inflow;
@@ -82,6 +83,8 @@ pub(super) enum Ask {
     Claim(usize, String),
     Cancel(usize),
     Retry,
+    /// Whether it is out of service from here on.
+    Drain(MemberState),
     /// Nonsense, which is to be refused.
     Nonsense,
     /// Asked of both machines; `left` have not answered.

@@ -64,7 +64,7 @@ impl World {
         self.after(delay, Happening::HandOver(file));
     }
 
-    fn ask(&mut self, node: usize, ask: Ask) -> Token {
+    pub(super) fn ask(&mut self, node: usize, ask: Ask) -> Token {
         let token = Token(self.next_number);
         self.next_number += 1;
         self.life(node).asks.insert(token, ask);
@@ -319,6 +319,9 @@ impl World {
                     "synced before it is answered"
                 );
                 self.ledger.stats.cancelled += 1;
+            }
+            (Ask::Drain(state), Answer::Drained) => {
+                self.consume(node, consumer::Event::Standing(state));
             }
             (Ask::Cancel(_) | Ask::Retry, _) | (Ask::Nonsense, Answer::Refused(_)) => {}
             (ask, answer) => panic!("{ask:?} was answered by {answer:?}"),

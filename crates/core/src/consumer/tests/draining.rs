@@ -7,7 +7,7 @@ use crate::wire::{Duties, Standing};
 fn told(effects: &[Effect]) -> Vec<u32> {
     let said = effects.iter().filter_map(|effect| match effect {
         Effect::Send {
-            message: Message::Standing(Standing { state }),
+            message: Message::Standing(Standing { state, .. }),
             ..
         } => Some(*state),
         _ => None,
@@ -19,7 +19,7 @@ fn owes(node: &mut Node, slots: u64) {
     node.apply(Event::Message {
         from: cam(),
         session: Session(1),
-        message: Message::Duties(Duties { slots }),
+        message: Message::Duties(Duties { slots, number: 1 }),
     });
 }
 
@@ -38,6 +38,12 @@ fn a_consumer_that_drains_tells_every_producer_and_waits_for_the_word_of_each() 
     assert_eq!(node.consumer.owed_by()[0].files, Some(3));
     owes(&mut node, 0);
     assert_eq!(node.consumer.owed_by(), []);
+
+    // What was said of an earlier order is of that one only.
+    node.apply(Event::Standing(MemberState::Active));
+    node.apply(Event::Standing(MemberState::Draining));
+    owes(&mut node, 0);
+    assert_eq!(node.consumer.owed_by()[0].files, None);
 
     // What was said on an older connection may not be true any more.
     node.apply(Event::PeerDown {

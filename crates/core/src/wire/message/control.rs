@@ -310,6 +310,9 @@ pub struct Standing {
     /// As in [`MemberRecord`](crate::record::MemberRecord).
     #[prost(uint32, tag = "1")]
     pub state: u32,
+    /// Counts the orders of this life, so that an answer to an earlier one is not taken for one to this.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
 }
 
 /// Producer, to a consumer that is draining: what it still owes it. Since version 3.
@@ -319,6 +322,9 @@ pub struct Duties {
     /// stays so.
     #[prost(uint64, tag = "1")]
     pub slots: u64,
+    /// Of the [`Standing`] that it answers.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
 }
 
 /// Producer, first on a new connection: the starts in which it has slots open at this consumer, or

@@ -88,6 +88,7 @@ impl<'a> Applier<'a> {
             Record::PeerSeen(_)
             | Record::ViewSeen(_)
             | Record::StandingSet(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Hashed(_)
