@@ -13,6 +13,7 @@ pub(crate) mod exit;
 mod explain;
 mod feeds;
 pub(crate) mod human;
+mod keys;
 mod nodes;
 pub(crate) mod paint;
 mod send;
@@ -84,7 +85,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(_) => missing("resume"),
         Command::Drain(_) => missing("drain"),
         Command::Top(_) => missing("top"),
-        Command::Keys(_) => missing("keys"),
+        Command::Keys(args) => keys::run(args),
         Command::Join(_) => missing("join"),
         Command::Receipt(_) => missing("receipt"),
         Command::Man(_) => missing("man"),

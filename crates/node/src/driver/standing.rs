@@ -40,7 +40,7 @@ impl Driver {
             started_at: Timestamp(self.started_at.0),
             ready: true,
             problems: self.all_problems(&destinations),
-            plaintext: self.config.plaintext,
+            plaintext: self.config.tls.plaintext,
             listen: self.config.listen.peer.to_string(),
             log: LogState {
                 segments: u64::from(standing.current_segment - standing.first_segment + 1),

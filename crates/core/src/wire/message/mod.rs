@@ -26,6 +26,8 @@ numbered! {
         4 Ping(Ping),
         /// See [`Ping`].
         5 Pong(Ping),
+        /// See [`RevokedList`].
+        6 RevokedList(RevokedList),
         /// See [`Open`].
         16 Open(Open),
         /// See [`OpenAnswer`].

@@ -31,7 +31,7 @@ fn what_does_not_exist_yet_is_refused_by_name() {
         "resume images",
         "drain store-1",
         "top",
-        "keys init",
+        "keys invite cam-8",
         "join TOKEN",
         "receipt verify FILE",
         "man",
