@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod disks;
 mod doctor;
+mod identity;
 mod inboxes;
 mod members;
 mod refusals;
