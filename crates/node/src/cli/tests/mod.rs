@@ -52,11 +52,11 @@ fn completions_offer_only_what_exists() {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut offered(), "consign", &mut script);
         let script = String::from_utf8(script).unwrap();
-        for word in ["transfers", "retry", "--config", "saved"] {
+        for word in ["transfers", "retry", "--config", "saved", "revoke"] {
             let word = word.trim_start_matches('-');
             assert!(script.contains(word), "{shell} lacks {word}");
         }
-        for word in ["drain", "pause", "receipt", "processed"] {
+        for word in ["drain", "pause", "receipt", "processed", "invite"] {
             assert!(!script.contains(word), "{shell} offers {word}");
         }
     }

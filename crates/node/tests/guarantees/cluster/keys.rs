@@ -1,5 +1,7 @@
 //! Authorities of clusters under test, made as their users make them.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::{Cluster, consign};
@@ -68,7 +70,7 @@ impl Cluster {
             .into_iter()
             .find(|library| library.exists());
         let Some(library) = library else {
-            eprintln!("SKIPPED: libfaketime is not there; hint: install faketime");
+            skipped("agents at another date: libfaketime is not there");
             return false;
         };
         self.node_mut(name).env = vec![
@@ -78,5 +80,14 @@ impl Cluster {
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ];
         true
+    }
+}
+
+/// Says aloud that something is not tried; `./test` puts it into its summary.
+fn skipped(what: &str) {
+    eprintln!("SKIPPED: {what}");
+    if let Some(path) = std::env::var_os("CONSIGN_SKIPPED") {
+        let mut file = File::options().append(true).open(path).unwrap();
+        writeln!(file, "{what}").unwrap();
     }
 }
