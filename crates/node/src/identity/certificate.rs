@@ -154,7 +154,21 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            head in proptest::sample::select(vec![vec![], vec![0x30], vec![0x30, 0x81], vec![0x31, 5, 0x30]]),
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = [head, rest].concat();
+            let _ = common_name(&bytes);
+            let _ = valid_since(&CertificateDer::from(bytes));
+        }
+    }
 
     #[test]
     fn dates_are_counted_as_the_calendar_does() {

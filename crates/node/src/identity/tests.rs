@@ -195,6 +195,13 @@ fn a_list_is_believed_for_its_signature_alone() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_list_or_refused(text in "(consign revoked 1\n)?(number [0-9]{1,30}\n)?(.{0,40}\n){0,3}(signature [0-9a-f]{0,130})?\n?") {
+        assert!(Revoked::read(text.as_bytes(), &[]).is_err());
+    }
+}
+
 /// Keys of an organisation's authority, made by other tools for hosts: no names of nodes, no roles,
 /// another algorithm, an intermediate authority, and long expired.
 struct Organisation {

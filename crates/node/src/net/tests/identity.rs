@@ -186,6 +186,32 @@ async fn a_revoked_node_gets_nowhere_and_what_it_has_is_ended() {
 }
 
 #[tokio::test]
+async fn whoever_has_the_newer_list_tells_the_other_when_they_connect() {
+    for dialler_knows in [true, false] {
+        let mut ca = Ca::new();
+        let cam = ca.keyring("cam", "producer");
+        let store = ca.keyring("store", "consumer");
+        drop(ca.keys("gone", "producer"));
+        let list = ca.revoke("gone");
+        let (knows, learns) = match dialler_knows {
+            true => (&cam, &store),
+            false => (&store, &cam),
+        };
+        knows.take_over(list.as_bytes()).unwrap().unwrap();
+        let cam_node = Node::start_secured("cam", &cam).await;
+        let store_node = Node::start_secured("store", &store).await;
+        connects(&cam_node, &store_node).await;
+        soon(async {
+            while learns.revoked().number() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(learns.revoked(), knows.revoked());
+    }
+}
+
+#[tokio::test]
 async fn who_shows_no_certificate_hears_that_it_needs_one() {
     let keyring = Ca::new().keyring("store", "consumer");
     let store = Node::start_secured("store", &keyring).await;
