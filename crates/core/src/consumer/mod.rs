@@ -313,6 +313,7 @@ impl Consumer {
             | Message::Rejected(_)
             | Message::Ping(_)
             | Message::Pong(_)
+            | Message::RevokedList(_)
             | Message::OpenAnswer(_)
             | Message::Progress(_)
             | Message::Received(_)

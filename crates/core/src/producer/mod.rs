@@ -298,6 +298,7 @@ impl Producer {
             | Message::Rejected(_)
             | Message::Ping(_)
             | Message::Pong(_)
+            | Message::RevokedList(_)
             | Message::Open(_)
             | Message::Forward(_)
             | Message::Commit(_)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use consign_core::spec::{After, OnConflict, Replicas};
 
 use super::units::{show_duration, show_size};
-use super::{Config, ConsumeConfig, ProduceConfig};
+use super::{Config, ConsumeConfig, ProduceConfig, Tls};
+use crate::identity::KeyFiles;
 
 impl fmt::Display for Config {
     /// One line for each key, `key = value`, in the form that the config file has.
@@ -19,7 +20,7 @@ impl fmt::Display for Config {
         line(f, "listen.peer", quoted(&self.listen.peer))?;
         line(f, "listen.advertise", quoted(&self.listen.advertise))?;
         optional(f, "listen.http", self.listen.http.as_ref().map(quoted))?;
-        line(f, "tls.plaintext", self.plaintext)?;
+        show_tls(f, &self.tls)?;
         for (count, member) in (1..).zip(&self.membership.nodes) {
             let key = |name| format!("membership.nodes[{count}].{name}");
             line(f, &key("name"), quoted(&member.name))?;
@@ -38,6 +39,23 @@ impl fmt::Display for Config {
         let mut consume = (1..).zip(&self.consume);
         consume.try_for_each(|(count, table)| show_consume(f, table, count))
     }
+}
+
+fn show_tls(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
+    line(f, "tls.plaintext", tls.plaintext)?;
+    let mut path = |key, path: &std::path::Path| line(f, key, quoted(path.display()));
+    match &tls.keys {
+        None => {}
+        Some(KeyFiles::Bundle(bundle)) => path("tls.bundle", bundle)?,
+        Some(KeyFiles::Apart { ca, cert, key }) => {
+            path("tls.ca", ca)?;
+            path("tls.cert", cert)?;
+            path("tls.key", key)?;
+        }
+    }
+    tls.revoked
+        .as_deref()
+        .map_or(Ok(()), |revoked| path("tls.revoked", revoked))
 }
 
 fn show_produce(f: &mut fmt::Formatter<'_>, table: &ProduceConfig, count: u32) -> fmt::Result {

@@ -18,9 +18,11 @@ use super::{Life, descriptors, random};
 use crate::audit::{self, Answering, Audits, Door};
 use crate::catalogue::{Applied, Lag, Reader};
 use crate::config::Config;
+use crate::driver::Reload;
 use crate::driver::handle::DriverEnd;
 use crate::driver::log_care::LogCare;
 use crate::driver::{self, Driver, Ears};
+use crate::identity::Keyring;
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
 use crate::net::{Asked, Identity, Net, NetConfig, NetEvent};
@@ -30,6 +32,7 @@ use crate::problems::Problems;
 /// What a node stands on beside its log.
 pub(super) struct Ground {
     pub(super) config: Config,
+    pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) life: Life,
     pub(super) view: View,
     pub(super) outbox: Arc<Outbox>,
@@ -57,7 +60,7 @@ impl Ground {
         recovered: Recovered,
         end: DriverEnd,
         catalogue: mpsc::Sender<Vec<Applied>>,
-        reload: mpsc::Receiver<Result<Config, String>>,
+        reload: mpsc::Receiver<Result<Reload, String>>,
     ) -> anyhow::Result<Assembled> {
         let inboxes = self.open_inboxes(&recovered)?;
         let boot = self.boot(&recovered.producer);
@@ -180,6 +183,7 @@ impl Ground {
                 incarnation: producer.incarnation(),
                 start: self.life.start,
             },
+            keyring: self.keyring.take(),
             listen: config.listen.peer.to_string(),
             seen: seen.collect(),
             spool: config.node.data_dir.join("spool"),

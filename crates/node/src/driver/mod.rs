@@ -42,6 +42,8 @@ use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
 
+pub(crate) use reload::Reload;
+
 use handle::Command;
 use log_care::LogCare;
 use snapshot::Snapshot;
@@ -80,7 +82,7 @@ pub(crate) struct Ears {
     pub(crate) worked: mpsc::UnboundedReceiver<Worked>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) found: mpsc::Receiver<Found>,
-    pub(crate) reload: mpsc::Receiver<Result<Config, String>>,
+    pub(crate) reload: mpsc::Receiver<Result<Reload, String>>,
 }
 
 /// See the module.

@@ -1,22 +1,30 @@
 //! The configuration, read again while the agent runs: members and the policies of produced feeds
-//! take effect at once. The rest needs a restart, and is named until it is restarted or undone.
+//! take effect at once, keys for connections that are made from then on. The rest needs a restart, and is named until it is restarted or undone.
 
 use crate::hint;
 use consign_core::producer::Event;
 
 use super::{Driver, producing};
 use crate::config::{Config, ProduceConfig};
+use crate::identity::Keys;
 
 /// How problems of the file on disk begin.
 const ON_DISK: &str = "the configuration on disk";
 
+/// A configuration that was read again, with the keys that it names.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    pub(crate) config: Config,
+    pub(crate) keys: Option<Keys>,
+}
+
 impl Driver {
     /// Takes over what may change. A configuration that is wrong, or of another node, changes
     /// nothing.
-    pub(super) fn on_reload(&mut self, read: Result<Config, String>) {
+    pub(super) fn on_reload(&mut self, read: Result<Reload, String>) {
         self.problems.remove_starting(ON_DISK);
-        let mut config = match read {
-            Ok(config) => config,
+        let Reload { mut config, keys } = match read {
+            Ok(read) => read,
             Err(why) => return self.stays(&why, "correct it and send SIGHUP again"),
         };
         if config.node.name != self.config.node.name {
@@ -34,6 +42,10 @@ impl Driver {
             }
             Ok(None) => {}
             Err(error) => return self.stays(&error.to_string(), "correct membership.nodes"),
+        }
+        if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
+            self.net.renew(keys);
+            self.config.tls = config.tls;
         }
         self.config.membership = config.membership;
         self.config.produce = config.produce;
@@ -73,7 +85,7 @@ impl Driver {
         let sections = [
             ("[node]", differ(&config.node, &self.config.node)),
             ("[listen]", differ(&listen, &self.config.listen)),
-            ("[tls]", config.plaintext != self.config.plaintext),
+            ("[tls]", protection(config) != protection(&self.config)),
             ("[[consume]]", differ(&config.consume, &self.config.consume)),
         ];
         let mut names: Vec<String> = sections
@@ -95,4 +107,9 @@ impl Driver {
         now.into_iter()
             .find(|now| now.policy.feed == feed.policy.feed)
     }
+}
+
+/// What of `[tls]` cannot change while the agent runs: which keys there are can.
+fn protection(config: &Config) -> (bool, bool) {
+    (config.tls.plaintext, config.tls.keys.is_some())
 }

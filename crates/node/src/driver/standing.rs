@@ -41,7 +41,7 @@ impl Driver {
             ready: true,
             problems: self.all_problems(&destinations),
             drain: self.drain_so_far(&feeds),
-            plaintext: self.config.plaintext,
+            plaintext: self.config.tls.plaintext,
             listen: self.config.listen.peer.to_string(),
             log: LogState {
                 segments: u64::from(standing.current_segment - standing.first_segment + 1),

@@ -10,6 +10,7 @@ mod demo;
 mod disks;
 mod doctor;
 mod draining;
+mod identity;
 mod inboxes;
 mod members;
 mod refusals;

@@ -26,6 +26,8 @@ numbered! {
         4 Ping(Ping),
         /// See [`Ping`].
         5 Pong(Ping),
+        /// See [`RevokedList`].
+        6 RevokedList(RevokedList),
         /// See [`Open`].
         16 Open(Open),
         /// See [`OpenAnswer`].
@@ -89,7 +91,7 @@ impl Message {
     #[must_use]
     pub fn version(&self) -> u32 {
         match self {
-            Self::Standing(_) | Self::Duties(_) => 3,
+            Self::RevokedList(_) | Self::Standing(_) | Self::Duties(_) => 3,
             Self::AuditAsk(_) | Self::AuditAnswer(_) => super::PROTOCOL_VERSION_AUDIT,
             Self::Hello(_)
             | Self::Welcome(_)

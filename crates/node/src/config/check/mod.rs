@@ -4,6 +4,7 @@ mod consume;
 mod members;
 pub(super) mod paths;
 mod produce;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,8 +56,9 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
 
     let listed = members::listed(file.membership.nodes, outline)?;
     let listen = check_listen(file.listen, &listed, &node, outline)?;
-    if !file.tls.plaintext {
-        check_loopback(&listen, &listed, outline)?;
+    let tls = tls::check(file.tls, outline)?;
+    if tls.keys.is_none() && !tls.plaintext {
+        check_loopback(&node, &listen, &listed, outline)?;
     }
     let nodes = members::with_own(listed, &node, &listen, &consume, outline)?;
     let membership = super::Membership {
@@ -66,7 +68,7 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
     Ok(Config {
         node,
         listen,
-        plaintext: file.tls.plaintext,
+        tls,
         membership,
         produce,
         consume,
@@ -145,6 +147,7 @@ fn check_listen(
 
 /// Refuses to send anything unencrypted beyond this machine.
 fn check_loopback(
+    node: &Node,
     listen: &Listen,
     listed: &[members::Listed],
     outline: &Outline<'_>,
@@ -161,6 +164,7 @@ fn check_loopback(
             &key,
             Problem::Exposed {
                 addr: addr.to_string(),
+                node: node.name.clone(),
             },
         )),
     }

@@ -80,13 +80,16 @@ impl SendQueue {
         let mut bytes = Vec::new();
         loop {
             let closed = self.take(&mut bytes);
-            let written = writer.write_all(&bytes);
+            let written = async {
+                writer.write_all(&bytes).await?;
+                writer.flush().await
+            };
             if let Some(why) = closed {
                 let _ = tokio::time::timeout(FLUSH_DEADLINE, written).await;
                 return why;
             }
             if let Err(error) = written.await {
-                return Broken::Io(error);
+                return error.into();
             }
             self.changed.notified().await;
         }

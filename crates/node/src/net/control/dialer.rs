@@ -130,13 +130,7 @@ impl Line {
     async fn connect(&self, delay: &mut Backoff) -> Broken {
         let shared = &self.shared;
         let mut unwanted = self.unwanted.clone();
-        let dialling = contained(dial(
-            &shared.me,
-            &shared.seen,
-            &self.node,
-            &self.addr,
-            Purpose::Control,
-        ));
+        let dialling = contained(dial(shared, &self.node, &self.addr, Purpose::Control));
         let dialled = tokio::select! {
             dialled = dialling => dialled,
             _ = unwanted.changed() => return not_wanted(),

@@ -60,7 +60,7 @@ async fn admitted(
     greeting: &Greeting,
     entry: &Entry<'_>,
 ) -> Broken {
-    if let Err(why) = welcome(&mut conn, &shared.me, &shared.seen, greeting).await {
+    if let Err(why) = welcome(&mut conn, shared, greeting).await {
         return why;
     }
     let peer = Peer {

@@ -4,6 +4,7 @@ mod audit;
 mod chain;
 mod control;
 mod faults;
+mod identity;
 mod raw;
 mod smalls;
 mod strangers;
