@@ -69,9 +69,9 @@ class Processes:
 
 
 class Consign:
-    """One producer and one consumer."""
+    """One producer and one consumer; `bundles` names a file of keys for each, for TLS."""
 
-    def __init__(self, binary, home, processes):
+    def __init__(self, binary, home, processes, bundles=None):
         self.binary, self.home = binary, home
         ports = {"producer": free_port(), "consumer": free_port()}
         members = (
@@ -90,7 +90,8 @@ class Consign:
             config.write_text(
                 f'[node]\nname = "{name}"\ndata_dir = "{home}/{name}"\n'
                 f'[listen]\npeer = "127.0.0.1:{ports[name]}"\n'
-                f'[membership]\nkind = "static"\n{members}\n{role}'
+                + (f'[tls]\nbundle = "{bundles[name]}"\n' if bundles else "")
+                + f'[membership]\nkind = "static"\n{members}\n{role}'
             )
             command = [binary, "agent", "--config", config]
             self.agents[name] = processes.start(command, home / f"{name}.log")

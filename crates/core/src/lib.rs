@@ -12,6 +12,7 @@
 //! * [`audit`]: comparing what a producer believes with what its consumers say.
 //! * [`producer`], [`consumer`], [`journal`]: the two state machines, and their way to the log.
 //! * [`planted`]: bugs for the checks to find, in no release.
+//! * `watched`, with the feature of that name: which edges the state machines take.
 
 pub mod audit;
 pub mod consumer;
@@ -32,4 +33,6 @@ pub mod record;
 pub mod spec;
 pub mod tree;
 pub mod view;
+#[cfg(feature = "watched")]
+pub mod watched;
 pub mod wire;

@@ -88,6 +88,9 @@ planted! {
     /// A job was given out anew, and the old worker never fenced. Breaks S3.
     ReplacedUnfenced "replaced-unfenced" Simulator
         "a consumer that is replaced is not asked to abandon its slot",
+    /// A job was given out anew before the old worker was fenced. Breaks S3.
+    SecondSlot "second-slot" Simulator
+        "a consumer gets a second slot before it has answered for the first",
     /// A side effect came before its entry in the write-ahead log. Breaks S3.
     PublishBeforeLogged "publish-before-logged" Simulator
         "small files are renamed before *publishing* is synced",
@@ -202,6 +205,13 @@ planted! {
     /// A spool file was acknowledged out of the page cache. Breaks S1.
     SpoolNotSynced "spool-not-synced" Machines
         "`submitted` is logged before a spooled file's bytes are synced",
+    /// A file was copied to another disk, and removed here while its name there could still vanish.
+    /// Breaks S5.
+    ArchiveDirNotSynced "archive-dir-not-synced" Machines
+        "a file leaves the spool before the archive's directory is synced",
+    /// What had been done was remembered in a cache. Breaks S3.
+    KeptSetNotSynced "kept-set-not-synced" Machines
+        "what `keep` has taken is remembered, and that is not synced",
     /// A download was moved into place before its bytes were synced. Breaks S2.
     SealNotSynced "seal-not-synced" Machines
         "`saved` is logged before a large file's bytes are synced",

@@ -14,6 +14,7 @@ mod doctor;
 mod driver;
 mod filesystem;
 mod hint;
+mod identity;
 mod inboxes;
 mod log_writer;
 mod membership;

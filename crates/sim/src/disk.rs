@@ -109,6 +109,16 @@ pub fn is_injected(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Injected>())
 }
 
+/// Whether an error was planned as that of a single read.
+#[must_use]
+pub fn is_injected_read(error: &io::Error) -> bool {
+    let planned = error.get_ref().and_then(|inner| inner.downcast_ref());
+    planned == Some(&Injected(READ))
+}
+
+/// What reads are called among planned errors.
+const READ: &str = "read";
+
 fn injected(what: &'static str) -> io::Error {
     io::Error::other(Injected(what))
 }

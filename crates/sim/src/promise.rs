@@ -94,6 +94,8 @@ promises! {
     NothingAgain "L3" "no byte is sent again without need",
     /// What was owed to a consumer that is gone for good is placed anew.
     PlacedAnew "L4" "what is owed to a lost consumer goes to another",
+    /// A node says that it has drained when nobody owes it anything any more.
+    Drained "L4" "a node that has drained is owed nothing",
     /// Nobody has to ask for it.
     GoesOn "L6" "delivery goes on by itself when space returns",
     /// No orphan is left in staging, spool or log.

@@ -98,15 +98,24 @@ fn a_feed_that_leaves_the_configuration_and_comes_back_loses_nothing() {
 #[test]
 fn a_cut_plan_runs_without_what_was_cut() {
     let cuts = [Cut::File(0), Cut::After(1_000)];
-    let whole = run_seed(3).unwrap();
-    let cut = run_cut(3, &cuts).unwrap();
-    assert!(cut.stats.shown < whole.stats.shown);
+    let shows_less = |seed| {
+        let (whole, cut) = (run_seed(seed).unwrap(), run_cut(seed, &cuts).unwrap());
+        cut.stats.shown < whole.stats.shown
+    };
+    // In some seeds that file finds no consumer, whatever is cut.
+    assert!((0..8).any(shows_less));
 }
 
 /// Its disk had crashed, and the node not noticed, when the strangers' files were to go away.
 #[test]
 fn what_strangers_left_on_a_crashed_disk_is_not_taken_for_a_delivery() {
     run([1_257]);
+}
+
+/// A claim took long to be submitted, and its application was made to bring the file once more.
+#[test]
+fn a_file_whose_submission_takes_long_is_not_brought_twice() {
+    run([655]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::log::{Payload, Position};
 use crate::producer::{Session, Token};
 use crate::record::Record;
 use crate::spec::{ConsumePolicy, FileSpec};
+use crate::view::MemberState;
 use crate::wire::{Leg, Message};
 
 /// Something that happened.
@@ -168,6 +169,8 @@ pub enum Event {
         /// The producer.
         node: NodeName,
     },
+    /// How far this node takes part from here on. The producer's machine has synced it.
+    Standing(MemberState),
     /// Carry what is live in the segments up to `through` forward, so that they can be dropped.
     Carry {
         /// The newest segment that is to be emptied.

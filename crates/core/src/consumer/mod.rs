@@ -16,6 +16,7 @@
 mod answer;
 mod carry;
 mod close;
+mod draining;
 mod event;
 mod holding;
 mod inbox;
@@ -31,6 +32,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use draining::OwedBy;
 pub use event::*;
 pub use status::{Arrival, InboxStatus, Problem, SavedSmall, Staged, StagedState};
 
@@ -44,6 +46,7 @@ use crate::planted::{Planted, planted};
 use crate::producer::{Identity, Session, Token};
 use crate::ranges::RangeSet;
 use crate::record::Record;
+use crate::view::MemberState;
 use crate::wire::Message;
 use inbox::Inbox;
 use state::Entry;
@@ -107,6 +110,8 @@ impl Table {
 struct Peer {
     incarnation: Incarnation,
     session: Option<Session>,
+    /// What it has said on this connection to owe this node, while this node drains.
+    owes: Option<u64>,
     /// The starts of which slots may still be open, as its incarnation has told. A frame of small
     /// files has its own connection, and may be later than the end of its start.
     open_starts: Option<BTreeSet<Start>>,
@@ -136,6 +141,10 @@ pub struct Consumer {
     /// The marker of the directory that each feed's files are staged in.
     staged_in: BTreeMap<FeedName, Vec<u8>>,
     peers: BTreeMap<NodeName, Peer>,
+    /// How far this node takes part.
+    standing: MemberState,
+    /// Orders about that in this life.
+    standings: u64,
     log_room: bool,
     live: LiveSegments,
     /// Large transfers that are not saved yet: their room is reserved.
@@ -173,6 +182,8 @@ impl Consumer {
             lost: BTreeSet::new(),
             staged_in: BTreeMap::new(),
             peers: BTreeMap::new(),
+            standing: MemberState::Active,
+            standings: 0,
             log_room: true,
             live: LiveSegments::default(),
             receiving: BTreeSet::new(),
@@ -266,6 +277,7 @@ impl Consumer {
             Event::Policies(policies) => self.on_policies(policies),
             Event::LogRoom(room) => self.log_room = room,
             Event::Forget { token, node } => self.on_forget(token, &node),
+            Event::Standing(state) => self.on_standing(state),
             Event::Carry { through } => self.on_carry(through),
             Event::Tick => self.on_tick(),
         }
@@ -293,6 +305,7 @@ impl Consumer {
             Message::SmallCommit(commit) => self.on_small_commit(from, &commit),
             Message::Closed(closed) => self.on_closed(from, &closed),
             Message::OpenStarts(starts) => self.on_open_starts(from, &starts),
+            Message::Duties(duties) => self.on_duties(from, duties),
             // The rest is for producers, or for the connection itself; hearing it here is a peer's
             // mistake that changes nothing.
             Message::Hello(_)
@@ -300,6 +313,7 @@ impl Consumer {
             | Message::Rejected(_)
             | Message::Ping(_)
             | Message::Pong(_)
+            | Message::RevokedList(_)
             | Message::OpenAnswer(_)
             | Message::Progress(_)
             | Message::Received(_)
@@ -310,6 +324,7 @@ impl Consumer {
             | Message::SmallReceived(_)
             | Message::SmallMissing(_)
             | Message::SmallLinkLost(_)
+            | Message::Standing(_)
             | Message::Begin(_)
             | Message::Chunk(_)
             | Message::Credit(_)
@@ -342,7 +357,13 @@ impl Consumer {
     fn run_ready(&mut self) {
         for then in self.journal.ready() {
             match then {
-                Then::Admit(node, session) => self.out.push(Effect::Admit { node, session }),
+                Then::Admit(node, session) => {
+                    self.out.push(Effect::Admit {
+                        node: node.clone(),
+                        session,
+                    });
+                    self.tell_standing(&node);
+                }
                 Then::FenceSynced(slot, fence) => self.fence_synced(&slot, fence),
                 Then::Saved(slot) => self.large_saved(&slot),
                 Then::SmallsSaved(node, start, slots) => self.smalls_saved(&node, start, &slots),

@@ -16,6 +16,7 @@ use crate::record::{
     self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
 };
 use crate::tree;
+use crate::view::MemberState;
 
 impl Consumer {
     /// Takes in one record of the log; in order, before [`Consumer::begin`]. The records that name
@@ -43,9 +44,13 @@ impl Consumer {
             Record::Boot(boot) => {
                 self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
             }
+            Record::StandingSet(set) => {
+                self.standing = MemberState::from_number(set.state).unwrap_or(self.standing);
+            }
             // The producer's, and the node's own.
             Record::ViewSeen(_)
             | Record::Forgotten(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Submitted(_)

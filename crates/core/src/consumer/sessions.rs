@@ -25,6 +25,7 @@ impl Consumer {
         }
         // The older connection, and all that it may still bring, is over from here on.
         peer.session = Some(session);
+        peer.owes = None;
         if incarnation == seen {
             // The record of this incarnation may still be on its way: wait for all that is.
             return self.journal.when_synced(Then::Admit(node, session));
@@ -67,6 +68,7 @@ impl Consumer {
             && peer.session == Some(session)
         {
             peer.session = None;
+            peer.owes = None;
         }
     }
 

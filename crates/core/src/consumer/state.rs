@@ -99,12 +99,7 @@ impl SlotState {
             (Receiving, Receiving | Received { .. } | Abandoned) => true,
             (
                 Received { .. },
-                Receiving
-                | Received { .. }
-                | Checking { .. }
-                | Sealing { .. }
-                | Saving { .. }
-                | Abandoned,
+                Receiving | Checking { .. } | Sealing { .. } | Saving { .. } | Abandoned,
             ) => true,
             (Checking { .. }, Received { .. } | Saving { .. } | Abandoned) => true,
             (Sealing { .. }, Receiving | Saving { .. } | Abandoned) => true,
@@ -244,6 +239,12 @@ impl Entry {
             self.staging,
             self.state
         );
+        #[cfg(feature = "watched")]
+        crate::watched::edge((
+            crate::watched::Machine::Slot,
+            crate::watched::slot(&self.state),
+            crate::watched::slot(&next),
+        ));
         self.state = next;
     }
 

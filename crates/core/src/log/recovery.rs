@@ -24,10 +24,6 @@ use super::{Log, LogSettings, reserve};
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::planted::{Planted, planted};
 
-/// What must be free behind the copies in the segment that a recovery makes, in bytes: a start that
-/// cannot log that it is one has not come up.
-const START_ROOM_BYTES: u64 = 1024;
-
 /// What opening a log found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovery {
@@ -142,15 +138,17 @@ impl Opening<'_> {
         Ok(Active::new(self.dir, &file, &header, Vec::new()))
     }
 
-    /// A file for a new segment of at least `needed` bytes: the spare, or else the refuge.
-    fn space_for(&self, needed: u64) -> Result<Unnamed, LogError> {
+    /// A file for a new segment of at least `needed` bytes: the spare, or else of the refuge. And how
+    /// much of the refuge is left.
+    fn space_for(&self, needed: u64) -> Result<(Unnamed, u64), LogError> {
+        let needed = needed + reserve::START_ROOM_BYTES;
         let size = needed.max(self.settings.segment_bytes);
         let size = size.next_multiple_of(ALIGN);
         match reserve::make(self.disk, self.dir, reserve::SPARE, size) {
             Err(LogError::Full { .. }) => {
-                reserve::make_refuge(self.disk, self.dir, &self.settings, needed)
+                reserve::take_refuge(self.disk, self.dir, &self.settings, needed)
             }
-            made => made,
+            made => Ok((made?, 0)),
         }
     }
 
@@ -177,7 +175,7 @@ impl Opening<'_> {
             .map(|batch| u64::from(batch.total_bytes))
             .sum();
         let needed = u64::from(HEADER_BYTES) + copied_bytes + room_bytes(copied.len() as u64);
-        let file = self.space_for(needed + START_ROOM_BYTES)?;
+        let (file, refuge_left) = self.space_for(needed)?;
         let id = next_id(newest.header.id);
         let salt = Salt::draw(self.settings.seed, id);
         let mut index = Vec::with_capacity(copied.len());
@@ -210,6 +208,7 @@ impl Opening<'_> {
             self.trim(&[(newest.header.id, tail.proven_end)], &mut lengths)?;
         }
         file.install(self.disk, self.dir, &header)?;
+        reserve::leave_refuge(self.disk, self.dir, refuge_left)?;
         Ok(Active::new(self.dir, &file, &header, index))
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Two files of zeroes: the *spare* is the next segment, so that what has been begun can always be
 //! logged to its end; the *refuge* is another one that only a recovery takes, so that an agent that
-//! is restarted on a full disk comes up. A log is never without one from its first segment on, but
-//! for a recovery that took it on a disk that is still full: of what that recovery gives back, as
-//! large a refuge is made as there is space for, so that the next ones come up too.
+//! is restarted on a full disk comes up. A log is never without one from its first segment on. On a
+//! disk that stays full a recovery takes no more than half of it, if that is enough, and leaves the
+//! rest to the next ones; of what it gives back a larger one is made again as far as there is space.
 
 use std::io;
 use std::path::Path;
@@ -25,6 +25,10 @@ pub(super) const REFUGE: &str = "refuge";
 
 /// How many times smaller than a segment the refuge may be at first when there is no space for it.
 const SMALL_REFUGE_SHARE: u64 = 8;
+
+/// What must be free behind the copies in the segment that a recovery makes, in bytes: a start that
+/// cannot log that it is one has not come up.
+pub(super) const START_ROOM_BYTES: u64 = 1024;
 
 /// How many bytes are zeroed by one write.
 const ZERO_STEP_BYTES: usize = 1 << 20;
@@ -86,8 +90,41 @@ fn unless_full(made: Result<Unnamed, LogError>) -> Result<Option<Unnamed>, LogEr
     }
 }
 
+/// Takes the refuge for a segment of at least `needed` bytes: half of it where that is enough. Returns
+/// how much is left of it, which [`leave_refuge`] makes the next one once this one has its name.
+pub(super) fn take_refuge(
+    disk: &dyn Disk,
+    dir: &Path,
+    settings: &LogSettings,
+    needed: u64,
+) -> Result<(Unnamed, u64), LogError> {
+    let there = refuge_bytes(disk, dir)?;
+    // Whatever fills the half that is taken fits into the one that is left, with a start behind it.
+    let half = there.saturating_sub(START_ROOM_BYTES) / 2 / ALIGN * ALIGN;
+    let size = needed.max(half).next_multiple_of(ALIGN);
+    if size > there || there - size < LogSettings::SEGMENT_BYTES_LEAST {
+        return Ok((make_refuge(disk, dir, settings, needed)?, 0));
+    }
+    Ok((make(disk, dir, REFUGE, size)?, there - size))
+}
+
+/// Makes the refuge of what the last one was cut by. Whoever else is on the disk may have been faster.
+pub(super) fn leave_refuge(disk: &dyn Disk, dir: &Path, bytes: u64) -> Result<(), LogError> {
+    if bytes > 0 {
+        unless_full(make(disk, dir, REFUGE, bytes))?;
+    }
+    Ok(())
+}
+
+fn refuge_bytes(disk: &dyn Disk, dir: &Path) -> Result<u64, LogError> {
+    let path = dir.join(REFUGE);
+    let found = disk.stat(&path);
+    let found = found.map_err(|source| LogError::io("look for", &path, source))?;
+    Ok(found.map_or(0, |entry| entry.len / ALIGN * ALIGN))
+}
+
 /// Makes the refuge, of at least `needed` bytes: as long as a segment, since what a recovery copies
-/// may fill one; or else a small one, or the least.
+/// may fill one; or else as long as it is, or a small one, or the least.
 pub(super) fn make_refuge(
     disk: &dyn Disk,
     dir: &Path,
@@ -100,8 +137,9 @@ pub(super) fn make_refuge(
     };
     let least = LogSettings::SEGMENT_BYTES_LEAST;
     let small = (settings.segment_bytes / SMALL_REFUGE_SHARE).max(least);
+    let there = refuge_bytes(disk, dir)?.clamp(small, settings.segment_bytes.max(small));
     let mut made = make(settings.segment_bytes);
-    for smaller in [small, least] {
+    for smaller in [there, small, least] {
         if !matches!(made, Err(LogError::Full { .. })) {
             break;
         }

@@ -9,6 +9,7 @@ use crate::producer::replaying::{Fate, Replay};
 use crate::producer::state::{LegState, Stage, Transfer};
 use crate::producer::{Effect, Producer};
 use crate::record::Claiming;
+use crate::spec::Replicas;
 use crate::view::View;
 
 impl Producer {
@@ -59,6 +60,7 @@ impl Producer {
         self.queue.feed_index(&feed);
         let mut transfer = Transfer::new(key, feed, claim.spec, claim.source);
         transfer.stage = Stage::Claiming;
+        transfer.replicas = Replicas::from_record(claim.replicas);
         transfer.claimed = Some(position);
         self.live.add(position, 0);
         self.activate(transfer);

@@ -93,6 +93,7 @@ impl Producer {
                 seq: key.seq.0,
                 spec,
                 source,
+                replicas: transfer.replicas.map_or(0, Replicas::to_record),
             };
             return self.append_with(Record::Claiming(claim), Payload::None, Wanted::Claimed(key));
         }

@@ -33,6 +33,7 @@ impl Producer {
             let nodes: Vec<NodeName> = self.destinations.0.keys().cloned().collect();
             for node in nodes {
                 self.send_closed(&node);
+                self.tell_duties(&node);
             }
             self.release_paused = false;
             self.replace_overdue();

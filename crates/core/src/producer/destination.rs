@@ -12,6 +12,7 @@ use crate::producer::duties::Duties;
 use crate::producer::queue::{Turn, most_urgent};
 use crate::producer::turns::Turns;
 use crate::ranges::{RangeSet, SlotRange};
+use crate::view::MemberState;
 
 /// A slot whose transfer was placed elsewhere: its consumer is to be told so, and to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,14 @@ pub(crate) struct Complaint {
 pub(crate) struct Destination {
     /// The control connection.
     pub(crate) session: Option<(Session, Incarnation)>,
+    /// How far it takes part, in its own word.
+    pub(crate) standing: MemberState,
+    /// Which of its orders that was.
+    pub(crate) standing_number: u64,
+    /// Records of it that are not synced.
+    pub(crate) standing_unsynced: usize,
+    /// What it was told on this connection to have open.
+    pub(crate) told_duties: Option<u64>,
     /// Since when there is none; `None` while there is one.
     pub(crate) down_since: Option<Millis>,
     /// Open slots, and what is to be delivered under each.
@@ -187,6 +196,11 @@ impl Destination {
         }
     }
 
+    /// Slots of which it has not closed its part.
+    pub(crate) fn open_slots(&self) -> u64 {
+        (self.duties.len() + self.abandons.len()) as u64
+    }
+
     /// Files that count as under way to it.
     pub(crate) fn under_way(&self) -> u64 {
         let counted = self.small_files + self.large;
@@ -255,6 +269,7 @@ impl Destination {
     pub(crate) fn forget_told(&mut self) {
         self.told_low.clear();
         self.newly_closed.clear();
+        self.told_duties = None;
     }
 
     /// What is to be told about closed slots: start, low watermark, and further closed slots.

@@ -7,7 +7,7 @@ use crate::journal::Ticket;
 use crate::log::{Payload, Position};
 use crate::record::{Placed, Record, Submitted};
 use crate::spec::{FileSpec, ProducePolicy, Source};
-use crate::view::View;
+use crate::view::{MemberState, View};
 use crate::wire::{Hop, Leg, Message};
 
 /// One connection's life, numbered by the driver: what comes from an older one is not heard.
@@ -169,6 +169,14 @@ pub enum Event {
         /// The consumer.
         node: NodeName,
     },
+    /// A person takes this node out of service ([`MemberState::Draining`]), or back in
+    /// ([`MemberState::Active`]). Answered by [`Answer::Drained`].
+    Drain {
+        /// Who waits.
+        token: Token,
+        /// What it is from here on.
+        state: MemberState,
+    },
     /// Carry what is live in the segments up to `through` forward, so that they can be dropped.
     Carry {
         /// The newest segment that is to be emptied.
@@ -296,6 +304,8 @@ pub enum Answer {
     Cancelled,
     /// The node is forgotten.
     Forgotten,
+    /// The order to drain, or to take part again, is in force and survives a crash.
+    Drained,
     /// No.
     Refused(Refusal),
 }
@@ -325,6 +335,11 @@ pub enum Refusal {
         /// Bytes permitted.
         max: u64,
     },
+    /// This node drains.
+    #[error(
+        "this node drains and takes nothing new; hint: send from another node, or take it back into service with `consign drain --undo`"
+    )]
+    Draining,
     /// The log's disk is full.
     #[error(
         "the disk under the intent log is full; hint: free some space under data_dir, then send again"

@@ -13,6 +13,7 @@ use crate::producer::state::{Stage, Transfer};
 use crate::producer::{Answer, Effect, Producer, Refusal, Taken, Then, Token, Wanted};
 use crate::record::{Claiming, Record, Submitted, Unclaimed};
 use crate::spec::{FileSpec, Replicas, Source};
+use crate::view::MemberState;
 
 impl Producer {
     pub(super) fn on_submit(
@@ -44,13 +45,15 @@ impl Producer {
         let mut transfer = Transfer::new(key, feed, spec.clone(), source.clone());
         transfer.asker = Some(token);
         transfer.stage = Stage::Claiming;
-        self.activate(transfer);
+        transfer.replicas = self.replicas_of(&transfer.feed);
         let claim = Claiming {
             start: key.start.0,
             seq: key.seq.0,
             spec,
             source,
+            replicas: transfer.replicas.map_or(0, Replicas::to_record),
         };
+        self.activate(transfer);
         self.append_with(Record::Claiming(claim), Payload::None, Wanted::Claimed(key));
         self.journal.when_synced(Then::Take(key));
     }
@@ -136,11 +139,11 @@ impl Producer {
                 (Vec::new(), Payload::None)
             }
         };
-        let rules = self
-            .queue
-            .feed(&transfer.feed)
-            .and_then(|feed| feed.rules.as_ref());
-        transfer.replicas = rules.map(|rules| rules.policy.replicas);
+        // What the feed wanted when the file was claimed holds if it has left the configuration since.
+        let feed = transfer.feed.clone();
+        let replicas = self.replicas_of(&feed);
+        let transfer = self.active.get_mut(&key).expect("looked up above");
+        transfer.replicas = replicas.or(transfer.replicas);
         let record = Record::Submitted(Submitted {
             start: key.start.0,
             seq: key.seq.0,
@@ -149,11 +152,7 @@ impl Producer {
             digest,
             replicas: transfer.replicas.map_or(0, Replicas::to_record),
         });
-        let (feed, bytes, small) = (
-            transfer.feed.clone(),
-            transfer.spec.size,
-            transfer.is_small(),
-        );
+        let (bytes, small) = (transfer.spec.size, transfer.is_small());
         let asker = transfer.asker.take();
         if let Some(feed) = self.queue.feed_mut(&feed) {
             feed.queued_bytes += bytes;
@@ -171,6 +170,12 @@ impl Producer {
         if self.may_start_at_once(&feed, small) {
             self.consider(key);
         }
+    }
+
+    /// How many consumers a feed wants for each of its files; `None` where the configuration lacks it.
+    fn replicas_of(&self, feed: &FeedName) -> Option<Replicas> {
+        let rules = self.queue.feed(feed).and_then(|feed| feed.rules.as_ref());
+        rules.map(|rules| rules.policy.replicas)
     }
 
     fn may_start_at_once(&self, feed: &FeedName, small: bool) -> bool {
@@ -254,6 +259,9 @@ impl Producer {
         let unknown = || Refusal::NoSuchFeed {
             feed: spec.feed.clone(),
         };
+        if self.standing != MemberState::Active {
+            return Err(Refusal::Draining);
+        }
         let name = FeedName::new(&spec.feed).map_err(|_| unknown())?;
         let feed = self.queue.feed(&name).ok_or_else(unknown)?;
         let rules = feed.rules.as_ref().ok_or_else(unknown)?;

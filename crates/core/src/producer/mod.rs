@@ -22,6 +22,7 @@ mod committing;
 mod deadlines;
 mod destination;
 mod dormant;
+mod draining;
 mod duties;
 mod event;
 mod failing;
@@ -55,7 +56,7 @@ use crate::live::LiveSegments;
 use crate::log::{Payload, Position};
 use crate::ranges::RangeSet;
 use crate::record::Record;
-use crate::view::View;
+use crate::view::{MemberState, View};
 use crate::wire::Message;
 use destination::Destinations;
 use queue::Queue;
@@ -85,6 +86,7 @@ enum Then {
     Release(Vec<TransferKey>),
     Close(NodeName, Start, RangeSet),
     Carried(TransferKey),
+    TellDuties(NodeName),
 }
 
 /// Which record a position is wanted of.
@@ -119,6 +121,8 @@ pub struct Producer {
     destinations: Destinations,
     view: View,
     forgotten: BTreeSet<NodeName>,
+    /// How far this node takes part.
+    standing: MemberState,
     /// Transfers outside memory that want more consumers than there were.
     short: BTreeSet<TransferKey>,
     /// Consumers of transfers outside memory that were dropped, and had saved them all the same.
@@ -170,6 +174,7 @@ impl Producer {
             destinations: Destinations::default(),
             view,
             forgotten: BTreeSet::new(),
+            standing: MemberState::Active,
             short: BTreeSet::new(),
             extra_copies: BTreeMap::new(),
             abandoning: BTreeMap::new(),
@@ -252,6 +257,7 @@ impl Producer {
             Event::Retry { token, key } => self.on_retry(token, key),
             Event::Cancel { token, key } => self.on_cancel(token, key),
             Event::Forget { token, node } => self.on_forget(token, node),
+            Event::Drain { token, state } => self.on_drain(token, state),
             Event::Carry { through } => self.on_carry(through),
             Event::Tick => self.on_tick(),
         }
@@ -284,6 +290,7 @@ impl Producer {
             Message::SmallReceived(received) => self.on_small_received(from, received),
             Message::SmallMissing(missing) => self.on_small_missing(from, missing),
             Message::SmallLinkLost(lost) => self.on_small_link_lost(lost),
+            Message::Standing(standing) => self.on_standing(from, standing),
             // The rest is for consumers, or for the connection itself; hearing it here is a peer's
             // mistake that changes nothing.
             Message::Hello(_)
@@ -291,6 +298,7 @@ impl Producer {
             | Message::Rejected(_)
             | Message::Ping(_)
             | Message::Pong(_)
+            | Message::RevokedList(_)
             | Message::Open(_)
             | Message::Forward(_)
             | Message::Commit(_)
@@ -299,6 +307,7 @@ impl Producer {
             | Message::SmallCommit(_)
             | Message::Closed(_)
             | Message::OpenStarts(_)
+            | Message::Duties(_)
             | Message::Begin(_)
             | Message::Chunk(_)
             | Message::Credit(_)
@@ -337,6 +346,7 @@ impl Producer {
                 Then::Release(keys) => self.release(&keys),
                 Then::Close(node, start, slots) => self.close_slots(&node, start, &slots),
                 Then::Carried(key) => self.carried(key),
+                Then::TellDuties(node) => self.standing_synced(&node),
             }
         }
     }

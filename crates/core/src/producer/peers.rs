@@ -133,7 +133,7 @@ impl Producer {
     }
 
     /// There may be somebody for those that want more consumers than there were.
-    fn wake_short(&mut self) {
+    pub(super) fn wake_short(&mut self) {
         for key in std::mem::take(&mut self.short) {
             self.wake(key);
         }

@@ -118,10 +118,7 @@ impl Producer {
 
     /// How many there are to place a feed's files on.
     fn count_accepting(&self, feed: &FeedName) -> usize {
-        let accepting = self.view.accepting(feed);
-        accepting
-            .filter(|member| !self.forgotten.contains(&member.name))
-            .count()
+        self.takers(feed).count()
     }
 
     /// Up to `count` further consumers, in chain order; none that has been away for longer than
@@ -138,13 +135,16 @@ impl Producer {
         }
         // Nobody gets a second slot before the first is closed by its own word: it may have
         // published it.
+        let abandoning =
+            |leg: &TransferLeg| self.is_abandoning(leg) && !planted(Planted::SecondSlot);
         let mut exclude: BTreeSet<NodeName> = transfer
             .legs
             .iter()
-            .filter(|leg| leg.state != LegState::Dropped || self.is_abandoning(leg))
+            .filter(|leg| leg.state != LegState::Dropped || abandoning(leg))
             .map(|leg| leg.node.clone())
             .collect();
-        exclude.extend(self.forgotten.iter().cloned());
+        let accepting = self.view.accepting(&transfer.feed);
+        exclude.extend(accepting.map(|m| m.name.clone()).filter(|n| self.is_out(n)));
         if patience.is_some() {
             let gone = self
                 .view
@@ -321,9 +321,7 @@ impl Producer {
     /// Nothing can be done for a transfer now: it leaves memory until its consumers can take it.
     pub(super) fn park(&mut self, key: TransferKey) {
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
-        if transfer.stage != Stage::Parking {
-            transfer.become_(Stage::Parking);
-        }
+        transfer.become_(Stage::Parking);
         // What is on its way into the log is newer than what is there: whoever read that back would
         // go on from an older decision. `note_placed` goes on when it is synced.
         if !transfer.dirty && transfer.placings > 0 {

@@ -111,9 +111,7 @@ impl Producer {
     /// Whether anybody who accepts the feed can be reached: until then its files wait unplaced, so
     /// that they spread over whoever comes.
     pub(super) fn feed_can_start(&self, feed: u16) -> bool {
-        self.view
-            .accepting(&self.queue.feeds[usize::from(feed)].name)
-            .filter(|member| !self.forgotten.contains(&member.name))
+        self.takers(&self.queue.feeds[usize::from(feed)].name)
             .any(|member| self.destinations.ready_for(&member.name, feed, self.now))
     }
 

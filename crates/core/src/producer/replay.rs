@@ -13,6 +13,7 @@ use crate::producer::replaying::{Fate, Replaying};
 use crate::producer::state::{LegState, TransferLeg};
 use crate::ranges::SlotRange;
 use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
+use crate::view::MemberState;
 
 /// What a replay left of a transfer outside memory, beyond what its own records say.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ impl Producer {
             Record::Forgotten(forgotten) => {
                 if let Ok(node) = NodeName::new(&forgotten.node) {
                     self.forgotten.insert(node);
+                }
+            }
+            Record::StandingSet(set) => {
+                self.standing = MemberState::from_number(set.state).unwrap_or(self.standing);
+            }
+            Record::PeerStanding(said) => {
+                let state = MemberState::from_number(said.state);
+                if let (Ok(node), Some(state)) = (NodeName::new(&said.node), state) {
+                    self.destinations.at(&node, Millis(0)).standing = state;
                 }
             }
             Record::Claiming(claim) => self.replay_claim(position, claim),

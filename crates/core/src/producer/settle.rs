@@ -179,9 +179,10 @@ impl Producer {
             {
                 self.conclude(key);
             }
+            // It may have been the last that was asked what it has.
+            Stage::Opening { .. } => self.chain_if_all_answered(key),
             Stage::Queued
             | Stage::Placing
-            | Stage::Opening { .. }
             | Stage::Streaming
             | Stage::Committing { .. }
             | Stage::Parking => {}
@@ -259,7 +260,6 @@ impl Producer {
         if small {
             self.small_leg_lost(key, at);
         } else {
-            self.chain_if_all_answered(key);
             self.after_answer(key);
         }
     }

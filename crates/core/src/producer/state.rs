@@ -16,13 +16,20 @@ use crate::wire;
 /// Where a transfer stands.
 ///
 /// ```text
-///  Claiming ──▶ Queued ──▶ Placing ──▶ Opening ──▶ Streaming ──▶ Committing ──▶ Done ──▶ (released)
-///     │            ▲  ▲       │        │  ▲  │        │  │            │
-///     ▼            │  │       ▼        │  └──┼────────┘  │            │
-///  (unclaimed)     │  └── Parking ◀────┴─────┴───────────┴────────────┘
-///                  │                   (what is left is owed to somebody who cannot take it now)
-///               Failed ◀── any of them up to Committing          Cancelled ◀── any up to Committing
+///  Claiming ──▶ Queued ──▶ Opening ──▶ Streaming ──▶ Committing ──▶ Done ──▶ (released)
+///     │          ▲ ▲ ▲        │  ▲        │  │            │
+///     ▼          │ │ │        │  └────────┘  │            │
+///  (unclaimed)   │ │ └────────┴──────────────┴────────────┘
+///                │ │           (what is left is owed, and considered again)
+///                │ └─▶ Placing (until the log has it)
+///                └───▶ Parking (until the log has it, and then out of memory)
+///
+///  Done ◀── any of them but Claiming        Failed ◀── any of them but Claiming and Done
+///  Cancelled ◀── any of them but Claiming, Committing and Done
 /// ```
+/// What is done next about a transfer is decided in `Queued`. One that has failed or was parked comes
+/// back from the log as `Queued`.
+///
 /// A small file has no `Opening`: its bytes are pushed (`Streaming`), or those consumers that may
 /// have some of it are asked first (`Streaming` as well, with the leg in `Opening`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,20 +76,19 @@ impl Stage {
             Streaming,
         };
         match (self, next) {
-            (Claiming, Queued | Cancelled) => true,
-            (Queued, Placing | Opening { .. } | Streaming | Parking) => true,
-            (Placing, Opening { .. } | Streaming | Queued | Parking | Placing) => true,
-            (Opening { .. }, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => {
-                true
-            }
-            (Streaming, Opening { .. } | Streaming | Committing { .. } | Queued | Parking) => true,
-            (Committing { .. }, Opening { .. } | Queued | Parking) => true,
-            (Parking, Placing | Queued) => true,
+            (Claiming, Queued) => true,
             (
-                Queued | Placing | Opening { .. } | Streaming | Committing { .. } | Parking,
-                Done | Failed { .. } | Cancelled,
+                Queued,
+                Placing | Opening { .. } | Streaming | Parking | Done | Failed { .. } | Cancelled,
             ) => true,
-            (Failed { .. }, Queued | Cancelled) => true,
+            (Placing | Parking, Queued | Done | Failed { .. } | Cancelled) => true,
+            (Opening { .. }, Streaming | Queued | Done | Failed { .. } | Cancelled) => true,
+            (
+                Streaming,
+                Opening { .. } | Committing { .. } | Queued | Done | Failed { .. } | Cancelled,
+            ) => true,
+            // Whoever was told to publish may have done so: it cannot be cancelled any more.
+            (Committing { .. }, Queued | Done | Failed { .. }) => true,
             (
                 Claiming
                 | Queued
@@ -124,9 +130,10 @@ impl Stage {
 ///   ▲ │        │            │             │             │
 ///   │ └────────┴────────────┴─────────────┴─────────────┤ (its answer may be any of these)
 ///   └───────────────── lost, late, or refused for now ◀─┘
-///  Owed … Committing ──▶ Refused ──▶ Owed (a person retried)
-///  Owed, Refused ──▶ Dropped (it was placed elsewhere) ──▶ Saved (it had it all the same)
+///  Opening … Committing ──▶ Refused ──▶ Owed (a person retried)
+///  Owed ──▶ Dropped (it was placed elsewhere) ──▶ Saved (it had it all the same)
 /// ```
+/// What a consumer says is `Saved` counts in every state, also out of turn: it is a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegState {
     /// Nothing is under way.
@@ -164,16 +171,15 @@ impl LegState {
     pub fn may_become(&self, next: &Self) -> bool {
         use LegState::{Committing, Dropped, Opening, Owed, Received, Receiving, Refused, Saved};
         match (self, next) {
-            (Owed, Opening { .. } | Receiving { .. } | Saved | Refused { .. } | Dropped | Owed) => {
-                true
-            }
+            (Owed, Opening { .. } | Receiving { .. } | Saved | Dropped) => true,
+            (Opening { .. }, Receiving { .. } | Received | Saved | Owed | Refused { .. }) => true,
             (
-                Opening { .. } | Receiving { .. },
+                Receiving { .. },
                 Opening { .. } | Receiving { .. } | Received | Saved | Owed | Refused { .. },
             ) => true,
             (Received, Opening { .. } | Committing | Saved | Owed | Refused { .. }) => true,
-            (Committing, Opening { .. } | Saved | Owed | Refused { .. }) => true,
-            (Refused { .. }, Owed | Dropped | Saved) => true,
+            (Committing, Saved | Owed | Refused { .. }) => true,
+            (Refused { .. }, Owed | Saved) => true,
             (Dropped, Saved) => true,
             (
                 Owed
@@ -240,6 +246,12 @@ impl TransferLeg {
             self.node,
             self.state
         );
+        #[cfg(feature = "watched")]
+        crate::watched::edge((
+            crate::watched::Machine::Leg,
+            crate::watched::leg(&self.state),
+            crate::watched::leg(&next),
+        ));
         self.state = next;
     }
 
@@ -385,6 +397,12 @@ impl Transfer {
             self.key,
             self.stage
         );
+        #[cfg(feature = "watched")]
+        crate::watched::edge((
+            crate::watched::Machine::Transfer,
+            crate::watched::stage(&self.stage),
+            crate::watched::stage(&next),
+        ));
         self.stage = next;
     }
 

@@ -4,6 +4,7 @@ use crate::ids::{FeedName, Incarnation, Millis, NodeName};
 use crate::producer::Producer;
 use crate::producer::destination::{Complaint, Destination};
 use crate::producer::state::Transfer;
+use crate::view::MemberState;
 
 /// How a feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct DestinationStatus {
     pub incarnation: Option<Incarnation>,
     /// Since when there is none.
     pub down_since: Option<Millis>,
+    /// How far it takes part, in its own word.
+    pub standing: MemberState,
     /// Files owed to it.
     pub owed: u64,
     /// Until when nothing new is tried with it.
@@ -95,6 +98,18 @@ impl Producer {
         self.active.contains_key(&key) || self.queue.dormant.contains(key)
     }
 
+    /// How far this node takes part.
+    #[must_use]
+    pub fn standing(&self) -> MemberState {
+        self.standing
+    }
+
+    /// Whether nothing is placed anew on a node: it was forgotten, or has said that it drains.
+    #[must_use]
+    pub fn places_nothing_on(&self, node: &NodeName) -> bool {
+        self.is_out(node)
+    }
+
     /// Nodes that were declared gone for good.
     pub fn forgotten(&self) -> impl Iterator<Item = &NodeName> {
         self.forgotten.iter()
@@ -124,9 +139,7 @@ impl Producer {
         let reachable = |name: &FeedName| {
             let connected =
                 |node: &NodeName| self.destinations.get(node).is_some_and(|d| d.connected());
-            self.view
-                .accepting(name)
-                .any(|member| connected(&member.name))
+            self.takers(name).any(|member| connected(&member.name))
         };
         self.queue
             .feeds
@@ -138,7 +151,7 @@ impl Producer {
                 failed: feed.failed,
                 done_files: feed.done_files,
                 done_bytes: feed.done_bytes,
-                accepted: self.view.accepting(&feed.name).next().is_some(),
+                accepted: self.takers(&feed.name).next().is_some(),
                 reachable: reachable(&feed.name),
             })
             .collect()
@@ -154,6 +167,7 @@ impl Producer {
                 node: node.clone(),
                 incarnation: destination.session.map(|(_, incarnation)| incarnation),
                 down_since: destination.down_since,
+                standing: destination.standing,
                 owed: destination.duties.len() as u64,
                 hold_off: destination.hold_off(),
                 complaints: self.complaints_of(destination),

@@ -26,6 +26,10 @@ numbered! {
         3 ViewSeen(ViewSeen),
         /// See [`Forgotten`].
         4 Forgotten(Forgotten),
+        /// See [`StandingSet`].
+        5 StandingSet(StandingSet),
+        /// See [`PeerStanding`].
+        6 PeerStanding(PeerStanding),
         /// See [`Claiming`].
         16 Claiming(Claiming),
         /// See [`Unclaimed`].
@@ -85,6 +89,27 @@ impl Record {
             Ok(Some(record)) => Ok(record),
             Ok(None) => Err(BadRecord::Kind { kind }),
             Err(source) => Err(BadRecord::Body { kind, source }),
+        }
+    }
+
+    /// Whether it says something of nodes and of no transfer. Neither machine carries it forward:
+    /// whoever keeps the log writes it again before its segment goes.
+    #[must_use]
+    pub fn is_of_nodes(&self) -> bool {
+        matches!(
+            self,
+            Self::Forgotten(_) | Self::StandingSet(_) | Self::PeerStanding(_)
+        )
+    }
+
+    /// Whether nothing that an older record says counts any more beside this one.
+    #[must_use]
+    pub fn replaces(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Self::Forgotten(this), Self::Forgotten(older)) => this.node == older.node,
+            (Self::StandingSet(_), Self::StandingSet(_)) => true,
+            (Self::PeerStanding(this), Self::PeerStanding(older)) => this.node == older.node,
+            _ => false,
         }
     }
 }

@@ -66,6 +66,29 @@ pub struct ViewSeen {
     pub total: u32,
 }
 
+/// How far this node takes part, as a person ordered; without one it is active.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct StandingSet {
+    /// As in [`MemberRecord`].
+    #[prost(uint32, tag = "1")]
+    pub state: u32,
+    /// When, in ms since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}
+
+/// A consumer said how far it takes part; without a record it is active. So nothing is placed on it
+/// after a restart either, before it can say so again.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PeerStanding {
+    /// The consumer.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// As in [`MemberRecord`].
+    #[prost(uint32, tag = "2")]
+    pub state: u32,
+}
+
 /// An operator declared a node gone for good.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Forgotten {

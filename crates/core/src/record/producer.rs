@@ -20,6 +20,9 @@ pub struct Claiming {
     /// From where, and its name in the spool.
     #[prost(message, required, tag = "4")]
     pub source: Source,
+    /// As in [`Submitted`]: the feed may leave the configuration before the file is taken.
+    #[prost(uint32, tag = "5")]
+    pub replicas: u32,
 }
 
 /// Producer: a claim came to nothing (the file vanished, or could not be read).

@@ -173,6 +173,7 @@ mod tests {
             incarnation: 3,
             start: 0xfeed,
             seen: 2,
+            revoked: 5,
         })
     }
 

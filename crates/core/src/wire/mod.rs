@@ -13,7 +13,7 @@ pub use frame::{BadFrame, FRAME_HEAD_BYTES, Frame, FrameHead, encode_frame, pars
 pub use message::*;
 
 /// The protocol version that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// The first version that answers audits.
 pub const PROTOCOL_VERSION_AUDIT: u32 = 2;
 /// The oldest protocol version that this program still understands.

@@ -10,7 +10,7 @@ use consign_core::journal::Ticket;
 use consign_core::limits;
 use consign_core::log::{Payload, Position};
 use consign_core::producer::{
-    Answer, Effect, Event, FeedRules, Identity, Producer, Release, Session, Token,
+    Answer, Effect, Event, FeedRules, Identity, Producer, Release, Session, Taken, Token,
 };
 use consign_core::ranges::SlotRange;
 use consign_core::record::{LegRecord, Placed, Receipt, Record};
@@ -203,6 +203,48 @@ impl Desk {
 
     pub(crate) fn submit_large(&mut self, feed: &str, file: &str) -> TransferKey {
         self.submit(feed, file, LARGE, None)
+    }
+
+    /// A large file is to be taken from where it is.
+    pub(crate) fn claim(&mut self, feed: &str, file: &str) -> TransferKey {
+        let spec = FileSpec {
+            feed: feed.to_owned(),
+            name: file.to_owned(),
+            key: file.to_owned(),
+            size: LARGE,
+            ..FileSpec::default()
+        };
+        let source = Source {
+            origin: file.to_owned(),
+            watched: true,
+            ..Source::default()
+        };
+        let token = Token(0);
+        self.apply(Event::Claim {
+            token,
+            spec,
+            source,
+        });
+        let mut newest = self.log.iter().rev();
+        let claimed = newest.find_map(|(_, record)| match record {
+            Record::Claiming(claim) => Some(key_of(claim.start, claim.seq)),
+            _ => None,
+        });
+        claimed.expect("it was just logged")
+    }
+
+    /// A claimed file is in the spool.
+    pub(crate) fn taken(&mut self, key: TransferKey) {
+        let claimed = self.producer.transfer(key).expect("it is being claimed");
+        let taken = Taken {
+            size: claimed.spec.size,
+            source: claimed.source.clone(),
+            mtime_ns: None,
+            mode: None,
+            small: None,
+        };
+        let outcome = Ok(taken);
+        self.apply(Event::Taken { key, outcome });
     }
 
     fn submit(

@@ -6,7 +6,8 @@ use consign_core::producer::{Event, StreamFault};
 use consign_core::record::{LegRung, Record};
 use consign_core::spec::Replicas;
 use consign_core::wire::{
-    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, SmallReceived,
+    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, SmallLinkLost,
+    SmallReceived,
 };
 
 use crate::desk::{Desk, member, one, rules};
@@ -224,4 +225,63 @@ fn a_large_file_whose_slot_was_abandoned_gets_another_one() {
     desk.hear("a", Message::OpenAnswer(answer));
     assert_ne!(desk.leg(key, "a").slot, old.slot);
     assert_eq!(desk.opened("a").len(), 2);
+}
+
+/// Its connection broke, so it is owed; the refusal was on its way.
+#[test]
+fn a_refusal_of_what_is_not_under_way_changes_nothing() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_small("f", "one");
+    let slots = one(desk.leg(key, "a").slot);
+    let slot_start = desk.leg(key, "a").start;
+    let lost = SmallLinkLost {
+        to: "a".to_owned(),
+        slot_start,
+        slots,
+        reason: "cut".to_owned(),
+    };
+    desk.hear("b", Message::SmallLinkLost(lost));
+    desk.refuses("a", key, bad_name());
+    desk.takes_small("b", key);
+    assert_eq!(desk.producer.feeds()[0].failed, 0);
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS * 2);
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key), "a is asked again, and takes it");
+}
+
+/// It should have waited for the word to publish; the other one gets it all the same.
+#[test]
+fn a_consumer_that_refuses_what_it_has_received_is_believed() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_small("f", "one");
+    let leg = desk.leg(key, "a");
+    let received = SmallReceived {
+        slot_start: leg.start,
+        slots: one(leg.slot),
+    };
+    desk.hear("a", Message::SmallReceived(received));
+    desk.refuses("a", key, bad_name());
+    assert_eq!(desk.producer.feeds()[0].failed, 0, "b is still to answer");
+    // b stood behind a in the route, and is asked what it has.
+    desk.takes_small("b", key);
+    assert_eq!(
+        desk.producer.feeds()[0].failed,
+        1,
+        "a person has to look at a"
+    );
+    let token = consign_core::producer::Token(1);
+    desk.apply(Event::Retry { token, key: None });
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key));
+}
+
+/// It was told to publish in an earlier attempt, and says so while it is asked what it has.
+#[test]
+fn a_consumer_that_says_saved_instead_of_what_it_has_holds_up_nobody() {
+    let mut desk = desk(&["a", "b"], 2);
+    let key = desk.submit_large("f", "one");
+    desk.opens("a", key);
+    assert_eq!(desk.streams, 0, "b has not answered");
+    desk.saves("b", key);
+    assert_eq!(desk.streams, 1, "a gets the file");
 }

@@ -3,6 +3,7 @@
 mod attempts;
 mod carrying;
 mod desk;
+mod draining;
 mod late_words;
 mod orders;
 mod placing;

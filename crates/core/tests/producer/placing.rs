@@ -111,3 +111,21 @@ fn a_consumer_that_was_replaced_may_say_twice_that_it_has_the_file() {
     desk.takes_small("b", key);
     assert!(desk.is_done(key));
 }
+
+#[test]
+fn a_feed_that_leaves_the_configuration_during_a_claim_gets_as_many_copies_as_it_wanted() {
+    for restarts in [false, true] {
+        let members = vec![member("a", &["f"]), member("b", &["f"])];
+        let mut desk = Desk::new(members, vec![rules("f", Replicas::Count(2))]);
+        let key = desk.claim("f", "one");
+        desk.set_rules(Vec::new());
+        if restarts {
+            desk.restart();
+        }
+        desk.up("a");
+        desk.up("b");
+        desk.taken(key);
+        let placed = desk.placement(key).expect("it is placed");
+        assert_eq!(placed.legs.len(), 2, "restarts: {restarts}");
+    }
+}

@@ -81,12 +81,18 @@ pub(super) fn look(inbox: &Path, row: &HeldRow) -> Look {
         published_ms: row.ended_at.map_or(0, |at| at.0),
         offset: 0,
     };
-    match reading.is_untouched() {
-        Ok(true) => {
+    match reading.has_its_time() {
+        Ok(true) if reading.has_its_length() => {
             // What lies on the disk is asked for, and not what the system remembers of it. A hint: what
             // others have in use stays.
             let _ = fadvise(&reading.file, 0, None, Advice::DontNeed);
             Look::Reading(Box::new(reading))
+        }
+        // A program that changes the length changes the time. A disk that only said that it had
+        // synced the bytes does not.
+        Ok(true) => {
+            let note = "it has another length, and nobody has written to it since".to_owned();
+            Look::Settled(Looked::new(AuditCopy::Rotten, note))
         }
         Ok(false) => Look::Settled(Looked::new(AuditCopy::Changed, "")),
         Err(error) => Look::Settled(unread(&error)),
@@ -130,9 +136,19 @@ impl Reading {
         }
     }
 
-    /// Whether it has the length and the modification time with which it was published. Of a copy that was
-    /// not given one it is only known that it was written before that.
+    /// Whether it has the length and the modification time with which it was published.
     fn is_untouched(&self) -> io::Result<bool> {
+        Ok(self.has_its_time()? && self.has_its_length())
+    }
+
+    fn has_its_length(&self) -> bool {
+        let stat = rustix::fs::fstat(&self.file);
+        stat.is_ok_and(|stat| u64::try_from(stat.st_size) == Ok(self.size))
+    }
+
+    /// Whether it has the modification time with which it was published. Of a copy that was not given one
+    /// it is only known that it was written before that.
+    fn has_its_time(&self) -> io::Result<bool> {
         let stat = rustix::fs::fstat(&self.file)?;
         let (seconds, nanos) = (stat.st_mtime, stat.st_mtime_nsec as i64);
         let same_time = match self.mtime {
@@ -148,7 +164,7 @@ impl Reading {
                 ms <= self.published_ms.cast_signed()
             }
         };
-        Ok(same_time && u64::try_from(stat.st_size) == Ok(self.size))
+        Ok(same_time)
     }
 }
 

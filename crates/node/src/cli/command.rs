@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use consign_core::ids::NodeName;
 
 use super::address::Address;
 use super::human::parse_duration;
 use crate::catalogue::FileState;
 use crate::demo::DemoArgs;
+use crate::identity::{BadRole, Role};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 agent not reachable, \
@@ -70,9 +72,8 @@ pub(super) enum Command {
     /// Send a paused feed's files again [not in this version]
     #[command(hide = true)]
     Resume(Later),
-    /// Prepare a node for being switched off [not in this version]
-    #[command(hide = true)]
-    Drain(Later),
+    /// Take this node out of service: it takes nothing new, and finishes what it has
+    Drain(DrainArgs),
     /// Declare a node gone for good: what it is owed goes elsewhere
     Forget(ForgetArgs),
     /// Compare what this node knows of its files with what its consumers have
@@ -82,9 +83,8 @@ pub(super) enum Command {
     /// A live view in the terminal [not in this version]
     #[command(hide = true)]
     Top(Later),
-    /// Manage the cluster's own authority [not in this version]
-    #[command(hide = true)]
-    Keys(Later),
+    /// Make the cluster's own authority, and certificates for its nodes
+    Keys(KeysArgs),
     /// Join a cluster by a token [not in this version]
     #[command(hide = true)]
     Join(Later),
@@ -232,6 +232,20 @@ pub(super) struct CancelArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct DrainArgs {
+    /// The agent's own node; to be sure that it is the right one
+    pub(super) node: Option<String>,
+    /// Take it back into service
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) undo: bool,
+    /// Return when it has no duty left and may be switched off
+    #[arg(long)]
+    pub(super) wait: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ForgetArgs {
     /// The node that will not come back
     pub(super) node: String,
@@ -270,6 +284,84 @@ pub(super) struct DoctorArgs {
     pub(super) salvage: Option<PathBuf>,
     #[command(flatten)]
     pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeysArgs {
+    /// The authority's directory; keep it where no node's intruder gets at it
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "consign-authority"
+    )]
+    pub(super) dir: PathBuf,
+    #[command(subcommand)]
+    pub(super) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make an authority, once for a cluster
+    Init(InitArgs),
+    /// Make a node's bundle: its certificate, its key and the authority's certificate
+    Issue(IssueArgs),
+    /// Take back every certificate that a node was issued so far
+    Revoke(RevokeArgs),
+    /// The certificates that were issued
+    List(Output),
+    /// Print a token with which a new machine joins [not in this version]
+    #[command(hide = true)]
+    Invite(Later),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// What the cluster is called in certificates
+    #[arg(long, value_name = "NAME", default_value = "cluster", value_parser = cluster_name)]
+    pub(super) cluster: String,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IssueArgs {
+    /// The node, as its configuration names it
+    #[arg(value_parser = node_name)]
+    pub(super) node: NodeName,
+    /// What it may do: producer sends files, consumer receives them, operator acts on the cluster
+    #[arg(long, value_name = "ROLE,…", value_delimiter = ',', required = true, value_parser = role)]
+    pub(super) roles: Vec<Role>,
+    /// Where to write the bundle; by default NODE.pem
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    /// The node
+    #[arg(value_parser = node_name)]
+    pub(super) node: NodeName,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    NodeName::new(text).map_err(|bad| bad.to_string())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    text.parse().map_err(|bad: BadRole| bad.to_string())
+}
+
+fn cluster_name(text: &str) -> Result<String, String> {
+    let is_plain = text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    match is_plain && (1..=48).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err("hint: use 1 to 48 plain letters, digits and signs".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

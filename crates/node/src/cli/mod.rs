@@ -9,10 +9,12 @@ mod audit;
 pub(crate) mod client;
 pub(crate) mod command;
 mod doctor;
+mod drain;
 pub(crate) mod exit;
 mod explain;
 mod feeds;
 pub(crate) mod human;
+mod keys;
 mod nodes;
 pub(crate) mod paint;
 mod send;
@@ -82,9 +84,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Receive(_) => missing("receive"),
         Command::Pause(_) => missing("pause"),
         Command::Resume(_) => missing("resume"),
-        Command::Drain(_) => missing("drain"),
+        Command::Drain(args) => ask(&target, async |session| drain::run(session, args).await),
         Command::Top(_) => missing("top"),
-        Command::Keys(_) => missing("keys"),
+        Command::Keys(args) => keys::run(args),
         Command::Join(_) => missing("join"),
         Command::Receipt(_) => missing("receipt"),
         Command::Man(_) => missing("man"),
@@ -155,10 +157,22 @@ fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
 /// What a shell may offer: what is hidden does not exist yet, and only has a name to be refused by.
 fn offered() -> clap::Command {
     let all = Cli::command();
-    let existing = all.get_subcommands().filter(|one| !one.is_hide_set());
     clap::Command::new("consign")
         .args(all.get_arguments().cloned())
-        .subcommands(existing.cloned())
+        .subcommands(existing_below(&all))
+}
+
+fn existing_below(command: &clap::Command) -> Vec<clap::Command> {
+    let existing = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let whole = existing.map(|one| match one.has_subcommands() {
+        false => one.clone(),
+        // It wants names that last: there are a few, and this process prints them and ends.
+        true => clap::Command::new(&*one.get_name().to_owned().leak())
+            .about(one.get_about().cloned().unwrap_or_default())
+            .args(one.get_arguments().cloned())
+            .subcommands(existing_below(one)),
+    });
+    whole.collect()
 }
 
 fn missing(command: &str) -> Result<(), Failure> {

@@ -38,6 +38,7 @@ pub(super) async fn run(session: &mut Session, output: Output) -> Result<(), Fai
 fn page(status: &Status, now: Timestamp, paint: Paint) -> String {
     let mut out = String::new();
     heading(&mut out, status, now, paint);
+    draining(&mut out, &status.node, paint);
     problems(&mut out, status, now, paint);
     waiting(&mut out, &status.node, paint);
     for table in [
@@ -122,6 +123,24 @@ fn complaint(out: &mut String, what: &str, hint: &str, paint: Paint) {
     let what = human::paragraph("! ", &human::printable(what));
     let hint = human::paragraph("  ", &human::printable(hint));
     let _ = writeln!(out, "\n{what}\n{}", paint.dim(hint));
+}
+
+/// Whether a node that drains may be switched off, and what it still waits for.
+fn draining(out: &mut String, node: &Snapshot, paint: Paint) {
+    let Some(drain) = &node.drain else {
+        return;
+    };
+    if drain.is_done {
+        let what = "it has drained: it has no duty left, and takes nothing new";
+        let hint = "switch it off once the applications have taken what is in its inboxes; `consign drain --undo` takes it back";
+        return complaint(out, what, hint, paint);
+    }
+    let what = "it drains: it takes nothing new, and finishes what it has";
+    complaint(out, what, "`consign drain --undo` takes it back", paint);
+    for line in &drain.waits_for {
+        let (what, hint) = crate::hint::split(line);
+        complaint(out, what, hint, paint);
+    }
 }
 
 fn problems(out: &mut String, status: &Status, now: Timestamp, paint: Paint) {

@@ -201,11 +201,19 @@ pub(crate) enum Problem {
     },
     /// The address goes beyond this machine, and nothing would be encrypted.
     #[error(
-        "{addr} goes beyond this machine, and this version has no TLS; hint: use loopback addresses only, or set tls.plaintext = true to send files unencrypted and to take them from anybody who connects"
+        "{addr} goes beyond this machine, and [tls] names no keys; hint: `consign keys init` makes the cluster's authority, once, and `consign keys issue {node}` this node's bundle, to be named as tls.bundle; or set tls.plaintext = true to send files unencrypted and to take them from anybody who connects"
     )]
     Exposed {
         /// The address.
         addr: String,
+        /// This node.
+        node: NodeName,
+    },
+    /// Two keys of which only one can be meant.
+    #[error("it cannot be set together with {other}; hint: remove one of the two")]
+    Instead {
+        /// The other one.
+        other: &'static str,
     },
     /// Anyone on the network could ask over HTTP; plaintext between nodes does not change that.
     #[error(

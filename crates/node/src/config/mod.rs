@@ -16,7 +16,10 @@
 //! | `listen.peer` | | `host:port` for other nodes; port 0 lets the system choose |
 //! | `listen.advertise` | `listen.peer` | what others connect to; needed when that is a wildcard |
 //! | `listen.http` | none | `host:port` for dashboard, metrics and API |
-//! | `tls.plaintext` | `false` | nothing is encrypted; needed when any address is not loopback |
+//! | `tls.bundle` | none | this node's certificate, its key and the authority's certificate, in one file |
+//! | `tls.ca`, `tls.cert`, `tls.key` | none | the same in three, as an organisation's own authority gives them |
+//! | `tls.revoked` | none | a revocation list, beside the one that other nodes pass on |
+//! | `tls.plaintext` | `false` | nothing is encrypted; needed when there are no keys and any address is not loopback |
 //! | `membership.kind` | `"static"` | where the members are learned from: `"static"`, `"gossip"` or `"etcd"` |
 //! | `membership.seeds` | `[]` | gossip: `host:port` of nodes to ask first |
 //! | `membership.endpoints` | | etcd: its servers, `http://host:port` or `https://host:port` |
@@ -76,6 +79,8 @@ use consign_core::spec::{After, ConsumePolicy, ProducePolicy};
 use consign_core::view::Member;
 use globset::GlobSet;
 
+use crate::identity::KeyFiles;
+
 pub(crate) use check::paths::overlap_here;
 pub(crate) use error::ConfigError;
 use error::Problem;
@@ -87,9 +92,8 @@ pub(crate) struct Config {
     pub(crate) node: Node,
     /// Where it listens.
     pub(crate) listen: Listen,
-    /// Whether it was said aloud that nothing is to be encrypted. Without it every address here
-    /// is loopback.
-    pub(crate) plaintext: bool,
+    /// How its connections to other nodes are protected.
+    pub(crate) tls: Tls,
     /// The other nodes.
     pub(crate) membership: Membership,
     /// What it produces, each feed once.
@@ -120,6 +124,18 @@ pub(crate) struct Listen {
     pub(crate) advertise: HostPort,
     /// For dashboard, metrics and API.
     pub(crate) http: Option<HostPort>,
+}
+
+/// How connections between nodes are protected. Without keys and without `plaintext`, every address is
+/// loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// Whether it was said aloud that nothing is to be encrypted.
+    pub(crate) plaintext: bool,
+    /// This node's keys.
+    pub(crate) keys: Option<KeyFiles>,
+    /// A revocation list.
+    pub(crate) revoked: Option<PathBuf>,
 }
 
 /// Who the nodes are, or where that is to be learned.

@@ -43,6 +43,11 @@ pub(super) struct Listen {
 pub(super) struct Tls {
     #[serde(default)]
     pub(super) plaintext: bool,
+    pub(super) bundle: Option<String>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) revoked: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

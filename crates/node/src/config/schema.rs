@@ -54,10 +54,11 @@ const LISTEN: Keys = &[
 
 const TLS: Keys = &[
     ("plaintext", Kind::Optional),
-    ("bundle", Kind::Later),
-    ("ca", Kind::Later),
-    ("cert", Kind::Later),
-    ("key", Kind::Later),
+    ("bundle", Kind::Optional),
+    ("ca", Kind::Optional),
+    ("cert", Kind::Optional),
+    ("key", Kind::Optional),
+    ("revoked", Kind::Optional),
 ];
 
 const MEMBERSHIP: Keys = &[

@@ -6,7 +6,8 @@ use std::time::Duration;
 use consign_core::spec::{After, OnConflict, Replicas};
 
 use super::units::{show_duration, show_size};
-use super::{Config, ConsumeConfig, ProduceConfig, Source};
+use super::{Config, ConsumeConfig, ProduceConfig, Source, Tls};
+use crate::identity::KeyFiles;
 
 impl fmt::Display for Config {
     /// One line for each key, `key = value`, in the form that the config file has.
@@ -19,7 +20,7 @@ impl fmt::Display for Config {
         line(f, "listen.peer", quoted(&self.listen.peer))?;
         line(f, "listen.advertise", quoted(&self.listen.advertise))?;
         optional(f, "listen.http", self.listen.http.as_ref().map(quoted))?;
-        line(f, "tls.plaintext", self.plaintext)?;
+        show_tls(f, &self.tls)?;
         show_source(f, &self.membership.source)?;
         let listed = match self.membership.source {
             Source::Static => self.membership.nodes.as_slice(),
@@ -66,6 +67,23 @@ fn show_source(f: &mut fmt::Formatter<'_>, source: &Source) -> fmt::Result {
             Ok(())
         }
     }
+}
+
+fn show_tls(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
+    line(f, "tls.plaintext", tls.plaintext)?;
+    let mut path = |key, path: &std::path::Path| line(f, key, quoted(path.display()));
+    match &tls.keys {
+        None => {}
+        Some(KeyFiles::Bundle(bundle)) => path("tls.bundle", bundle)?,
+        Some(KeyFiles::Apart { ca, cert, key }) => {
+            path("tls.ca", ca)?;
+            path("tls.cert", cert)?;
+            path("tls.key", key)?;
+        }
+    }
+    tls.revoked
+        .as_deref()
+        .map_or(Ok(()), |revoked| path("tls.revoked", revoked))
 }
 
 fn show_produce(f: &mut fmt::Formatter<'_>, table: &ProduceConfig, count: u32) -> fmt::Result {

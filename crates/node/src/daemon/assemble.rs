@@ -18,10 +18,12 @@ use super::{Life, descriptors, random};
 use crate::audit::{self, Answering, Audits, Door};
 use crate::catalogue::{Applied, Lag, Reader};
 use crate::config::{Config, Source};
+use crate::driver::Reload;
 use crate::driver::handle::DriverEnd;
 use crate::driver::log_care::LogCare;
 use crate::driver::members::{self, Members};
 use crate::driver::{self, Driver, Ears};
+use crate::identity::Keyring;
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
 use crate::membership;
@@ -32,6 +34,7 @@ use crate::problems::Problems;
 /// What a node stands on beside its log.
 pub(super) struct Ground {
     pub(super) config: Config,
+    pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) life: Life,
     pub(super) outbox: Arc<Outbox>,
     pub(super) problems: Problems,
@@ -58,7 +61,7 @@ impl Ground {
         recovered: Recovered,
         end: DriverEnd,
         catalogue: mpsc::Sender<Vec<Applied>>,
-        reload: mpsc::Receiver<Result<Config, String>>,
+        reload: mpsc::Receiver<Result<Reload, String>>,
     ) -> anyhow::Result<Assembled> {
         let inboxes = self.open_inboxes(&recovered)?;
         let boot = self.boot(&recovered.producer);
@@ -92,7 +95,7 @@ impl Ground {
             Source::Gossip { .. } | Source::Etcd(_) => view.records(),
         };
         let seen = seen.into_iter().map(Record::ViewSeen).collect();
-        let own_records = [vec![boot], own.forgotten, marked, seen].concat();
+        let own_records = [vec![boot], own.of_nodes, marked, seen].concat();
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
 
         let (log_done, log_ears) = mpsc::unbounded_channel();
@@ -206,6 +209,7 @@ impl Ground {
                 incarnation: producer.incarnation(),
                 start: self.life.start,
             },
+            keyring: self.keyring.take(),
             listen: config.listen.peer.to_string(),
             seen: seen.collect(),
             spool: config.node.data_dir.join("spool"),

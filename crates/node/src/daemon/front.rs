@@ -87,7 +87,7 @@ fn first_snapshot(config: &Config, life: Life) -> Snapshot {
         zone: config.node.zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Timestamp(life.began_at.0),
-        plaintext: config.plaintext,
+        plaintext: config.tls.plaintext,
         listen: config.listen.peer.to_string(),
         ..Snapshot::default()
     }

@@ -9,6 +9,7 @@ mod bounds;
 mod data_dir;
 mod descriptors;
 mod front;
+mod keys;
 mod log_lines;
 mod logging;
 mod memory;
@@ -76,6 +77,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let problems = Problems::default();
     let data_dir = open_data_dir(&config, &problems)?;
     warn_of_plaintext(&config);
+    let keyring = keys::open(&config, &problems)?;
     let life = Life {
         start: Start(u64::from_le_bytes(random())),
         began_at: driver::now(),
@@ -116,6 +118,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     } = catalogue;
     let ground = Ground {
         config,
+        keyring,
         life,
         outbox,
         problems,
@@ -164,7 +167,7 @@ fn open_data_dir(config: &Config, problems: &Problems) -> anyhow::Result<DataDir
 }
 
 fn warn_of_plaintext(config: &Config) {
-    if config.plaintext {
+    if config.tls.plaintext {
         tracing::warn!(
             "plaintext = true: nothing between nodes is encrypted or authenticated; hint: use it only on a network where you trust every machine"
         );

@@ -183,24 +183,22 @@ fn replay(
 /// The node's own records.
 #[derive(Default)]
 pub(super) struct Own {
-    /// Who was forgotten.
-    pub(super) forgotten: Vec<Record>,
+    /// What counts of what they say of nodes.
+    pub(super) of_nodes: Vec<Record>,
     /// Whom it knew as members last.
     pub(super) view: LastView,
     /// The starts of its earlier lives.
     pub(super) starts: BTreeSet<Start>,
-    /// The segment of the oldest of them, and of where inboxes were.
+    /// The segment of the oldest of all these, and of where inboxes were.
     pub(super) from: Option<u32>,
 }
 
 impl Own {
     fn replay(&mut self, marks: &mut InboxMarks, position: Position, record: &Record) {
         match record {
-            Record::Forgotten(forgotten) => {
-                let again = |known: &Record| matches!(known, Record::Forgotten(known) if known.node == forgotten.node);
-                if !self.forgotten.iter().any(again) {
-                    self.forgotten.push(record.clone());
-                }
+            record if record.is_of_nodes() => {
+                self.of_nodes.retain(|known| !record.replaces(known));
+                self.of_nodes.push(record.clone());
             }
             Record::InboxMarked(marked) => marks.note(marked.clone()),
             Record::ViewSeen(seen) => self.view.note(seen),

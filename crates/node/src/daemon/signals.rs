@@ -1,12 +1,14 @@
 //! What an agent is told by signals: to stop, and to read its configuration again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::keys;
 use crate::config::Config;
+use crate::driver::Reload;
 
 /// The signals that are listened for. From here on one that comes early waits until it is heard.
 pub(super) struct Signals {
@@ -37,7 +39,7 @@ impl Signals {
         self,
         config_path: PathBuf,
         stop: watch::Sender<bool>,
-    ) -> mpsc::Receiver<Result<Config, String>> {
+    ) -> mpsc::Receiver<Result<Reload, String>> {
         let (reload, reloads) = mpsc::channel(1);
         tokio::spawn(stop_on_signal(self.terminate, self.interrupt, stop));
         tokio::spawn(reload_on_signal(self.hang_up, config_path, reload));
@@ -59,10 +61,17 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: watc
 async fn reload_on_signal(
     mut hang_up: Signal,
     path: PathBuf,
-    reload: mpsc::Sender<Result<Config, String>>,
+    reload: mpsc::Sender<Result<Reload, String>>,
 ) {
     while hang_up.recv().await.is_some() {
-        let read = Config::load(&path).map_err(|error| error.to_string());
+        let read = read_again(&path).map_err(|error| error.to_string());
         let _ = reload.send(read).await;
     }
+}
+
+/// The configuration, and the keys that it names.
+fn read_again(path: &Path) -> anyhow::Result<Reload> {
+    let config = Config::load(path)?;
+    let keys = keys::read(&config)?;
+    Ok(Reload { config, keys })
 }

@@ -158,6 +158,8 @@ impl Ledger {
             | Record::PeerSeen(_)
             | Record::ViewSeen(_)
             | Record::Forgotten(_)
+            | Record::StandingSet(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::AttemptStarted(_)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consign_core::ids::{FeedName, NodeName, TransferId};
+use consign_core::view::MemberState;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -151,6 +152,15 @@ pub(crate) enum Command {
         /// Sent when that is logged.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// Take this node out of service, or back in.
+    Drain {
+        /// Who is meant, which must be this node.
+        node: NodeName,
+        /// What it is from here on.
+        state: MemberState,
+        /// Sent when that is logged.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// Say where a key goes now.
     Explain {
         /// The feed.
@@ -243,6 +253,15 @@ impl Handle {
     /// Why it was refused.
     pub(crate) async fn forget(&self, node: NodeName) -> Result<(), Refusal> {
         self.ask(|reply| Command::Forget { node, reply }).await?
+    }
+
+    /// Takes this node out of service, or back in.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub(crate) async fn drain(&self, node: NodeName, state: MemberState) -> Result<(), Refusal> {
+        let command = |reply| Command::Drain { node, state, reply };
+        self.ask(command).await?
     }
 
     /// Says where a key goes now.

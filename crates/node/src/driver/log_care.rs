@@ -3,7 +3,7 @@
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::limits;
 use consign_core::log::{LogLength, Payload, Position, Shortening};
-use consign_core::record::{Boot, Forgotten, Record};
+use consign_core::record::{Boot, Record};
 use consign_core::{consumer, producer};
 
 use super::{Driver, Worked};
@@ -23,6 +23,8 @@ pub(crate) struct LogCare {
     own_from: u32,
     /// Own records that are being written again.
     rewriting: usize,
+    /// How many these were at first.
+    rewriting_all: usize,
     /// When what is live is carried forward.
     shortening: Shortening,
     /// Up to where the log was asked to drop segments.
@@ -40,6 +42,7 @@ impl LogCare {
             own,
             own_from,
             rewriting: 0,
+            rewriting_all: 0,
             shortening: Shortening::new(
                 limits::LOG_SPARE_BYTES,
                 limits::RECORD_BYTES_COUNTED,
@@ -64,7 +67,7 @@ impl Driver {
         let own = records.iter().filter(|(role, _)| *role == Role::Node);
         for (_, position) in own {
             if self.log_care.rewriting > 0 {
-                if self.log_care.rewriting == self.log_care.own.len() {
+                if self.log_care.rewriting == self.log_care.rewriting_all {
                     self.log_care.own_from = position.segment;
                 }
                 self.log_care.rewriting -= 1;
@@ -127,18 +130,20 @@ impl Driver {
 
     fn rewrite_own(&mut self) {
         self.log_care.rewriting = self.log_care.own.len();
+        self.log_care.rewriting_all = self.log_care.rewriting;
         for record in self.log_care.own.clone() {
             self.log
                 .order(Order::Append(Role::Node, record, Payload::None));
         }
     }
 
-    pub(super) fn remember_forgotten(&mut self, node: &NodeName) {
-        let record = Forgotten {
-            node: node.to_string(),
-            at: super::now().0,
-        };
-        self.log_care.own.push(Record::Forgotten(record));
+    /// Whatever is appended passes here: what it says of nodes is written again before it would go.
+    pub(super) fn note_of_nodes(&mut self, record: &Record) {
+        if record.is_of_nodes() {
+            let own = &mut self.log_care.own;
+            own.retain(|known| !record.replaces(known));
+            own.push(record.clone());
+        }
     }
 
     /// A peer has seen a later life of this node: its next start is raised above that one.

@@ -112,7 +112,7 @@ impl Driver {
     fn within_reach(&self, sighting: &Sighting) -> Sighting {
         self.problems.remove_starting(BEYOND);
         let mut sighting = sighting.clone();
-        if self.config.plaintext || sighting.silence == Silence::IsNone {
+        if self.config.tls.plaintext || self.config.tls.keys.is_some() || sighting.silence == Silence::IsNone {
             return sighting;
         }
         let is_near =
@@ -122,7 +122,7 @@ impl Driver {
         let beyond = all - sighting.members.len();
         if beyond > 0 {
             let what = format!("{BEYOND}, and are left out: {beyond}");
-            let hint = "set tls.plaintext = true to send files unencrypted".to_owned();
+            let hint = "give this node keys, see `consign keys`, or set tls.plaintext = true to send files unencrypted".to_owned();
             self.problems.add(what, hint);
         }
         sighting

@@ -8,6 +8,7 @@
 
 pub(crate) mod bounds;
 mod consuming;
+mod draining;
 pub(crate) mod handle;
 pub(crate) mod log_care;
 mod looking;
@@ -42,6 +43,8 @@ use crate::membership::Heard;
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
+
+pub(crate) use reload::Reload;
 
 use handle::Command;
 use log_care::LogCare;
@@ -81,7 +84,7 @@ pub(crate) struct Ears {
     pub(crate) worked: mpsc::UnboundedReceiver<Worked>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) found: mpsc::Receiver<Found>,
-    pub(crate) reload: mpsc::Receiver<Result<Config, String>>,
+    pub(crate) reload: mpsc::Receiver<Result<Reload, String>>,
     pub(crate) members: watch::Receiver<Heard>,
 }
 

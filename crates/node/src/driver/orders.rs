@@ -7,6 +7,7 @@ use consign_core::ids::{FeedName, NodeName, TransferId};
 use consign_core::placement::{self, Ask, Verdict};
 use consign_core::producer::{self, Answer, DestinationStatus, Event, Token};
 use consign_core::spec::Replicas;
+use consign_core::view::MemberState;
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -17,8 +18,15 @@ use super::submissions::Asker;
 /// An order under way.
 #[derive(Debug)]
 pub(crate) enum Order {
-    Transfers { group: u64, id: Option<TransferId> },
+    Transfers {
+        group: u64,
+        id: Option<TransferId>,
+    },
     Forget(Forgetting),
+    Drain {
+        state: MemberState,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
 }
 
 /// A node is being forgotten, by the producer and by the consumer.
@@ -84,6 +92,7 @@ impl Driver {
                 }
                 self.begin_to_forget(node, reply);
             }
+            Command::Drain { node, state, reply } => self.drain(&node, state, reply),
             Command::Explain { feed, key, reply } => {
                 let _ = reply.send(self.explain(&feed, &key));
             }
@@ -184,11 +193,9 @@ impl Driver {
         match (asker, answer) {
             (Asker::Order(Order::Forget(forgetting)), answer) => {
                 let known = !matches!(answer, Answer::Refused(_));
-                if known {
-                    self.remember_forgotten(&forgetting.node);
-                }
                 self.forgotten_by_one(token, forgetting, known);
             }
+            (Asker::Order(Order::Drain { state, reply }), _) => self.drained(state, reply),
             (Asker::Order(Order::Transfers { group, id }), answer) => {
                 let result = match (answer, id) {
                     (Answer::Retried(files), _) => Ok(files),
@@ -205,7 +212,7 @@ impl Driver {
                 let refusal = self.refusal_of(refusal);
                 self.on_submitted(asker, Err(refusal));
             }
-            (_, Answer::Retried(_) | Answer::Cancelled | Answer::Forgotten) => {
+            (_, Answer::Retried(_) | Answer::Cancelled | Answer::Forgotten | Answer::Drained) => {
                 unreachable!("a submission is not answered as an order")
             }
         }
@@ -263,6 +270,9 @@ impl Driver {
                 queued_bytes: queued,
                 max_bytes: max,
             },
+            producer::Refusal::Draining => Refusal::Draining {
+                node: self.config.node.name.clone(),
+            },
             producer::Refusal::LogFull => Refusal::NoSpace {
                 what: "the intent log".to_owned(),
                 free_bytes: self.log_care.free_bytes,
@@ -302,10 +312,7 @@ impl Driver {
         let replicas = config
             .map(|c| c.policy.replicas)
             .ok_or_else(|| self.unknown_feed(feed))?;
-        let (kept, excluded) = (
-            BTreeSet::new(),
-            self.producer.forgotten().cloned().collect(),
-        );
+        let (kept, excluded) = (BTreeSet::new(), self.out_of_service(feed));
         let ask = Ask {
             key,
             feed,
@@ -327,7 +334,7 @@ impl Driver {
                 weight: one.weight,
                 score: one.score,
                 chosen: matches!(one.verdict, Verdict::Chosen { .. }),
-                reason: one.verdict.to_string(),
+                reason: self.reason_of(&one.node, &one.verdict),
             })
             .collect();
         Ok(Explanation {

@@ -123,6 +123,14 @@ pub(crate) enum Refusal {
         /// Its limit, in bytes.
         max_bytes: u64,
     },
+    /// A person takes this node out of service.
+    #[error(
+        "{node} drains and takes nothing new; hint: hand it to another node, or take this one back with `consign drain --undo`"
+    )]
+    Draining {
+        /// This node.
+        node: NodeName,
+    },
     /// The data directory's filesystem is full.
     #[error(
         "no space for {what}: {free_bytes} bytes are free; hint: free some space in the data directory's filesystem and send it again"
@@ -175,7 +183,7 @@ impl Refusal {
             Self::QueueFull { .. } => RefusalKind::QueueFull,
             Self::NoSpace { .. } => RefusalKind::NoSpace,
             Self::Invalid { .. } => RefusalKind::Invalid,
-            Self::NotReady { .. } => RefusalKind::NotReady,
+            Self::NotReady { .. } | Self::Draining { .. } => RefusalKind::NotReady,
         }
     }
 

@@ -1,22 +1,30 @@
 //! The configuration, read again while the agent runs: members and the policies of produced feeds
-//! take effect at once. The rest needs a restart, and is named until it is restarted or undone.
+//! take effect at once, keys for connections that are made from then on. The rest needs a restart, and is named until it is restarted or undone.
 
 use crate::hint;
 use consign_core::producer::Event;
 
 use super::{Driver, producing};
 use crate::config::{Config, ConsumeConfig, ProduceConfig};
+use crate::identity::Keys;
 
 /// How problems of the file on disk begin.
 const ON_DISK: &str = "the configuration on disk";
 
+/// A configuration that was read again, with the keys that it names.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    pub(crate) config: Config,
+    pub(crate) keys: Option<Keys>,
+}
+
 impl Driver {
     /// Takes over what may change. A configuration that is wrong, or of another node, changes
     /// nothing.
-    pub(super) fn on_reload(&mut self, read: Result<Config, String>) {
+    pub(super) fn on_reload(&mut self, read: Result<Reload, String>) {
         self.problems.remove_starting(ON_DISK);
-        let mut config = match read {
-            Ok(config) => config,
+        let Reload { mut config, keys } = match read {
+            Ok(read) => read,
             Err(why) => return self.stays(&why, "correct it and send SIGHUP again"),
         };
         if config.node.name != self.config.node.name {
@@ -28,6 +36,10 @@ impl Driver {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
         }
         self.reload_members(&mut config);
+        if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
+            self.net.renew(keys);
+            self.config.tls = config.tls;
+        }
         self.config.produce = config.produce;
         let rules = producing::rules_of(&self.config);
         self.produce(Event::Policies(rules));
@@ -86,7 +98,7 @@ impl Driver {
         let sections = [
             ("[node]", differ(&config.node, &self.config.node)),
             ("[listen]", differ(&listen, &self.config.listen)),
-            ("[tls]", config.plaintext != self.config.plaintext),
+            ("[tls]", protection(config) != protection(&self.config)),
             (
                 "[[consume]]",
                 differ(&weightless(config), &weightless(&self.config)),
@@ -122,4 +134,9 @@ fn weightless(config: &Config) -> Vec<ConsumeConfig> {
     let mut consume = config.consume.clone();
     consume.iter_mut().for_each(|feed| feed.weight = 0);
     consume
+}
+
+/// What of `[tls]` cannot change while the agent runs: which keys there are can.
+fn protection(config: &Config) -> (bool, bool) {
+    (config.tls.plaintext, config.tls.keys.is_some())
 }

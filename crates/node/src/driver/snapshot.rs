@@ -27,6 +27,9 @@ pub(crate) struct Snapshot {
     pub(crate) ready: bool,
     /// What a person should look at; the node is degraded while there is anything.
     pub(crate) problems: Vec<Problem>,
+    /// How far it is out of service, while it drains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drain: Option<Drain>,
     /// Whether nodes speak without TLS although an address is not loopback.
     pub(crate) plaintext: bool,
     /// Where the members are learned from, and how that is.
@@ -48,6 +51,16 @@ pub(crate) struct Snapshot {
     /// Large files that arrive right now and everything that is stuck on its way into an inbox, at
     /// most [`super::bounds::ACTIVE_SHOWN_MAX`].
     pub(crate) arriving: Vec<Arriving>,
+}
+
+/// A node on its way out of service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drain {
+    /// Whether it has no duty left: it may be switched off once the applications have taken what lies
+    /// in its inboxes.
+    pub(crate) is_done: bool,
+    /// What it still waits for, each with its hint.
+    pub(crate) waits_for: Vec<String>,
 }
 
 /// The intent log.

@@ -41,7 +41,8 @@ impl Driver {
             started_at: Timestamp(self.started_at.0),
             ready: true,
             problems: self.all_problems(&destinations),
-            plaintext: self.config.plaintext,
+            drain: self.drain_so_far(&feeds),
+            plaintext: self.config.tls.plaintext,
             membership: self.members.standing().clone(),
             listen: self.config.listen.peer.to_string(),
             log: LogState {
@@ -150,12 +151,10 @@ impl Driver {
                     weight: member.weight,
                     feeds: member.feeds.iter().map(ToString::to_string).collect(),
                     state: match member.state {
-                        _ if forgotten.contains(&&member.name) => "forgotten",
-                        MemberState::Active => "active",
-                        MemberState::Draining => "draining",
-                        MemberState::Left => "left",
-                    }
-                    .to_owned(),
+                        _ if forgotten.contains(&&member.name) => "forgotten".to_owned(),
+                        MemberState::Active => self.word_of(member, destination).to_string(),
+                        known @ (MemberState::Draining | MemberState::Left) => known.to_string(),
+                    },
                     heard: self.members.is_live(&member.name),
                     connected: incarnation.is_some(),
                     sends_here: sends_here.is_some(),

@@ -13,7 +13,6 @@ use consign_core::ids::NodeName;
 use consign_core::wire::{
     AuditAnswer, AuditAsk, Message, PROTOCOL_VERSION_AUDIT, Purpose, encode_frame,
 };
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -80,7 +79,7 @@ async fn answer(conn: &mut Conn, mut parts: mpsc::Receiver<AuditAnswer>) -> Resu
     while let Some(part) = parts.recv().await {
         let is_last = !part.more || !part.trouble.is_empty();
         let frame = encode_frame(&Message::AuditAnswer(part), 0);
-        let written = timeout(AUDIT_IDLE_MAX, conn.writer.write_all(&frame)).await;
+        let written = timeout(AUDIT_IDLE_MAX, conn.say(&frame)).await;
         written.map_err(|_| slow("taking an answer of an audit"))??;
         if is_last {
             return Ok(());
@@ -159,7 +158,7 @@ impl Auditor {
             }
             Some(_) | None => {}
         }
-        let (conn, _) = dial(&shared.me, &shared.seen, node, addr, Purpose::Audit).await?;
+        let (conn, _) = dial(&shared, node, addr, Purpose::Audit).await?;
         Ok(AuditCall { conn })
     }
 }
@@ -171,9 +170,9 @@ impl AuditCall {
     /// [`CallError::Broken`].
     pub(crate) async fn ask(&mut self, question: &Question) -> Result<(), CallError> {
         let frame = encode_frame(&Message::AuditAsk(question.ask().clone()), 0);
-        let written = timeout(AUDIT_ANSWER_DEADLINE, self.conn.writer.write_all(&frame)).await;
+        let written = timeout(AUDIT_ANSWER_DEADLINE, self.conn.say(&frame)).await;
         let written = written.map_err(|_| no_answer())?;
-        written.map_err(|error| Broken::Io(error).into())
+        written.map_err(|error| Broken::from(error).into())
     }
 
     /// The next part of the answer. Not cancel safe.

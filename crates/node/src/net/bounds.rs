@@ -18,6 +18,17 @@ pub(super) const FIRST_BYTE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a stranger may take to say hello once it has begun to.
 pub(super) const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long TLS may take to come up, before the hello: two round trips and the signatures of two
+/// machines that may be busy.
+pub(super) const TLS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a peer may send until TLS is up, in bytes: its hello, and a chain of a few large certificates.
+pub(super) const TLS_BYTES_MAX: usize = 32 << 10;
+
+/// Strangers that TLS may be coming up with at once; a newcomer beyond them takes the place of another,
+/// as with [`STRANGERS_MAX`]. Each may cost 64 KiB.
+pub(super) const TLS_STRANGERS_MAX: usize = 1 << 10;
+
 /// How long an answer to our hello may take. It waits for the peer's log to be synced.
 pub(super) const WELCOME_DEADLINE: Duration = Duration::from_secs(10);
 

@@ -264,7 +264,7 @@ async fn call(
         Place::Node(node) => Some(node),
         Place::Seed(_) => None,
     };
-    let (conn, node) = match dial_for_gossip(&shared.me, to, &addr).await {
+    let (conn, node) = match dial_for_gossip(&shared, to, &addr).await {
         Ok(dialled) => dialled,
         Err(why) => {
             let trouble = (!is_itself(&why)).then(|| why.to_string());
@@ -318,7 +318,7 @@ pub(super) async fn serve(shared: &Shared, mut conn: Conn, greeting: &Greeting) 
             return Broken::Ours(reason);
         }
     };
-    if let Err(why) = welcome(&mut conn, &shared.me, &shared.seen, greeting).await {
+    if let Err(why) = welcome(&mut conn, shared, greeting).await {
         return why;
     }
     let place = Place::Node(greeting.node.clone());
@@ -347,6 +347,7 @@ async fn exchange(
         mut reader,
         writer,
         life,
+        ..
     } = conn;
     let hear = async {
         loop {

@@ -1,7 +1,7 @@
 //! Accepts connections, finds out who calls and why, and hands them to whom it concerns.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::audit;
-use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE};
+use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE, TLS_STRANGERS_MAX};
 use super::bulk::Bulk;
 use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
 use super::control;
@@ -57,14 +57,21 @@ pub(super) async fn listen(
     shared: Arc<Shared>,
     bulk: Arc<Bulk>,
 ) {
+    // Those with whom TLS is coming up.
+    let busy = shared
+        .keyring
+        .as_ref()
+        .map(|_| Strangers::new(TLS_STRANGERS_MAX));
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let place = strangers.enter(remote.ip());
                 let (strangers, shared_too) = (Arc::clone(&strangers), Arc::clone(&shared));
+                let busy = busy.clone();
                 let bulk = Arc::clone(&bulk);
                 shared.tasks.spawn(async move {
-                    let greeted = greet(stream, &shared_too, place).await;
+                    let busy = busy.as_ref().map(|busy| (busy, remote.ip()));
+                    let greeted = greet(stream, &shared_too, place, busy).await;
                     let (conn, greeting) = match greeted {
                         Ok(greeted) => greeted,
                         Err(why) => return tell_refused(&strangers, remote, &why),
@@ -74,6 +81,9 @@ pub(super) async fn listen(
                     match contained(served).await {
                         // What happens every day; this needs a person.
                         Ok(why @ Broken::Damaged { .. }) => tracing::error!(%remote, "{why}"),
+                        Ok(why @ Broken::Severed(_)) => {
+                            tracing::warn!(%remote, "a connection was ended: {why}");
+                        }
                         Ok(why) => tracing::debug!(%remote, "connection ended: {why}"),
                         Err(panicked) => tracing::debug!(%remote, "connection ended: {panicked}"),
                     }
@@ -94,6 +104,7 @@ async fn greet(
     stream: TcpStream,
     shared: &Shared,
     mut place: Place,
+    busy: Option<(&Arc<Strangers>, IpAddr)>,
 ) -> Result<(Conn, Greeting), Broken> {
     // Who says nothing costs a socket and a small task, and no buffer.
     let mut first = [0];
@@ -107,10 +118,21 @@ async fn greet(
         }
         () = place.wanted() => return Err(Broken::Crowded),
     }
-    let greeted = Box::pin(async {
-        let mut conn = Conn::accepted(stream)?;
-        let greeting = hear_hello(&mut conn, &shared.me).await?;
+    let greeted = async {
+        let mut conn = Conn::accepted(stream, first[0], shared.keyring.as_deref()).await?;
+        let greeting = hear_hello(&mut conn, shared).await?;
         Ok((conn, greeting))
+    };
+    let greeted = Box::pin(async {
+        let Some((strangers, ip)) = busy else {
+            return greeted.await;
+        };
+        // TLS costs more than a place for who is silent, so there are fewer of these.
+        let mut place = strangers.enter(ip);
+        tokio::select! {
+            greeted = greeted => greeted,
+            () = place.wanted() => Err(Broken::Crowded),
+        }
     });
     tokio::select! {
         greeted = contained(greeted) => {
@@ -199,7 +221,7 @@ async fn admit_known<'a>(
         reject(conn, &why.to_string(), seen).await?;
         return Err(why);
     }
-    welcome(conn, &shared.me, &shared.seen, greeting).await?;
+    welcome(conn, shared, greeting).await?;
     Ok(entry)
 }
 
@@ -210,7 +232,8 @@ mod tests {
     /// Thousands of them wait at once.
     #[test]
     fn a_stranger_is_a_small_task() {
-        fn size<'a, F>(_: impl Fn(TcpStream, &'a Shared, Place) -> F) -> usize {
+        type Busy<'a> = Option<(&'a Arc<Strangers>, IpAddr)>;
+        fn size<'a, F>(_: impl Fn(TcpStream, &'a Shared, Place, Busy<'a>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(size(greet) <= 768, "{}", size(greet));

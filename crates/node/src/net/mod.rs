@@ -23,6 +23,7 @@ mod strangers;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trusted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ use consign_core::ids::{Incarnation, NodeName, SlotId, TransferKey};
 use consign_core::producer::{Session, SmallSend, StreamOrder};
 use consign_core::wire::{Hop, Message};
 use tokio::sync::mpsc;
+
+use crate::identity::{Keyring, Keys};
 
 pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
@@ -55,6 +58,8 @@ use strangers::Strangers;
 pub(crate) struct NetConfig {
     /// Who we are.
     pub(crate) me: Identity,
+    /// Our keys; without, nothing is encrypted or authenticated.
+    pub(crate) keyring: Option<Arc<Keyring>>,
     /// Where peers connect to, as `host:port`.
     pub(crate) listen: String,
     /// The highest incarnation that the log remembers of each peer.
@@ -116,6 +121,7 @@ impl Net {
             Seen::new(config.seen),
             events,
             config.audits,
+            config.keyring,
         ));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
@@ -146,6 +152,25 @@ impl Net {
     /// nobody does, connections for gossip are refused.
     pub(crate) fn mail(&self) -> Option<Mail> {
         Mail::new(&self.shared)
+    }
+
+    /// Takes other keys into use for connections that are made from here on, and the revocation list
+    /// that came with them.
+    pub(crate) fn renew(&self, keys: Keys) {
+        let Some(keyring) = &self.shared.keyring else {
+            return;
+        };
+        keyring.renew(keys);
+        let Some(list) = keyring.named_list() else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            // It was checked when it was read.
+            if let Err(why) = shared.take_over(list.into_bytes()).await {
+                tracing::error!("{why}");
+            }
+        });
     }
 
     /// Keeps a control connection to each of these consumers, and to nobody else.

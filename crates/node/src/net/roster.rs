@@ -148,6 +148,19 @@ impl Roster {
         }
     }
 
+    /// Leaves a message to be sent on every control connection.
+    pub(super) fn tell_all(&self, message: &Message) {
+        let control = |live: &&Live| match live.side {
+            Side::Dialled | Side::Accepted(Purpose::Control) => true,
+            Side::Accepted(
+                Purpose::Chunks | Purpose::Smalls | Purpose::Audit | Purpose::Gossip,
+            ) => false,
+        };
+        for live in self.lock().values().filter(control) {
+            live.send_queue.push(message);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Session, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,14 @@
 //! What every part of the net shares, and what the net tells its driver.
 
+use std::sync::Arc;
+
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::producer::Session;
+use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
+
+use crate::identity::Keyring;
 
 use super::audit::Asked;
 use super::gossip::Office;
@@ -40,6 +45,8 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     pub(super) audits: mpsc::Sender<Asked>,
     pub(super) gossip: Office,
+    /// Our keys; `None` where nothing is encrypted.
+    pub(super) keyring: Option<Arc<Keyring>>,
     events: mpsc::Sender<NetEvent>,
 }
 
@@ -49,6 +56,7 @@ impl Shared {
         seen: Seen,
         events: mpsc::Sender<NetEvent>,
         audits: mpsc::Sender<Asked>,
+        keyring: Option<Arc<Keyring>>,
     ) -> Self {
         Self {
             me,
@@ -57,8 +65,46 @@ impl Shared {
             tasks: Tasks::new(),
             audits,
             gossip: Office::new(),
+            keyring,
             events,
         }
+    }
+
+    /// The number of the revocation list in force; 0 when there is none.
+    pub(super) fn list_number(&self) -> u64 {
+        let keyring = self.keyring.as_ref();
+        keyring.map_or(0, |keyring| keyring.revoked().number())
+    }
+
+    /// Takes a revocation list over, if it is newer than the one in force, and passes it on.
+    ///
+    /// # Errors
+    /// Why it is not believed, for a person.
+    pub(super) async fn take_over(&self, list: Vec<u8>) -> Result<(), String> {
+        let Some(keyring) = self.keyring.clone() else {
+            return Err("a revocation list without TLS; hint: check the peer's version".into());
+        };
+        let taking_over = tokio::task::spawn_blocking(move || keyring.take_over(&list));
+        let taken_over = taking_over.await.map_err(|panic| panic.to_string())?;
+        let Some(in_force) = taken_over.map_err(|bad| bad.to_string())? else {
+            return Ok(());
+        };
+        let number = in_force.list.number();
+        tracing::info!(number, "a newer revocation list is in force");
+        if let Some(error) = in_force.not_kept {
+            tracing::error!(
+                "revocation list {number} is in force and cannot be kept: {error}; hint: make room in the data directory, and name the list as [tls] revoked"
+            );
+        }
+        if in_force.names_us {
+            tracing::error!(
+                "this node's own certificate is revoked by list {number}: nobody talks to it any more; hint: give it a new one with `consign keys issue`, or switch it off"
+            );
+        }
+        let list = in_force.list.text().as_bytes().to_vec();
+        self.roster
+            .tell_all(&Message::RevokedList(RevokedList { list }));
+        Ok(())
     }
 
     /// Admits a producer's control connection. Its life counts as seen before the connections of

@@ -6,15 +6,17 @@ use std::path::Path;
 use crate::image::{Image, Kind};
 use crate::machine::Machine;
 
-/// The feeds. A file of `put` comes as the body of a call, `watched` ones are found.
-pub(crate) const FEEDS: [&str; 5] = ["put", "kept", "removed", "archived", "watched"];
+/// The feeds. A file of `put` comes as the body of a call, `watched` and `staying` ones are found; only
+/// the latter stay where they were found.
+pub(crate) const FEEDS: [&str; 6] = ["put", "kept", "removed", "archived", "watched", "staying"];
 /// Consumers of each file.
 pub(crate) const REPLICAS: usize = 2;
 
-const LAYOUTS: [&str; 5] = [
+const LAYOUTS: [&str; 6] = [
     "{name}",
     "{id}/{name}",
     "{feed}/{producer}/{name}",
+    "{name}",
     "{name}",
     "{name}",
 ];
@@ -79,13 +81,16 @@ pub(crate) fn configure(machine: &Machine, listen: &str, members: &str, tls: &st
 }
 
 fn produces(disk: &Path) -> String {
-    let (watched, archive) = (disk.join("watched"), disk.join("archive"));
+    let archive = disk.join("archive");
+    let watch = |after: &str, dir: &str| {
+        let dir = disk.join(dir);
+        format!("after = {after:?}\nwatch = {dir:?}\nsettle = \"100ms\"\nscan_every = \"500ms\"")
+    };
     let after = FEEDS.map(|feed| match feed {
         "removed" => "after = \"delete\"".to_owned(),
         "archived" => format!("after = \"archive\"\narchive_dir = {archive:?}"),
-        "watched" => format!(
-            "after = \"delete\"\nwatch = {watched:?}\nsettle = \"100ms\"\nscan_every = \"500ms\""
-        ),
+        "watched" => watch("delete", feed),
+        "staying" => watch("keep", feed),
         _ => String::new(),
     });
     let sections = FEEDS.iter().zip(after).map(|(feed, after)| {
@@ -109,7 +114,8 @@ pub(crate) fn inbox(disk: &Path, feed: &str) -> std::path::PathBuf {
     disk.join(format!("inbox-{feed}"))
 }
 
-/// Machines with a disk each, configured and not started.
+/// Machines with a disk each, configured and not started. On xfs the producer's archive is another
+/// filesystem, into which files are copied; on ext4 they are renamed into it.
 pub(crate) fn machines(dir: &Path, names: &[&str], kind: Kind, bytes: u64) -> Vec<Machine> {
     let addresses = Addresses::on_loopback(names);
     let members = addresses.members();
@@ -117,6 +123,10 @@ pub(crate) fn machines(dir: &Path, names: &[&str], kind: Kind, bytes: u64) -> Ve
         let mut machine = Machine::new(dir, name);
         let file = dir.join(format!("{name}.img"));
         machine.image = Some(Image::new(kind, &file, &machine.disk, bytes, &[]));
+        if kind == Kind::Xfs && name.starts_with("prod") {
+            let (file, at) = (dir.join("archive.img"), machine.disk.join("archive"));
+            machine.archive = Some(Image::new(kind, &file, &at, bytes, &[]));
+        }
         prepare(&machine.disk);
         configure(&machine, addresses.of(name), &members, "");
         machine
@@ -126,7 +136,7 @@ pub(crate) fn machines(dir: &Path, names: &[&str], kind: Kind, bytes: u64) -> Ve
 
 /// The directories that are there before an agent starts.
 pub(crate) fn prepare(disk: &Path) {
-    for name in ["watched", "own"] {
+    for name in ["watched", "staying", "own"] {
         std::fs::create_dir_all(disk.join(name)).unwrap();
     }
     // They must survive a power cut before anything else has synced them.

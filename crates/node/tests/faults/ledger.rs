@@ -9,6 +9,9 @@ use crate::fleet::{FEEDS, REPLICAS, inbox};
 use crate::machine::files_in;
 use crate::rng::Rng;
 
+/// Feeds whose files are synced before they are handed over, or are never a file of the user's.
+const SYNCED_BEFORE: [&str; 3] = ["put", "watched", "staying"];
+
 #[derive(Debug, Clone)]
 pub(crate) struct Handed {
     pub(crate) feed: &'static str,
@@ -87,7 +90,7 @@ impl Ledger {
             None => "it was never handed over",
             Some(handed) if handed.feed != feed => "it is of another feed",
             Some(handed) if handed.digest == blake3::hash(bytes) => return,
-            Some(handed) if !handed.is_accepted && !["put", "watched"].contains(&feed) => {
+            Some(handed) if !handed.is_accepted && !SYNCED_BEFORE.contains(&feed) => {
                 self.remnants.insert(name.to_owned());
                 return;
             }
@@ -156,6 +159,18 @@ impl Ledger {
             holders.entry(name).or_default().insert(consumer);
         }
         holders
+    }
+
+    /// Accepted files of a feed that all of their consumers have.
+    pub(crate) fn delivered(&self, feed: &str) -> Vec<&str> {
+        let holders = self.holders();
+        let of = |name: &str| holders.get(name).map_or(0, BTreeSet::len);
+        let of_feed = self
+            .handed
+            .iter()
+            .filter(|(_, handed)| handed.is_accepted && handed.feed == feed);
+        let delivered = of_feed.filter(|(name, _)| of(name) >= REPLICAS);
+        delivered.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Accepted files that are not yet on all of their consumers.

@@ -29,6 +29,9 @@ const SLOWER_MAX: u32 = 3;
 const SLOWER_MAX_BY: Duration = Duration::from_secs(2);
 /// How much more memory an agent may hold afterwards, in KiB; buffers are kept once made.
 const GROWTH_KIB_MAX: u64 = 96 << 10;
+/// A chunk that nobody wants any more is skipped without a look at it. A bit flipped in one of those
+/// does no harm, and is not seen: another is flipped then.
+const TRIES_MAX: usize = 5;
 const FAULTS: [Fault; 7] = [
     Fault::Delay(5),
     Fault::Jitter(10),
@@ -52,7 +55,8 @@ fn files_arrive_once_and_whole_over_links_that_delay_cut_and_corrupt() {
             for (at, name) in NAMES.iter().enumerate().skip(1) {
                 for fault in FAULTS {
                     println!("FAULT_SEED={seed}: round {round}, {fault:?} before {name}");
-                    bench.one_fault(at, fault);
+                    let is_seen = (0..TRIES_MAX).any(|_| bench.one_fault(at, fault));
+                    assert!(is_seen, "nobody saw {fault:?} before {name}");
                 }
             }
         }
@@ -139,7 +143,8 @@ impl Bench {
         began.elapsed()
     }
 
-    fn one_fault(&mut self, at: usize, fault: Fault) {
+    /// Returns false for a flipped bit that nobody saw; what arrived is right all the same.
+    fn one_fault(&mut self, at: usize, fault: Fault) -> bool {
         let proxy = Arc::clone(&self.proxies[at]);
         let (done, before) = (proxy.done.load(Ordering::SeqCst), self.logs());
         proxy.set(fault);
@@ -159,9 +164,7 @@ impl Bench {
         }
         self.all_arrives();
         proxy.set(Fault::None);
-        if matches!(fault, Fault::Flip | Fault::FlipChunk) {
-            self.is_blamed(at, &before);
-        }
+        !matches!(fault, Fault::Flip | Fault::FlipChunk) || self.is_blamed(at, &before)
     }
 
     fn logs(&self) -> Vec<usize> {
@@ -169,8 +172,9 @@ impl Bench {
         lengths.collect()
     }
 
-    /// Whoever received the wrong bit says so and of which link, and nobody blames another.
-    fn is_blamed(&self, at: usize, before: &[usize]) {
+    /// Whoever received the wrong bit says so and of which link, and nobody blames another. Returns
+    /// whether anybody says anything.
+    fn is_blamed(&self, at: usize, before: &[usize]) -> bool {
         let name = NAMES[at];
         let said = |which: usize| self.machines[which].log()[before[which]..].to_owned();
         let damage = |text: &str| {
@@ -187,7 +191,7 @@ impl Bench {
         // A bit of a message instead of a chunk ends the connection, and says that.
         let text = said(at) + &others.iter().map(|&which| said(which)).collect::<String>();
         let is_named = !own.is_empty() || text.contains(name);
-        assert!(is_named, "nobody names {name}: {text}");
+        assert!(is_named || text.is_empty(), "nobody names {name}: {text}");
         // Of small files only the receiver tells; the sender sees its connection end.
         if own.iter().any(|line| line.contains("the chunk at")) {
             assert!(!all.is_empty(), "the sender says nothing of {own:?}");
@@ -201,6 +205,7 @@ impl Bench {
             wrong.is_empty(),
             "damage before {name} is blamed elsewhere: {wrong:#?}"
         );
+        is_named
     }
 
     fn take(&self) {

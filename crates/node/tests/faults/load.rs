@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 
-use crate::fleet::FEEDS;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::rng::Rng;
@@ -24,13 +23,15 @@ const SIZES: [usize; 12] = [
     3 << 20,
     5 << 20,
 ];
+/// Feeds that any number of files may be handed to: what is handed to `staying` fills the disk.
+const HANDED: [&str; 5] = ["put", "kept", "removed", "archived", "watched"];
 /// What a call may carry as its body, in bytes.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Hands over one file; whatever fails, it was not accepted.
 pub(crate) fn hand_one(producer: &Machine, ledger: &Mutex<Ledger>, number: u64, rng: &mut Rng) {
     let mut size = *rng.pick(&SIZES);
-    let feed = *rng.pick(&FEEDS);
+    let feed = *rng.pick(&HANDED);
     if feed == "put" {
         size = size.min(BODY_BYTES_MAX);
     }
@@ -42,6 +43,12 @@ pub(crate) fn hand_one(producer: &Machine, ledger: &Mutex<Ledger>, number: u64, 
         size,
         rng.next(),
     );
+}
+
+/// Hands over a small file that stays where it is found, and is sent once all the same.
+pub(crate) fn hand_staying(producer: &Machine, ledger: &Mutex<Ledger>, number: u64) {
+    let name = format!("{number:06}");
+    hand(producer, ledger, &name, "staying", 10_000, number);
 }
 
 /// Hands over a file of this name, feed and size; returns whether it was accepted.
@@ -57,7 +64,10 @@ pub(crate) fn hand(
     ledger.lock().unwrap().hand(name, feed, &bytes);
     let accepted = match feed {
         "put" => put(producer, name, &bytes),
-        "watched" => leave_to_be_found(&producer.disk, name, &bytes).is_ok(),
+        "watched" | "staying" => {
+            let dir = producer.disk.join(feed);
+            leave_to_be_found(&dir, name, &bytes).is_ok()
+        }
         _ => send(producer, feed, name, &bytes, seed.is_multiple_of(2)),
     };
     if accepted {
@@ -73,14 +83,13 @@ fn put(producer: &Machine, name: &str, bytes: &[u8]) -> bool {
 }
 
 /// A watched file is whole and synced before it has its name, as its writer owes it.
-fn leave_to_be_found(disk: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let watched = disk.join("watched");
-    let hidden = watched.join(format!(".{name}.tmp"));
+fn leave_to_be_found(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let hidden = dir.join(format!(".{name}.tmp"));
     let mut file = fs::File::create(&hidden)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&hidden, watched.join(name))?;
-    fs::File::open(&watched)?.sync_all()
+    fs::rename(&hidden, dir.join(name))?;
+    fs::File::open(dir)?.sync_all()
 }
 
 /// Nothing is synced before it is sent, since that is promised with the answer.

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::http;
-use crate::image::Image;
+use crate::image::{Cut, Image};
 use crate::waiting::{SOON, comes};
 
 /// How much of its log a failed test shows, in bytes.
@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     home: PathBuf,
     /// Everything that the agent works on.
     pub(crate) disk: PathBuf,
+    /// A filesystem of the archive's own, where it has one: mounted on the disk, so unmounted first.
+    pub(crate) archive: Option<Image>,
     pub(crate) image: Option<Image>,
     process: Mutex<Option<Child>>,
     /// Held shared by whoever looks at the disk, and alone while it is not mounted.
@@ -39,6 +41,7 @@ impl Machine {
             name: name.to_owned(),
             home,
             disk,
+            archive: None,
             image: None,
             process: Mutex::new(None),
             mounted: RwLock::new(()),
@@ -148,6 +151,22 @@ impl Machine {
 
     pub(crate) fn image(&self) -> &Image {
         self.image.as_ref().expect("it has a disk of its own")
+    }
+
+    /// All its filesystems at once, as a machine does.
+    pub(crate) fn lose_power(&self, cut: Cut) {
+        self.image().lose_power(cut);
+        self.archive.iter().for_each(|image| image.lose_power(cut));
+    }
+
+    pub(crate) fn unmount(&self) {
+        self.archive.iter().for_each(Image::unmount);
+        self.image().unmount();
+    }
+
+    pub(crate) fn mount(&self) {
+        self.image().mount();
+        self.archive.iter().for_each(Image::mount);
     }
 
     /// One call to its agent.

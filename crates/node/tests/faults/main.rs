@@ -7,7 +7,9 @@
 //! | variable | of |
 //! |---|---|
 //! | `POWER_CUTS` | `power`: cuts on each filesystem |
+//! | `KILLS` | `power`: agents that are killed |
 //! | `SYSCALL_CASES` | `syscalls`: calls that fail |
+//! | `LIE_CASES` | `lies`: syncs and writes that lie |
 //! | `CRASH_STATES` | `states`: states of each filesystem |
 //! | `LINK_FAULTS` | `network`: faults of links |
 //! | `LINK_ROUNDS` | `links`: rounds of faults of bytes on links |
@@ -20,6 +22,7 @@ mod image;
 mod isolated;
 mod large;
 mod ledger;
+mod lies;
 mod links;
 mod load;
 mod machine;
@@ -31,4 +34,5 @@ mod proxy;
 mod rng;
 mod states;
 mod syscalls;
+mod tracer;
 mod waiting;

@@ -17,10 +17,13 @@ use crate::waiting::{comes, until};
 
 const NAMES: [&str; 4] = ["prod-1", "cons-1", "cons-2", "cons-3"];
 const FILES_PER_FAULT: u64 = 12;
+const LONG_BYTES: usize = 64 << 20;
 /// How long a fault lasts at most, in ms; longer than an `Open` may stay unanswered.
 const FAULT_MS: u64 = 6_000;
 /// Longer than silence ends a connection, and than a member of a chain may make no progress.
 const PAUSE: Duration = Duration::from_secs(33);
+/// Longer than any deadline but an audit's (`net/bounds.rs`): an idle link closes after 60 s.
+const LONG_PAUSE: Duration = Duration::from_secs(63);
 /// After the last fault: the longest silence, the longest delay, and the bytes.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -44,16 +47,26 @@ fn machine_that_stood_still_loses_and_repeats_nothing() {
     isolated(test, &["ip", "nft"], || {
         let mut bench = Bench::new(amount("FAULT_SEED", 1));
         for victim in [1, 0] {
-            bench.hand_some();
-            bench.machines[victim].signal(Signal::STOP);
-            if victim != 0 {
-                bench.hand_some();
-            }
-            // It is the fault: nothing can be seen that says that every deadline has passed.
-            std::thread::sleep(PAUSE);
-            bench.machines[victim].signal(Signal::CONT);
-            bench.all_arrives();
+            bench.stand_still(&[victim], PAUSE);
         }
+    });
+}
+
+#[test]
+fn producer_and_consumer_that_stood_still_at_once_lose_and_repeat_nothing() {
+    let test = "network::producer_and_consumer_that_stood_still_at_once_lose_and_repeat_nothing";
+    isolated(test, &["ip", "nft"], || {
+        let mut bench = Bench::new(amount("FAULT_SEED", 1));
+        bench.stand_still(&[0, 1], LONG_PAUSE);
+    });
+}
+
+#[test]
+fn machines_that_all_stood_still_at_once_lose_and_repeat_nothing() {
+    let test = "network::machines_that_all_stood_still_at_once_lose_and_repeat_nothing";
+    isolated(test, &["ip", "nft"], || {
+        let mut bench = Bench::new(amount("FAULT_SEED", 1));
+        bench.stand_still(&[0, 1, 2, 3], LONG_PAUSE);
     });
 }
 
@@ -98,6 +111,42 @@ impl Bench {
             self.next += 1;
             load::hand_one(&self.machines[0], &self.ledger, self.next, &mut self.rng);
         }
+    }
+
+    /// Stops these in the middle of their work, for so long.
+    fn stand_still(&mut self, victims: &[usize], pause: Duration) {
+        self.hand_some();
+        self.hand_long();
+        for &victim in victims {
+            self.machines[victim].signal(Signal::STOP);
+        }
+        self.take();
+        let waiting = self.ledger.lock().unwrap().missing().len();
+        println!("{waiting} files are on their way while {victims:?} stand still");
+        if !victims.contains(&0) {
+            self.hand_some();
+        }
+        // It is the fault: nothing can be seen that says that every deadline has passed.
+        std::thread::sleep(pause);
+        for &victim in victims {
+            self.machines[victim].signal(Signal::CONT);
+        }
+        self.all_arrives();
+    }
+
+    /// One that takes long enough to be cut off in its middle.
+    fn hand_long(&mut self) {
+        self.next += 1;
+        let name = format!("{:06}", self.next);
+        let producer = &self.machines[0];
+        load::hand(
+            producer,
+            &self.ledger,
+            &name,
+            "removed",
+            LONG_BYTES,
+            self.next,
+        );
     }
 
     fn one_fault(&mut self) {

@@ -1,13 +1,11 @@
 //! Power cuts of real filesystems under load. Each machine has a disk of its own, so each loses
-//! power alone, or all of them at once. What was acknowledged must be there afterwards.
+//! power alone, or all of them at once. What was acknowledged must be there afterwards. The same with
+//! kills, after which all is there that was written.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
 
 use crate::fleet;
 use crate::image::{Cut, Kind, Scratch};
@@ -18,6 +16,10 @@ use crate::load;
 use crate::machine::{Machine, files_in};
 use crate::rng::Rng;
 use crate::waiting::{SOON, comes, until};
+use restart::mount_again;
+
+mod restart;
+mod sources;
 
 const NAMES: [&str; 4] = ["prod-1", "cons-1", "cons-2", "cons-3"];
 const DISK_BYTES: u64 = 768 << 20;
@@ -50,12 +52,68 @@ fn acknowledged_files_survive_power_cuts_on_xfs() {
     isolated(test, &["xfs_io", "mkfs.xfs"], || cut_power(Kind::Xfs));
 }
 
+#[test]
+fn accepted_files_survive_kills() {
+    let test = "power::accepted_files_survive_kills";
+    isolated(test, &["mkfs.ext4"], || {
+        let (most, mut seed) = (amount("KILLS", 80), amount("FAULT_SEED", 1));
+        let (began, mut all) = (Instant::now(), Counts::default());
+        while all.kills < most {
+            println!("FAULT_SEED={seed}: kills");
+            let mut fleet = Fleet::new(Kind::Ext4, seed);
+            fleet.has_power = true;
+            let cuts = CUTS_PER_FLEET.min((most - all.kills).div_ceil(2));
+            all.add(&fleet.run(cuts));
+            seed += 1;
+        }
+        println!("{all:?} in {:?}", began.elapsed());
+    });
+}
+
 /// Cuts power so many times, with whatever is planted in the agents.
 #[cfg(feature = "planted")]
-pub(crate) fn cut_planted(kind: Kind, cuts: u64, large_every: Option<u64>) {
+pub(crate) fn cut_planted(kind: Kind, cuts: u64, load: Load) {
     let mut fleet = Fleet::new(kind, amount("FAULT_SEED", 1));
-    fleet.large_every = large_every.unwrap_or(u64::MAX);
+    fleet.load = load;
     fleet.run(cuts);
+}
+
+/// What is handed over around a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Files of all kinds, and at every tenth cut a large one.
+    Mixed,
+    /// Files of all kinds, none of them large.
+    #[cfg(feature = "planted")]
+    Small,
+    /// Small files of one feed, and only their producer loses power.
+    #[cfg(feature = "planted")]
+    Only(&'static str),
+    /// One large file. What is synced for the small ones syncs its bytes as well.
+    #[cfg(feature = "planted")]
+    Large,
+}
+
+impl Load {
+    fn has_large(self, round: u64) -> bool {
+        match self {
+            Self::Mixed => round.is_multiple_of(LARGE_EVERY),
+            #[cfg(feature = "planted")]
+            Self::Small | Self::Only(_) => false,
+            #[cfg(feature = "planted")]
+            Self::Large => true,
+        }
+    }
+
+    fn small_files(self) -> u64 {
+        match self {
+            Self::Mixed => FILES_PER_CUT,
+            #[cfg(feature = "planted")]
+            Self::Small | Self::Only(_) => FILES_PER_CUT,
+            #[cfg(feature = "planted")]
+            Self::Large => 0,
+        }
+    }
 }
 
 fn cut_power(kind: Kind) {
@@ -76,6 +134,8 @@ fn cut_power(kind: Kind) {
 #[derive(Debug, Default)]
 struct Counts {
     cuts: u64,
+    /// Agents that were killed, with their power or without.
+    kills: u64,
     blackouts: u64,
     files: u64,
     accepted: u64,
@@ -89,6 +149,7 @@ struct Counts {
 impl Counts {
     fn add(&mut self, other: &Self) {
         self.cuts += other.cuts;
+        self.kills += other.kills;
         self.blackouts += other.blackouts;
         self.files += other.files;
         self.accepted += other.accepted;
@@ -105,7 +166,9 @@ struct Fleet {
     rounds_done: AtomicU64,
     /// Whether applications take nothing for now: what they took before a cut is not looked at after it.
     applications_rest: AtomicBool,
-    large_every: u64,
+    load: Load,
+    /// Whether agents are only killed: what they wrote is there afterwards, and nothing is undone.
+    has_power: bool,
     seed: u64,
     // Last, so that it is unmounted last.
     _scratch: Scratch,
@@ -119,7 +182,8 @@ impl Fleet {
             ledger: Mutex::default(),
             rounds_done: AtomicU64::new(0),
             applications_rest: AtomicBool::new(false),
-            large_every: LARGE_EVERY,
+            load: Load::Mixed,
+            has_power: false,
             seed,
             _scratch: scratch,
         }
@@ -155,15 +219,24 @@ impl Fleet {
         let mut number = 0;
         while rounds.recv().is_ok() {
             let round = self.rounds_done.load(Ordering::SeqCst) + 1;
-            if round.is_multiple_of(self.large_every) {
+            if self.load.has_large(round) {
                 let _disk = self.producer().mounted.read().unwrap();
                 large::hand(self.producer(), &self.ledger, round);
             }
-            for _ in 0..FILES_PER_CUT {
+            for _ in 0..self.load.small_files() {
                 number += 1;
                 let producer = self.producer();
                 let _disk = producer.mounted.read().unwrap();
-                load::hand_one(producer, &self.ledger, number, &mut rng);
+                #[cfg(feature = "planted")]
+                if let Load::Only(feed) = self.load {
+                    let name = format!("{number:06}");
+                    load::hand(producer, &self.ledger, &name, feed, 10_000, number);
+                    continue;
+                }
+                match number % FILES_PER_CUT {
+                    0 => load::hand_staying(producer, &self.ledger, number),
+                    _ => load::hand_one(producer, &self.ledger, number, &mut rng),
+                }
             }
             self.rounds_done.fetch_add(1, Ordering::SeqCst);
         }
@@ -200,7 +273,7 @@ impl Fleet {
             let rest = rng.one_in(2);
             self.applications_rest.store(rest, Ordering::SeqCst);
             go.send(()).unwrap();
-            let receiving = match cycle.is_multiple_of(self.large_every) {
+            let receiving = match self.load.has_large(cycle) {
                 true => large::receiver(self.consumers(), &mut rng),
                 false => None,
             };
@@ -213,11 +286,14 @@ impl Fleet {
                 Some(receiver) => vec![receiver],
                 None => self.victims(&mut rng),
             };
+            counts.kills += victims.len() as u64;
             counts.blackouts += u64::from(victims.len() == self.machines.len());
             victims
                 .iter()
                 .for_each(|victim| self.lose_power(victim, cut));
-            mount_again(&victims, &mut rng);
+            if !self.has_power {
+                mount_again(&victims, &mut rng);
+            }
             if let Some(receiver) = receiving {
                 counts.watermarks += large::watermarks_hold(receiver);
             }
@@ -227,6 +303,7 @@ impl Fleet {
                 self.rounds_done.load(Ordering::SeqCst) == cycle
             });
             self.wait_for_delivery(BACKLOG_MAX);
+            self.delivered_is_archived();
             self.no_violation();
             counts.cuts += 1;
         }
@@ -250,6 +327,10 @@ impl Fleet {
     }
 
     fn victims(&self, rng: &mut Rng) -> Vec<&Machine> {
+        #[cfg(feature = "planted")]
+        if matches!(self.load, Load::Only(_)) {
+            return vec![self.producer()];
+        }
         let all: Vec<_> = self.machines.iter().collect();
         match rng.below(8) {
             0 | 1 => all,
@@ -261,75 +342,14 @@ impl Fleet {
 
     /// The disk stops first; until it is killed, the agent may go on by what it remembers.
     fn lose_power(&self, victim: &Machine, cut: Cut) {
+        if self.has_power {
+            return victim.kill();
+        }
         let mut ledger = self.ledger.lock().unwrap();
-        victim.image().lose_power(cut);
+        victim.lose_power(cut);
         ledger.lost_power(&victim.name);
         drop(ledger);
         victim.kill();
-    }
-
-    /// Starts what lost power. Consumers come up alone, so that whatever the producer holds
-    /// receipts for can only come from their own disks. Returns how many receipts there were.
-    fn restart(&self, victims: &[&Machine], rng: &mut Rng) -> u64 {
-        let producer = self.producer();
-        let (has_producer, consumers): (Vec<_>, Vec<_>) = victims
-            .iter()
-            .partition(|victim| victim.name == producer.name);
-        if !has_producer.is_empty() {
-            producer.start();
-        }
-        if consumers.is_empty() {
-            return 0;
-        }
-        let receipts = self.receipts(&consumers);
-        let archived = files_in(&producer.disk.join("archive"));
-        let paused = Paused::new(producer);
-        consumers.iter().for_each(|consumer| consumer.spawn());
-        consumers
-            .iter()
-            .for_each(|consumer| consumer.wait_until_ready());
-        let mut lacking = Vec::new();
-        let all_there = comes(SOON, || {
-            self.consumers()
-                .iter()
-                .for_each(|consumer| self.take(consumer, rng));
-            let ledger = self.ledger.lock().unwrap();
-            lacking = receipts
-                .iter()
-                .filter(|(name, consumer)| !ledger.has(consumer, name))
-                .cloned()
-                .collect();
-            lacking.is_empty()
-        });
-        let mut ledger = self.ledger.lock().unwrap();
-        let released = archived
-            .iter()
-            .map(|path| base(path.to_str().unwrap()).to_owned());
-        ledger.check_released(&released.collect::<Vec<_>>());
-        drop(ledger);
-        drop(paused);
-        assert!(
-            all_there,
-            "saved, and not there after a power cut: {lacking:?}"
-        );
-        receipts.len() as u64
-    }
-
-    /// What the producer's log says that these consumers have saved: name and consumer.
-    fn receipts(&self, consumers: &[&&Machine]) -> BTreeSet<(String, String)> {
-        let names: BTreeSet<_> = consumers.iter().map(|machine| &*machine.name).collect();
-        let transfers = self.producer().transfers().expect("the producer answers");
-        let mut receipts = BTreeSet::new();
-        for transfer in transfers {
-            let name = base(transfer["name"].as_str().unwrap()).to_owned();
-            for leg in transfer["consumers"].as_array().unwrap() {
-                let node = leg["node"].as_str().unwrap();
-                if leg["state"] == "saved" && names.contains(node) {
-                    receipts.insert((name.clone(), node.to_owned()));
-                }
-            }
-        }
-        receipts
     }
 
     #[track_caller]
@@ -408,71 +428,6 @@ impl Fleet {
             println!("failed, never accepted: {}", transfer["error"]);
         }
     }
-
-    /// What is delivered is released: from where it was, and into the archive.
-    fn check_sources(&self, ledger: &Ledger) {
-        let disk = &self.producer().disk;
-        let accepted = ledger
-            .handed
-            .iter()
-            .filter(|(_, handed)| handed.is_accepted);
-        for (name, handed) in accepted {
-            let at = match handed.feed {
-                "watched" => disk.join("watched").join(name),
-                "removed" | "archived" => disk.join("own").join(name),
-                _ => continue,
-            };
-            until("the source is released", SOON, || !at.exists());
-            if handed.feed == "archived" {
-                let archive = disk.join("archive");
-                let found = files_in(&archive)
-                    .into_iter()
-                    .find(|path| path.ends_with(name));
-                let found =
-                    found.unwrap_or_else(|| panic!("{name} is released, and not in the archive"));
-                let bytes = std::fs::read(found).unwrap();
-                assert!(
-                    blake3::hash(&bytes) == handed.digest,
-                    "{name} in the archive"
-                );
-            }
-        }
-    }
-}
-
-/// A machine that stands still, until this goes: also by a failure, since the load waits for it.
-struct Paused<'a>(&'a Machine);
-
-impl<'a> Paused<'a> {
-    fn new(machine: &'a Machine) -> Self {
-        machine.signal(Signal::STOP);
-        Self(machine)
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        self.0.signal(Signal::CONT);
-    }
-}
-
-/// A device's number may be another after each start of a machine: so it is here where several
-/// disks are mounted in another order.
-fn mount_again(victims: &[&Machine], rng: &mut Rng) {
-    let alone: Vec<_> = victims
-        .iter()
-        .map(|victim| {
-            let alone = victim.mounted.write().unwrap();
-            victim.image().unmount();
-            alone
-        })
-        .collect();
-    let mut left = victims.to_vec();
-    while !left.is_empty() {
-        let at = rng.below(left.len() as u64) as usize;
-        left.swap_remove(at).image().mount();
-    }
-    drop(alone);
 }
 
 fn staged(consumer: &Machine) -> Vec<String> {

@@ -277,12 +277,29 @@ impl Run {
         ledger.check_remnants();
         let missing = ledger.missing();
         assert!(delivered, "at write {place} of the log: {missing:?}");
+        self.check_archive(&ledger, place);
         assert!(
             ledger.violations.is_empty(),
             "at write {place}: {:#?}",
             ledger.violations
         );
         self.machines.iter().for_each(Machine::kill);
+    }
+}
+
+impl Run {
+    /// What is delivered is archived, whole, whatever the state had of that already.
+    fn check_archive(&self, ledger: &Ledger, place: usize) {
+        let archive = self.machines[0].disk.join("archive");
+        for name in ledger.delivered("archived") {
+            let at = archive.join(name);
+            let is_whole = || {
+                let bytes = fs::read(&at).unwrap_or_default();
+                at.exists() && blake3::hash(&bytes) == ledger.handed[name].digest
+            };
+            let what = format!("at write {place}, {name} is in the archive, whole");
+            until(&what, SOON, is_whole);
+        }
     }
 }
 

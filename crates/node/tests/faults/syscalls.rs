@@ -1,6 +1,7 @@
 //! System calls that fail, or are the last one of a process: strace's injection on the unmodified
 //! binary, swept over the numbers of the calls while one producer carries small and large files to
-//! two consumers. strace counts for each thread, so a failure can hit several of them once.
+//! two consumers. strace counts for each thread, so a number is hit once in every thread that comes to
+//! it; which thread cannot be chosen. Lies are told in `lies`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::load;
 use crate::machine::Machine;
 use crate::rng::Rng;
+use crate::tracer::{self, spread, strace};
 use crate::waiting::{SOON, comes};
 
 const NAMES: [&str; 3] = ["prod-1", "cons-1", "cons-2"];
@@ -44,8 +46,6 @@ const FAULTS: [&str; 4] = ["signal=KILL", "error=EIO", "error=ENOSPC", "error=ED
 /// Calls that write; one that is cut short says that it wrote nothing, which is true.
 const WRITES: [&str; 2] = ["pwrite64", "pwritev"];
 const SHORT: &str = "retval=0";
-/// Of one call, so many numbers at most; those beyond are repetitions of a loop.
-const NUMBERS_MAX: u64 = 80;
 /// Files whose sync may fail without ending the node: they hold no promise.
 const WITHOUT_PROMISE: [&str; 1] = ["catalogue"];
 /// Space set aside that no record is in yet: where there is none left, it is done without.
@@ -68,15 +68,14 @@ fn no_failing_system_call_loses_or_repeats_a_file() {
 fn sweep() {
     let (seed, most) = (amount("FAULT_SEED", 1), amount("SYSCALL_CASES", 60));
     let mut bench = Bench::new();
-    let mut cases = bench.cases();
-    let all = cases.len();
-    // Fisher and Yates, so that a part of it is a fair sample.
-    let mut rng = Rng::new(seed);
-    for at in (1..cases.len()).rev() {
-        cases.swap(at, rng.below(at as u64 + 1) as usize);
-    }
-    cases.truncate(usize::try_from(most).unwrap());
-    println!("FAULT_SEED={seed}: {} of {all} cases", cases.len());
+    let strata = bench.strata();
+    let (kinds, all) = (strata.len(), strata.iter().map(Vec::len).sum::<usize>());
+    let cases = spread(strata, usize::try_from(most).unwrap(), &mut Rng::new(seed));
+    println!(
+        "FAULT_SEED={seed}: {} of {all} cases ({:.1} %), of {kinds} kinds",
+        cases.len(),
+        100.0 * cases.len() as f64 / all as f64
+    );
     let began = Instant::now();
     let mut hits = 0;
     for case in &cases {
@@ -131,9 +130,9 @@ impl Bench {
         }
     }
 
-    /// Every call of a run without faults, with every fault.
-    fn cases(&mut self) -> Vec<Case> {
-        let mut cases = Vec::new();
+    /// Every number of every call of a run without faults, with every fault: by role, call and fault.
+    fn strata(&mut self) -> Vec<Vec<Case>> {
+        let mut strata = Vec::new();
         for (target, name) in TARGETS.iter().enumerate() {
             let counts = self.count(target);
             println!("{name} makes at most, in one thread: {counts:?}");
@@ -151,32 +150,19 @@ impl Bench {
                         fault,
                         number,
                     };
-                    cases.extend((1..=numbers.min(NUMBERS_MAX)).map(case));
+                    strata.push((1..=numbers).map(case).collect::<Vec<_>>());
                 }
             }
         }
-        cases
+        strata.retain(|cases| !cases.is_empty());
+        strata
     }
 
     fn count(&mut self, target: usize) -> BTreeMap<String, u64> {
         let calls = SYNCS.iter().chain(&CHANGES).copied().collect::<Vec<_>>();
         self.under(target, &["-e", &format!("trace={}", calls.join(","))]);
         self.machine(target).start();
-        let text = fs::read_to_string(&self.trace).unwrap();
-        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for line in text.lines() {
-            let (thread, rest) = line.split_once(' ').unwrap_or_default();
-            let call = rest.trim_start().split('(').next().unwrap_or_default();
-            if SYNCS.contains(&call) || CHANGES.contains(&call) {
-                *counts.entry((thread, call)).or_default() += 1;
-            }
-        }
-        let mut most = BTreeMap::new();
-        for ((_, call), count) in counts {
-            let entry = most.entry(call.to_owned()).or_insert(count);
-            *entry = count.max(*entry);
-        }
-        most
+        tracer::most(&fs::read_to_string(&self.trace).unwrap())
     }
 
     /// Carries files while the target runs below strace, then restarts it without. Returns how it
@@ -184,12 +170,8 @@ impl Bench {
     fn under(&mut self, target: usize, injection: &[&str]) -> Option<std::process::ExitStatus> {
         let machine = self.machine(target);
         machine.kill();
-        // As a grandchild, the tracer leaves the agent to be waited for and killed.
-        let mut strace = vec!["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-o"];
-        strace.push(self.trace.to_str().unwrap());
-        strace.extend(injection);
         let _ = fs::remove_file(&self.trace);
-        machine.spawn_under(&strace);
+        machine.spawn_under(&strace(&self.trace, injection));
         comes(UNDER_FAULT, || {
             machine.ended().is_some() || machine.is_ready()
         });

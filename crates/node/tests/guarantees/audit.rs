@@ -106,6 +106,15 @@ fn rot(path: &Path) {
         .unwrap();
 }
 
+/// What a power cut leaves of a file whose disk only said that it was synced.
+fn cut_short(path: &Path) {
+    let file = File::options().write(true).open(path).unwrap();
+    let times = file.metadata().unwrap().modified().unwrap();
+    file.set_len(0).unwrap();
+    file.set_times(FileTimes::new().set_modified(times))
+        .unwrap();
+}
+
 #[test]
 fn what_was_delivered_is_found_at_every_consumer() {
     let cluster = delivered();
@@ -140,12 +149,18 @@ fn rot_is_told_from_what_the_application_did() {
     let cluster = delivered();
     deliver(
         &cluster,
-        &[("taken", 2_000), ("changed", 2_000), ("longer", 2_000)],
+        &[
+            ("taken", 2_000),
+            ("changed", 2_000),
+            ("longer", 2_000),
+            ("short", 2_000),
+        ],
     );
     let inbox = cluster.node("cons-1").inbox();
     // The small and the large file were sent once more, as other transfers.
-    wait_for_files(&cluster, "cons-1", 2 + 5);
+    wait_for_files(&cluster, "cons-1", 2 + 6);
     rot(&inbox.join("small"));
+    cut_short(&inbox.join("short"));
     rot(&inbox.join("dir/large"));
     fs::remove_file(inbox.join("taken")).unwrap();
     fs::write(inbox.join("changed"), random_bytes(9, 2_000)).unwrap();
@@ -158,12 +173,12 @@ fn rot_is_told_from_what_the_application_did() {
         "without --read only what is written down is compared"
     );
     let told = Told::by(&cluster, "prod-1", &["--read"]);
-    let rotten = [pair("rotten", "dir/large"), pair("rotten", "small")];
+    let rotten = ["dir/large", "short", "small"].map(|name| pair("rotten", name));
     assert_eq!(told.found(), rotten);
     assert_eq!(told.said.code, 1);
     let sum = told.consumer("cons-1");
     let counts = ["rotten", "taken", "changed", "intact"].map(|count| sum[count].as_u64());
-    assert_eq!(counts, [Some(2), Some(1), Some(2), Some(2)], "{sum}");
+    assert_eq!(counts, [Some(3), Some(1), Some(2), Some(2)], "{sum}");
     assert_eq!(told.consumer("cons-2")["rotten"], 0);
 
     // Whoever has the bad copy finds it too, without asking anybody.

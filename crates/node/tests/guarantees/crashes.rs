@@ -208,6 +208,7 @@ fn what_the_application_took_away_never_comes_back() {
         taken.len() as u64 == sent
     });
     cluster.wait_until_done("prod-1", sent, SOON);
+    println!("{round} kills");
     assert!(round >= 3, "there were only {round} rounds");
     // Once more, when nothing is under way.
     cluster.kill("cons-1");

@@ -9,6 +9,8 @@ mod delivery;
 mod demo;
 mod disks;
 mod doctor;
+mod draining;
+mod identity;
 mod inboxes;
 mod joining;
 mod members;

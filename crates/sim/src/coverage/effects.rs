@@ -34,7 +34,7 @@ pub(super) const CONSUMER: [&str; 14] = [
     "NeedsFrom",
 ];
 
-pub(super) const REFUSALS: [&str; 9] = [
+pub(super) const REFUSALS: [&str; 10] = [
     "NoSuchFeed",
     "QueueFull",
     "LogFull",
@@ -44,6 +44,7 @@ pub(super) const REFUSALS: [&str; 9] = [
     "NoSuchTransfer",
     "AlreadySaved",
     "NoSuchNode",
+    "Draining",
 ];
 
 /// The number of a producer's effect.
@@ -100,5 +101,6 @@ pub fn refusal(refusal: &Refusal) -> usize {
         Refusal::NoSuchTransfer { .. } => 6,
         Refusal::AlreadySaved { .. } => 7,
         Refusal::NoSuchNode { .. } => 8,
+        Refusal::Draining => 9,
     }
 }

@@ -2,22 +2,24 @@
 //! ways of recovering, faults. An edge that no seed takes is a gap: what follows from it is not
 //! tested, however many seeds pass.
 //!
-//! The state machines are watched from outside, before and after each event. Where one event takes
-//! several edges at once, the shortest legal way counts.
+//! The state machines count their edges themselves ([`consign_core::watched`]), since one event may
+//! take several at once.
 
 mod effects;
 mod states;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
 use consign_core::record::Record;
+use consign_core::watched::{Edge, Machine};
 use consign_core::wire::{Message, RefusalCode};
 
 use crate::plan::Fault;
 
 pub use effects::{consumer_effect, producer_effect, refusal};
-pub use states::{Machine, leg, slot, stage};
+pub use states::{LEFT_TO_HOSTILE_PEERS, TAKEN_BY_NO_PEER, names};
 
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,19 +73,22 @@ pub enum Recovered {
     FoundDamage,
     /// A read failed.
     ReadFailed,
+    /// A write or a sync failed.
+    WriteFailed,
     /// It ended in a crash.
     Crashed,
     /// The disk was full.
     Full,
 }
 
-const RECOVERED: [&str; 8] = [
+const RECOVERED: [&str; 9] = [
     "log created",
     "unproven records rewritten",
     "torn tail cut",
     "dropped segments removed",
     "damage named",
     "read failed",
+    "write failed",
     "crashed again",
     "full disk",
 ];
@@ -127,13 +132,13 @@ fn unused() -> Cell {
     }
 }
 
-fn edges(machine: &Machine) -> Vec<Cell> {
-    machine
-        .edges()
+fn edges(machine: Machine) -> Vec<Cell> {
+    states::edges(machine)
         .map(|edge| match edge {
-            Some((from, to, seen)) => Cell {
+            Some((from, to)) => Cell {
                 label: format!("{from} → {to}"),
-                wanted: seen,
+                wanted: !LEFT_TO_HOSTILE_PEERS.contains(&(machine, from, to))
+                    && !TAKEN_BY_NO_PEER.contains(&(machine, from, to)),
             },
             None => unused(),
         })
@@ -185,9 +190,9 @@ fn refusal_codes() -> Vec<Cell> {
 
 fn cells(subject: Subject) -> Vec<Cell> {
     match subject {
-        Subject::StageEdge => edges(states::stages()),
-        Subject::LegEdge => edges(states::legs()),
-        Subject::SlotEdge => edges(states::slots()),
+        Subject::StageEdge => edges(Machine::Transfer),
+        Subject::LegEdge => edges(Machine::Leg),
+        Subject::SlotEdge => edges(Machine::Slot),
         Subject::StageDied => named(states::STAGES, |_| true),
         Subject::SlotDied => named(states::SLOTS, |_| true),
         // A recovery keeps what the log says; the rest is begun anew from there.
@@ -255,15 +260,15 @@ impl Coverage {
         self.hit(Subject::Recovery, what as usize);
     }
 
-    /// Counts the edges between two states of a machine.
-    pub fn way(&mut self, subject: Subject, from: usize, to: usize) {
-        let machine = match subject {
-            Subject::StageEdge => states::stages(),
-            Subject::LegEdge => states::legs(),
-            _ => states::slots(),
-        };
-        for edge in machine.way(from, to) {
-            self.hit(subject, edge);
+    /// Counts edges that the state machines have taken.
+    pub fn edges(&mut self, taken: &BTreeMap<Edge, u64>) {
+        for (&(machine, from, to), count) in taken {
+            let subject = match machine {
+                Machine::Transfer => Subject::StageEdge,
+                Machine::Leg => Subject::LegEdge,
+                Machine::Slot => Subject::SlotEdge,
+            };
+            self.counts[subject as usize][states::number(machine, from, to)] += count;
         }
     }
 

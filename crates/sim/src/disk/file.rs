@@ -159,7 +159,7 @@ impl File for SimFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.look(self.life)?;
         if is_due(&mut state.planned.read) {
-            return Err(injected("read"));
+            return Err(injected(super::READ));
         }
         drop(state);
         self.look(|inode| {

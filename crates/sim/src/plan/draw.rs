@@ -47,7 +47,8 @@ impl Plan {
             true => SICK_FILES_MS,
             false => heal_at_ms,
         };
-        let files = draw_files(rng, &nodes, &feeds, length_ms);
+        let more_larges = faults.has(Fault::SlowCall);
+        let files = draw_files(rng, &nodes, &feeds, length_ms, more_larges);
         if sick {
             heal_at_ms = SICK_HEAL_MS;
             nodes.iter_mut().for_each(|node| node.slowness = 1);
@@ -174,11 +175,14 @@ fn draw_files(
     nodes: &[NodePlan],
     feeds: &[FeedPlan],
     length_ms: u64,
+    more_larges: bool,
 ) -> Vec<FilePlan> {
     let producers: Vec<usize> = (0..nodes.len()).filter(|&n| nodes[n].produces).collect();
     let smalls = 4 + rng.below(30);
     let larges = match rng.below(5) {
         0 | 1 => 1 + rng.below(3),
+        // Each of them is sealed, and slow disks are about syncs.
+        _ if more_larges => 2 + rng.below(4),
         _ => 0,
     };
     let names_repeat = rng.one_in(5);

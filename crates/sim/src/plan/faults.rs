@@ -59,6 +59,10 @@ faults! {
     WriteError "write-error",
     /// A read fails.
     ReadError "read-error",
+    /// A disk takes many times as long for a while.
+    SlowDisk "slow-disk",
+    /// A single piece of disk work takes many seconds.
+    SlowCall "slow-call",
     /// A person cancels a transfer.
     Cancel "cancel",
     /// A person retries what failed.
@@ -75,6 +79,8 @@ faults! {
     Weigh "weigh",
     /// A member moves into another zone.
     Move "move",
+    /// A member is listed without one of its feeds for a while.
+    Unlist "unlist",
     /// A feed is taken out of a node's configuration for a while.
     Reconfigure "reconfigure",
     /// A byte of a large file changes in staging, where nobody looks again before it is published.
@@ -191,6 +197,34 @@ impl Faults {
         faults
     }
 
+    /// Disks are slow, connections break, and members are listed without a feed: answers come when
+    /// everybody has decided otherwise.
+    fn sluggish(rng: &mut Rng) -> Self {
+        let mut faults = Self::default();
+        let every = [
+            (Fault::SlowDisk, 200, 1_500),
+            (Fault::BreakLink, 40, 400),
+            (Fault::Unlist, 100, 600),
+            (Fault::Squat, 30, 300),
+            (Fault::Retry, 200, 2_000),
+        ];
+        for (fault, least_ms, span_ms) in every {
+            faults.set(fault, Rate::Every(least_ms + rng.below(span_ms)));
+        }
+        let some = [
+            (Fault::Kill, 300, 2_000),
+            (Fault::Cancel, 200, 2_000),
+            (Fault::Stall, 50, 1_000),
+        ];
+        for (fault, least_ms, span_ms) in some {
+            if rng.one_in(2) {
+                faults.set(fault, Rate::Every(least_ms + rng.below(span_ms)));
+            }
+        }
+        faults.set(Fault::SlowCall, Rate::Permille(1 + rng.below(50)));
+        faults
+    }
+
     /// Draws the faults of a run of this length.
     pub(super) fn draw(rng: &mut Rng, length_ms: u64) -> Self {
         let mut faults = Self::default();
@@ -200,6 +234,7 @@ impl Faults {
             0 | 1 => return faults,
             2 => return Self::scarcity(rng),
             3 => return Self::one_sick(rng),
+            4 => return Self::sluggish(rng),
             _ => {}
         }
         // Crashes are frequent: a run in which any of these three are has ten of them in the mean.
@@ -217,7 +252,8 @@ impl Faults {
             (Fault::SyncError, 6, 1_000, 5_000),
             (Fault::WriteError, 6, 1_000, 5_000),
             (Fault::ReadError, 6, 200, 3_000),
-            (Fault::Cancel, 4, 50, 2_000),
+            (Fault::SlowDisk, 5, 500, 4_000),
+            (Fault::Cancel, 4, 100, 3_000),
             (Fault::Retry, 2, 300, 2_000),
             (Fault::BadRequest, 8, 200, 3_000),
             (Fault::Take, 2, 20, 1_000),
@@ -225,6 +261,7 @@ impl Faults {
             (Fault::Drain, 6, 500, 4_000),
             (Fault::Weigh, 6, 200, 4_000),
             (Fault::Move, 8, 200, 4_000),
+            (Fault::Unlist, 5, 100, 3_000),
             (Fault::Reconfigure, 6, 200, 4_000),
             (Fault::RotStaging, 8, 50, 500),
             (Fault::RotSpool, 8, 50, 500),
@@ -247,6 +284,7 @@ impl Faults {
         }
         let chances = [
             (Fault::CrashInRecovery, 3, 500),
+            (Fault::SlowCall, 6, 20),
             (Fault::SilentLoss, 4, 100),
             (Fault::LateFrame, 5, 100),
             (Fault::DamageSmall, 6, 200),

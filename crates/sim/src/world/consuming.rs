@@ -75,9 +75,13 @@ impl World {
                     path,
                     attributes,
                 };
+                let delay = self.sync_time(node, 3);
                 self.do_after(node, delay, seal);
             }
-            Effect::Look(files) => self.do_after(node, delay, Work::Look(files)),
+            Effect::Look(files) => {
+                let delay = self.sync_time(node, 6);
+                self.do_after(node, delay, Work::Look(files));
+            }
             Effect::Stage(orders) => self.do_after(node, delay, Work::Stage(orders)),
             Effect::Publish(orders) => self.do_after(node, delay, Work::Publish(orders)),
             Effect::Discard {

@@ -20,7 +20,13 @@ pub(super) enum Aftermath {
     /// A connection that was only half there breaks.
     Break(u64),
     DiskRoom(usize),
+    /// A disk is as fast again as it was.
+    DiskSpeed(usize),
     Undrain(usize),
+    /// A node's own operator takes it back into service.
+    TakeBack(usize),
+    /// A member is listed with all of its feeds again.
+    List(usize),
     Configure(usize),
     Forget(usize),
     Join(usize),
@@ -75,12 +81,14 @@ impl World {
             Fault::HalfOpen => self.half_open_some(),
             Fault::Stall => self.stall_something(),
             Fault::DiskFull => self.fill_disk(node),
+            Fault::SlowDisk => self.slow_disk(node),
             Fault::CrashAtOp
             | Fault::NoSpaceCall
             | Fault::SyncError
             | Fault::WriteError
             | Fault::ReadError => self.plan_call(fault, node),
             Fault::Cancel => self.cancel(),
+            Fault::Retry if self.rng.one_in(2) => self.retry_one(),
             Fault::Retry => self.retry(node),
             Fault::BadRequest => self.bad_request(node),
             Fault::Take => self.take_away(),
@@ -88,6 +96,7 @@ impl World {
             Fault::Drain => self.drain(node),
             Fault::Weigh => self.weigh(node),
             Fault::Move => self.move_member(node),
+            Fault::Unlist => self.unlist(node),
             Fault::Reconfigure => self.reconfigure(node),
             Fault::RotStaging => self.rot_staging(node),
             Fault::RotSpool => self.rot_spool(node),
@@ -105,6 +114,7 @@ impl World {
             | Fault::ForgeChunk
             | Fault::Withdraw
             | Fault::ClockJump
+            | Fault::SlowCall
             | Fault::DamageLog => false,
         }
     }
@@ -115,6 +125,7 @@ impl World {
             Aftermath::Reach(from, to) => drop(self.blocked.remove(&(from, to))),
             Aftermath::Break(link) => self.break_link(link, 1_000_000),
             Aftermath::DiskRoom(node) => self.nodes[node].disk.set_capacity(None),
+            Aftermath::DiskSpeed(node) => self.nodes[node].drag = 1,
             Aftermath::Undrain(node) => {
                 let name = self.name(node);
                 let state = self.view.member(&name).map(|member| member.state);
@@ -122,6 +133,8 @@ impl World {
                     self.change_member(node, Some(MemberState::Active));
                 }
             }
+            Aftermath::TakeBack(node) => self.take_back(node),
+            Aftermath::List(node) => self.list(node),
             Aftermath::Configure(node) => {
                 self.configure(node);
             }
@@ -143,11 +156,12 @@ impl World {
         lives
     }
 
-    /// One of the next calls to a node's disk fails.
+    /// One of the next calls to a node's disk fails: where the node is down, one of its recovery, unless
+    /// that would be the crash for which there is a fault of its own.
     fn plan_call(&mut self, fault: Fault, node: usize) -> bool {
         let nth = self.draw(40);
         let end = self.draw_end();
-        if !self.lives(node) {
+        if !self.lives(node) && fault == Fault::CrashAtOp {
             return false;
         }
         let disk = &self.nodes[node].disk;
@@ -250,6 +264,21 @@ impl World {
         let capacity = self.nodes[node].disk.used_bytes() + left;
         self.nodes[node].disk.set_capacity(Some(capacity));
         self.after_ms(8_000, Aftermath::DiskRoom(node));
+        true
+    }
+
+    fn slow_disk(&mut self, node: usize) -> bool {
+        self.nodes[node].drag = 5 + self.draw(50);
+        self.after_ms(10_000, Aftermath::DiskSpeed(node));
+        // Who waits for it for long takes it for dead, and connects anew.
+        if self.rng.one_in(2) {
+            let links = self.open_links().into_iter();
+            let own: Vec<u64> = links.filter(|link| self.is_end_of(*link, node)).collect();
+            let nth = self.draw(own.len() as u64) as usize;
+            if let Some(&link) = own.get(nth) {
+                self.after_ms(3_000, Aftermath::Break(link));
+            }
+        }
         true
     }
 

@@ -35,6 +35,8 @@ impl World {
             let other = self.changes_policies(node);
             let back = !self.nodes[node].unconfigured.is_empty();
             self.nodes[node].unconfigured.clear();
+            self.nodes[node].drag = 1;
+            self.nodes[node].unlisted.clear();
             self.nodes[node].weight = self.plan.nodes[node].weight;
             self.nodes[node]
                 .zone

@@ -6,7 +6,7 @@ use std::path::Path;
 use consign_core::consumer::{self, Consumer};
 use consign_core::disk::Disk;
 use consign_core::ids::{FeedName, Incarnation, Millis, NodeName, Start};
-use consign_core::log::{Log, LogError, LogSettings, Payload, Position, Recovery};
+use consign_core::log::{Log, LogError, LogSettings, Payload, Position};
 use consign_core::producer::{self, FeedRules, Identity, Producer};
 use consign_core::publish;
 use consign_core::record::{Boot, Record};
@@ -16,7 +16,7 @@ use super::happening::{End, Work};
 use super::leftovers::{claims_of, spooled_by};
 use super::log::fingerprint;
 use super::node::{ARCHIVE, Ask, LOG, Life, SPOOL, WATCHED, inbox_of};
-use super::watching::Seen;
+use super::recovering::Stillborn;
 use super::{Happening, World};
 use crate::coverage::{Recovered, Subject};
 use crate::disk::Beneath;
@@ -30,31 +30,6 @@ const TICK_US: u64 = 100_000;
 
 /// Ten years, in ms.
 const YEARS_MS: u64 = 315_000_000_000;
-
-/// Why a life did not begin.
-enum Stillborn {
-    /// The planned crash came.
-    Disk,
-    /// It refuses to, and breaks a promise by that.
-    Refuses(Promise, String),
-}
-
-/// Whether an error of the log is only the planned crash.
-pub(super) fn is_planned(error: &LogError) -> bool {
-    match error {
-        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => is_crash(source),
-        _ => false,
-    }
-}
-
-/// Whether an error of the log is that of a call which was planned to fail: another start may do
-/// better.
-fn fails_by_plan(error: &LogError) -> bool {
-    match error {
-        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => is_injected(source),
-        _ => false,
-    }
-}
 
 impl World {
     /// Makes the directories of a new machine.
@@ -172,11 +147,11 @@ impl World {
             producer.replay(*position, record);
             consumer.replay(*position, record);
         }
-        let own = records
-            .iter()
-            .filter(|(_, record)| matches!(record, Record::Forgotten(_)))
-            .cloned()
-            .collect();
+        let mut own: Vec<(Position, Record)> = Vec::new();
+        for (position, record) in records.iter().filter(|(_, record)| record.is_of_nodes()) {
+            own.retain(|(_, known)| !record.replaces(known));
+            own.push((*position, record.clone()));
+        }
         let reader = log.reader();
         let room = log.has_room();
         self.nodes[node].has_refuge = room;
@@ -202,7 +177,6 @@ impl World {
             claims: claims_of(&records),
             streams: BTreeMap::new(),
             inflows: BTreeMap::new(),
-            seen: Seen::default(),
             dialled: BTreeMap::new(),
         }));
         self.log_boot(node, &identity)?;
@@ -214,36 +188,6 @@ impl World {
         })?;
         self.begin_roles(node);
         Ok(())
-    }
-
-    fn count_recovery(&mut self, recovery: &Recovery) {
-        let found = [
-            (recovery.created, Recovered::Created),
-            (recovery.rewritten_records > 0, Recovered::Rewrote),
-            (recovery.cut_bytes > 0, Recovered::Cut),
-            (recovery.removed_segments > 0, Recovered::RemovedDropped),
-        ];
-        for (_, what) in found.into_iter().filter(|(found, _)| *found) {
-            self.coverage.recovered(what);
-        }
-    }
-
-    fn has_log(&self, node: usize) -> bool {
-        let files = self.nodes[node].disk.files();
-        let mut logs = files.iter().filter(|path| path.starts_with(LOG));
-        logs.any(|path| path.extension().is_some_and(|end| end == "log"))
-    }
-
-    fn stillborn(&mut self, error: &LogError) -> Stillborn {
-        let failed = fails_by_plan(error);
-        if failed {
-            self.coverage.recovered(Recovered::ReadFailed);
-        }
-        match error {
-            _ if is_planned(error) || failed => Stillborn::Disk,
-            LogError::Full { .. } => Stillborn::Refuses(Promise::ComesUpFull, error.to_string()),
-            _ => Stillborn::Refuses(Promise::ComesUp, error.to_string()),
-        }
     }
 
     /// The incarnation is synced before anybody hears of it.

@@ -10,7 +10,7 @@ use consign_core::record::Record;
 use super::World;
 use super::faults::Aftermath;
 use super::happening::Work;
-use super::life::is_planned;
+use super::recovering::is_planned;
 use crate::coverage::Subject;
 use crate::ledger::Violation;
 use crate::plan::{Fault, SMALL_BYTES_MAX};
@@ -113,7 +113,7 @@ impl World {
         let life = self.life(node);
         if !life.committing && !life.appends.is_empty() {
             life.committing = true;
-            let delay = self.disk_time(node);
+            let delay = self.sync_time(node, 40);
             self.do_after(node, delay, Work::Commit);
         }
     }
@@ -228,9 +228,11 @@ impl World {
             mine.last().map(|(append, _)| (append.ticket, positions))
         };
         for (append, position) in &synced {
-            if append.owner == Owner::Node {
-                life.own.retain(|(_, record)| *record != append.record);
-                life.own.push((*position, append.record.clone()));
+            let new = &append.record;
+            if append.owner == Owner::Node || new.is_of_nodes() {
+                life.own
+                    .retain(|(_, known)| known != new && !new.replaces(known));
+                life.own.push((*position, new.clone()));
             }
         }
         let (producer, consumer) = (of(Owner::Producer), of(Owner::Consumer));

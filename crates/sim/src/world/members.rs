@@ -1,10 +1,17 @@
 //! Members that come, go, are drained, and change what they are.
 
+use std::collections::BTreeSet;
+
+use consign_core::ids::FeedName;
+use consign_core::producer;
 use consign_core::view::MemberState;
 
 use super::faults::Aftermath;
 use super::happening::End;
+use super::node::Ask;
 use super::{Happening, World};
+use crate::ledger::Violation;
+use crate::promise::Promise;
 
 impl World {
     fn state_of(&self, node: usize) -> Option<MemberState> {
@@ -17,7 +24,81 @@ impl World {
         self.state_of(node) == Some(MemberState::Left)
     }
 
+    /// A node is taken out of service: mostly by its own operator, else by who keeps the list.
     pub(super) fn drain(&mut self, node: usize) -> bool {
+        if self.rng.one_in(3) {
+            return self.list_as_draining(node);
+        }
+        if !self.lives(node) {
+            return false;
+        }
+        self.order_standing(node, MemberState::Draining);
+        let lasts = self.draw(4_000_000);
+        self.after(lasts, Happening::Aftermath(Aftermath::TakeBack(node)));
+        true
+    }
+
+    fn order_standing(&mut self, node: usize, state: MemberState) {
+        let token = self.ask(node, Ask::Drain(state));
+        self.produce(node, producer::Event::Drain { token, state });
+    }
+
+    /// Its operator takes a node back, again and again until it has answered.
+    pub(super) fn take_back(&mut self, node: usize) {
+        if self.nodes[node].gone {
+            return;
+        }
+        if self.lives(node) {
+            self.check_drained(node);
+        }
+        if self.lives(node) {
+            let mut asks = self.life(node).asks.values();
+            let unanswered = asks.any(|ask| matches!(ask, Ask::Drain(_)));
+            if !unanswered && self.life(node).producer.standing() == MemberState::Active {
+                return;
+            }
+            self.order_standing(node, MemberState::Active);
+        }
+        self.after_ms(400, Aftermath::TakeBack(node));
+    }
+
+    /// A node that says that it has drained is owed nothing by anybody who could still deliver.
+    fn check_drained(&mut self, node: usize) {
+        let life = self.life(node);
+        let says_so =
+            life.producer.standing() != MemberState::Active && life.consumer.owed_by().is_empty();
+        if !says_so {
+            return;
+        }
+        let name = self.name(node);
+        let heard = self.life(node).consumer.producers();
+        let living: Vec<usize> = (0..self.nodes.len())
+            .filter(|&other| self.lives(other))
+            .collect();
+        for other in living {
+            let known = heard
+                .iter()
+                .any(|(heard, _)| *heard == self.nodes[other].name);
+            let destinations = self.life(other).producer.destinations();
+            let owed = destinations
+                .iter()
+                .find(|d| d.node == name)
+                .map_or(0, |d| d.owed);
+            if known && owed > 0 {
+                let what = format!(
+                    "{name} has drained, and {} owes it {owed} file(s)",
+                    self.nodes[other].name
+                );
+                self.violate(Violation {
+                    promise: Promise::Drained,
+                    what,
+                    file: None,
+                });
+            }
+        }
+    }
+
+    fn list_as_draining(&mut self, node: usize) -> bool {
         let active = self.state_of(node) == Some(MemberState::Active);
         if !active || self.plan.nodes[node].consumes.is_empty() {
             return false;
@@ -43,6 +124,39 @@ impl World {
             false => Some(format!("z{}", self.draw(4))),
         };
         self.change_again(node)
+    }
+
+    /// A member is listed without one of its feeds: what is owed to it goes elsewhere. Mostly not for
+    /// long, so that it is wanted again before it has answered for what was taken from it.
+    pub(super) fn unlist(&mut self, node: usize) -> bool {
+        let consumes = self.plan.nodes[node].consumes.clone();
+        let nth = self.draw(consumes.len() as u64) as usize;
+        let Some(&feed) = consumes.get(nth) else {
+            return false;
+        };
+        self.nodes[node].unlisted.insert(feed);
+        let most_ms = match self.rng.one_in(2) {
+            true => 4_000,
+            false => 400,
+        };
+        self.after_ms(most_ms, Aftermath::List(node));
+        self.change_again(node)
+    }
+
+    pub(super) fn list(&mut self, node: usize) {
+        if !std::mem::take(&mut self.nodes[node].unlisted).is_empty() {
+            self.change_again(node);
+        }
+    }
+
+    /// The feeds that members are told a node consumes.
+    pub(super) fn listed(&self, node: usize) -> BTreeSet<FeedName> {
+        let unlisted = &self.nodes[node].unlisted;
+        let feeds = self.plan.nodes[node].consumes.iter();
+        let listed = feeds.filter(|feed| !unlisted.contains(feed));
+        listed
+            .map(|&feed| FeedName::new(&self.plan.feeds[feed].name).expect("a clean name"))
+            .collect()
     }
 
     /// A member's description changes, and not its state.

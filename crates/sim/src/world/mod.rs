@@ -22,6 +22,7 @@ mod members;
 mod network;
 mod node;
 mod producing;
+mod recovering;
 mod sick;
 mod smalls;
 mod spool;
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use consign_core::ids::NodeName;
 use consign_core::spec::OnConflict;
 use consign_core::view::View;
+use consign_core::watched;
 
 use crate::content::Content;
 use crate::coverage::Coverage;
@@ -46,10 +48,12 @@ use flow::Flow;
 use happening::{Happening, Scheduled};
 use network::Link;
 use node::Node;
-use watching::Seen;
 
 /// The wall clock at the beginning of time, in ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// How long a slow disk takes at most, in µs: longer than connections are down for.
+const SLOW_DISK_US_MAX: u64 = 12_000_000;
 
 /// How long a healed cluster may take to deliver everything, in ms: several of the longest
 /// deadlines one after another.
@@ -73,8 +77,6 @@ pub struct World {
     ledger: Ledger,
     trace: SharedTrace,
     coverage: Coverage,
-    /// Only its memory is kept between events.
-    seen: Seen,
     healed: bool,
     violation: Option<Violation>,
     events: u64,
@@ -156,7 +158,6 @@ impl World {
             ledger,
             trace,
             coverage: Coverage::default(),
-            seen: Seen::default(),
             healed: false,
             violation: None,
             events: 0,
@@ -197,6 +198,8 @@ impl World {
     /// # Errors
     /// The first promise that was broken.
     pub fn run(&mut self) -> Result<Outcome, Violation> {
+        // An earlier run in this thread may have ended before it took them.
+        drop(watched::take());
         while let Some(next) = self.queue.pop() {
             self.now = next.at;
             self.events += 1;
@@ -207,6 +210,7 @@ impl World {
             }
             if done {
                 let hash = self.trace.borrow().hash();
+                self.coverage.edges(&watched::take());
                 return Ok(Outcome {
                     hash,
                     time_ms: self.now / 1_000,
@@ -263,8 +267,26 @@ impl World {
     fn disk_time(&mut self, node: usize) -> u64 {
         let slow = self.plan.nodes[node].slowness;
         let usual = 20 + self.draw(self.plan.disk_us * slow);
-        match self.rng.one_in(40) {
+        let usual = match self.rng.one_in(40) {
             true => usual * 10,
+            false => usual,
+        };
+        if self.chance(Fault::SlowCall) {
+            return usual.max(self.draw(SLOW_DISK_US_MAX));
+        }
+        // What a disk was slow with is over a while after it is fast again.
+        match self.nodes[node].drag {
+            1 => usual,
+            drag => usual.max((usual * drag).min(SLOW_DISK_US_MAX)),
+        }
+    }
+
+    /// How long a sync takes, in µs: what hangs at a disk that hangs, once in `one_in` times.
+    fn sync_time(&mut self, node: usize, one_in: u64) -> u64 {
+        let usual = self.disk_time(node);
+        let may_hang = !self.healed && self.plan.faults.has(Fault::SlowCall);
+        match may_hang && self.rng.one_in(one_in) {
+            true => usual.max(self.draw(SLOW_DISK_US_MAX)),
             false => usual,
         }
     }

@@ -1,6 +1,7 @@
 //! Control connections: dialled by producers, admitted by consumers, broken as a whole.
 
 use consign_core::consumer;
+use consign_core::ids::Incarnation;
 use consign_core::producer::{self, Session};
 use consign_core::wire::Message;
 
@@ -14,6 +15,8 @@ pub(super) struct Link {
     pub(super) producer: usize,
     pub(super) consumer: usize,
     producer_life: u32,
+    /// The incarnation that its producer introduces itself with.
+    incarnation: Incarnation,
     consumer_life: Option<u32>,
     /// Whether it is over, though its ends may not know yet.
     pub(super) broken: bool,
@@ -51,21 +54,24 @@ impl World {
         }
         let number = self.next_number;
         self.next_number += 1;
+        let hello_at = self.now + self.latency(node, to);
+        let mut last = [self.now; 2];
+        last[CONSUMER] = hello_at;
         let link = Link {
             producer: node,
             consumer: to,
             producer_life: self.life(node).number,
+            incarnation: self.life(node).incarnation,
             consumer_life: None,
             broken: false,
             up: [false; 2],
             passes: [true; 2],
             deaf: [false; 2],
-            last: [self.now; 2],
+            last,
         };
         self.links.insert(number, link);
         self.life(node).dialled.insert(to, number);
-        let delay = self.latency(node, to);
-        self.after(delay, Happening::Hello(number));
+        self.at(hello_at, Happening::Hello(number));
     }
 
     fn dial_later(&mut self, node: usize, to: usize) {
@@ -73,18 +79,20 @@ impl World {
         self.do_after(node, delay, Work::Dial(to));
     }
 
+    /// A producer introduces itself. One that has ended since may have done so before; its successor's
+    /// word may even be here already.
     pub(super) fn on_hello(&mut self, number: u64) {
         let Some(link) = self.links.get(&number) else {
             return;
         };
-        let (node, to, life) = (link.producer, link.consumer, link.producer_life);
-        if link.broken || !self.is_alive(node, life) {
+        let (node, to, incarnation) = (link.producer, link.consumer, link.incarnation);
+        let ended = !self.is_alive(node, link.producer_life);
+        if link.broken && !(ended && link.passes[CONSUMER]) {
             return;
         }
         if !self.lives(to) || self.is_blocked(node, to) {
             return self.refuse_link(number);
         }
-        let incarnation = self.life(node).incarnation;
         let consumer_life = self.life(to).number;
         let link = self.links.get_mut(&number).expect("looked up above");
         link.consumer_life = Some(consumer_life);

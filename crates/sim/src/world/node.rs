@@ -10,12 +10,12 @@ use consign_core::ids::{FeedName, Incarnation, NodeName, SlotId, TransferKey};
 use consign_core::log::{Log, LogReader, Position, Shortening};
 use consign_core::producer::{Producer, Token};
 use consign_core::record::Record;
+use consign_core::view::MemberState;
 
 use super::happening::{End, Work};
 use super::inflow::Inflow;
 use super::log::Append;
 use super::producing::Stream;
-use super::watching::Seen;
 use super::{EPOCH_MS, Happening, World};
 use crate::disk::SimDisk;
 use crate::plan::NodePlan;
@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub(super) has_refuge: bool,
     /// It is dead, silent, slow or full until all is healed, and does not come up again before.
     pub(super) sick: bool,
+    /// How many times longer its disk takes for now.
+    pub(super) drag: u64,
     /// Whether the machine runs, whether or not the process does.
     pub(super) powered: bool,
     /// How the next planned crash ends it.
@@ -60,6 +62,8 @@ pub(super) struct Node {
     /// Its share of the keys, and its zone, as members are told.
     pub(super) weight: u32,
     pub(super) zone: Option<String>,
+    /// Feeds that members are told it does not consume, although it does.
+    pub(super) unlisted: BTreeSet<usize>,
     /// Feeds that its configuration lacks for now.
     pub(super) unconfigured: BTreeSet<usize>,
     /// Bytes of its spool that have changed.
@@ -79,6 +83,8 @@ pub(super) enum Ask {
     Claim(usize, String),
     Cancel(usize),
     Retry,
+    /// Whether it is out of service from here on.
+    Drain(MemberState),
     /// Nonsense, which is to be refused.
     Nonsense,
     /// Asked of both machines; `left` have not answered.
@@ -119,7 +125,6 @@ pub(super) struct Life {
     pub(super) claims: BTreeMap<String, Option<TransferKey>>,
     pub(super) streams: BTreeMap<TransferKey, Stream>,
     pub(super) inflows: BTreeMap<SlotId, Inflow>,
-    pub(super) seen: Seen,
     /// Links to consumers, by node.
     pub(super) dialled: BTreeMap<usize, u64>,
 }
@@ -134,6 +139,7 @@ impl Node {
             gone: false,
             has_refuge: false,
             sick: false,
+            drag: 1,
             powered: true,
             planned_end: End::Kill,
             clock_ms: EPOCH_MS,
@@ -142,6 +148,7 @@ impl Node {
             to_forget: BTreeSet::new(),
             weight: plan.weight,
             zone: plan.zone.clone(),
+            unlisted: BTreeSet::new(),
             unconfigured: BTreeSet::new(),
             rotten: Vec::new(),
             proofs: Vec::new(),

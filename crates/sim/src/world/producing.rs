@@ -43,7 +43,6 @@ impl World {
         }
         let now = self.millis(node);
         let effects = self.life(node).producer.apply(now, event);
-        self.watch_producer(node);
         self.producer_effects(node, effects);
     }
 
@@ -313,9 +312,6 @@ impl World {
         }
         let now = self.millis(node);
         let effects = self.life(node).consumer.apply(now, event);
-        if !quiet || !effects.is_empty() {
-            self.watch_consumer(node);
-        }
         self.consumer_effects(node, effects);
     }
 

@@ -78,7 +78,13 @@ impl World {
             let well = |node: &&usize| !self.nodes[**node].sick;
             let owed = story.kept.keys().filter(well);
             let owed: Vec<usize> = owed.filter(|n| !story.saved.contains(n)).copied().collect();
-            if !owed.is_empty() || story.kept.is_empty() {
+            // Where only the sick one consumes a feed, its files wait unplaced.
+            let mut nodes = self.nodes.iter().zip(&self.plan.nodes);
+            let somebody = nodes.any(|(node, plan)| {
+                let consumes = plan.consumes.contains(&story.plan.feed);
+                consumes && !node.sick && !plan.joins_late
+            });
+            if !owed.is_empty() || (story.kept.is_empty() && somebody) {
                 delayed = delayed.or(Some((file, owed)));
             }
         }

@@ -27,7 +27,7 @@ impl World {
             addr: format!("{}.sim:7420", node.name),
             zone: self.nodes[number].zone.clone(),
             weight: self.nodes[number].weight,
-            feeds: self.consumed(number).into_iter().collect(),
+            feeds: self.listed(number),
             state: states.get(&number).copied().unwrap_or_default(),
         });
         View::new(self.view.epoch() + 1, members.collect()).expect("plans make good views")
@@ -43,7 +43,7 @@ impl World {
                 addr: format!("{name}.sim:7420"),
                 zone: self.nodes[node].zone.clone(),
                 weight: self.nodes[node].weight,
-                feeds: self.consumed(node).into_iter().collect(),
+                feeds: self.listed(node),
                 state,
                 name,
             });

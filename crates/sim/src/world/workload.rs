@@ -45,10 +45,18 @@ impl World {
         match handing {
             _ if !self.lives(node) => self.hand_over_later(file),
             Handing::Api => self.upload(node, file),
+            // It has been taken, and is only not submitted yet: nobody brings it again.
+            _ if self.is_claimed(node, file) => self.hand_over_later(file),
             Handing::WatchedDelete | Handing::WatchedArchive | Handing::WatchedKeep => {
                 self.drop_in(node, file);
             }
         }
+    }
+
+    fn is_claimed(&mut self, node: usize, file: usize) -> bool {
+        let number = file.to_string();
+        let mut transfers = self.life(node).producer.transfers();
+        transfers.any(|transfer| transfer.spec.meta.get("file") == Some(&number))
     }
 
     pub(super) fn hand_over_later(&mut self, file: usize) {
@@ -56,7 +64,7 @@ impl World {
         self.after(delay, Happening::HandOver(file));
     }
 
-    fn ask(&mut self, node: usize, ask: Ask) -> Token {
+    pub(super) fn ask(&mut self, node: usize, ask: Ask) -> Token {
         let token = Token(self.next_number);
         self.next_number += 1;
         self.life(node).asks.insert(token, ask);
@@ -312,6 +320,9 @@ impl World {
                 );
                 self.ledger.stats.cancelled += 1;
             }
+            (Ask::Drain(state), Answer::Drained) => {
+                self.consume(node, consumer::Event::Standing(state));
+            }
             (Ask::Cancel(_) | Ask::Retry, _) | (Ask::Nonsense, Answer::Refused(_)) => {}
             (ask, answer) => panic!("{ask:?} was answered by {answer:?}"),
         }
@@ -382,18 +393,43 @@ impl World {
         there
     }
 
+    /// A person retries one file, whether or not it has failed.
+    pub(super) fn retry_one(&mut self) -> bool {
+        let Some((node, file)) = self.some_file() else {
+            return false;
+        };
+        let key = self.ledger.stories[file].key;
+        let token = self.ask(node, Ask::Retry);
+        self.produce(node, producer::Event::Retry { token, key });
+        true
+    }
+
+    /// A file that was submitted at a node that lives: mostly one that is not over, and half of the time
+    /// one that something is being done about.
+    fn some_file(&mut self) -> Option<(usize, usize)> {
+        let (over_too, any) = (self.rng.one_in(6), self.rng.one_in(2));
+        let files: Vec<(usize, usize)> = (0..self.ledger.stories.len())
+            .filter_map(|file| {
+                let story = &self.ledger.stories[file];
+                let (key, node) = (story.key?, story.plan.producer);
+                let life = self.nodes[node].life.as_ref()?;
+                let open = !story.done && !story.cancelled;
+                let listed = any || life.producer.transfer(key).is_some();
+                (over_too || open && listed).then_some((node, file))
+            })
+            .collect();
+        let nth = self.draw(files.len() as u64) as usize;
+        files.get(nth).copied()
+    }
+
     pub(super) fn cancel(&mut self) -> bool {
-        let files = self.ledger.stories.len() as u64;
-        let file = self.draw(files) as usize;
-        let node = self.plan.files[file].producer;
-        if let Some(key) = self.ledger.stories[file].key
-            && self.lives(node)
-        {
-            let token = self.ask(node, Ask::Cancel(file));
-            self.produce(node, producer::Event::Cancel { token, key });
-            return true;
-        }
-        false
+        let Some((node, file)) = self.some_file() else {
+            return false;
+        };
+        let key = self.ledger.stories[file].key.expect("it is submitted");
+        let token = self.ask(node, Ask::Cancel(file));
+        self.produce(node, producer::Event::Cancel { token, key });
+        true
     }
 
     /// An application takes away one of the files that it finds.

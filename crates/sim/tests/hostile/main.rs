@@ -7,6 +7,9 @@
 mod consumer;
 mod producer;
 
+use consign_core::watched::{self, Machine};
+use consign_sim::coverage::{LEFT_TO_HOSTILE_PEERS, names};
+
 /// The seeds to run: those in `CONSIGN_SEEDS`, as `from..to`, or so many.
 fn seeds(many: u64) -> std::ops::Range<u64> {
     let given = std::env::var("CONSIGN_SEEDS").ok();
@@ -32,4 +35,19 @@ fn run(test: &str, many: u64, one: impl Fn(u64) + std::panic::RefUnwindSafe) {
             );
         }
     }
+}
+
+/// What no simulated cluster has to do was done here, in this thread.
+fn assert_taken(machines: &[Machine]) {
+    let taken = watched::take();
+    let number = |machine, state| names(machine).iter().position(|name| *name == state);
+    let here = LEFT_TO_HOSTILE_PEERS.iter();
+    let here = here.filter(|(machine, _, _)| machines.contains(machine));
+    let missed = here.filter(|(machine, from, to)| {
+        let (from, to) = (number(*machine, *from), number(*machine, *to));
+        let edge = from.zip(to).map(|(from, to)| (*machine, from, to));
+        edge.is_none_or(|edge| !taken.contains_key(&edge))
+    });
+    let missed: Vec<_> = missed.collect();
+    assert!(missed.is_empty(), "nobody took {missed:?}");
 }

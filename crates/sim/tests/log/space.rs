@@ -191,3 +191,26 @@ fn a_record_that_fits_nowhere_is_refused() {
     append(&mut log, 1).unwrap();
     let _ = log.commit().unwrap();
 }
+
+/// The segment that was written to was full as well, so that the first recovery gave next to nothing
+/// back of it, and had taken all that was kept for recoveries: the second one found nothing.
+#[test]
+fn the_log_opens_again_and_again_on_a_disk_that_stays_full_while_tails_grow() {
+    for cut in 0..20 {
+        let (disk, mut log, begun) = full_disk();
+        let mut next = fill(&mut log, begun, |_| false);
+        drop(log);
+        disk.set_capacity(Some(disk.used_bytes()));
+        for tail in 1..=4 {
+            disk.power_cut(&mut consign_sim::rng::Rng::new(cut));
+            let opened = open(&disk, SEGMENT).unwrap_or_else(|error| panic!("{tail}: {error}"));
+            assert_eq!(opened.seqs(), (0..next).collect::<Vec<_>>());
+            log = opened.log;
+            for _ in 0..tail {
+                append(&mut log, next).unwrap();
+                next += 1;
+            }
+            let _ = log.commit().unwrap();
+        }
+    }
+}

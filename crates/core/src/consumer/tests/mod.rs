@@ -1,5 +1,6 @@
 //! A consumer with a log of its own: events in, effects out, and a restart whenever wanted.
 
+mod draining;
 mod flooding;
 mod forgetting;
 mod inboxes;

@@ -303,6 +303,30 @@ pub struct Closed {
     pub slots: Vec<SlotRange>,
 }
 
+/// Consumer, first on a new connection and whenever it changes: how far it takes part, in its own
+/// word, so that a drain is heard of whatever tells the members. Since version 3.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Standing {
+    /// As in [`MemberRecord`](crate::record::MemberRecord).
+    #[prost(uint32, tag = "1")]
+    pub state: u32,
+    /// Counts the orders of this life, so that an answer to an earlier one is not taken for one to this.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+
+/// Producer, to a consumer that is draining: what it still owes it. Since version 3.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Duties {
+    /// Slots that are open there. While the consumer drains no more are drawn, so once it is 0 it
+    /// stays so.
+    #[prost(uint64, tag = "1")]
+    pub slots: u64,
+    /// Of the [`Standing`] that it answers.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+
 /// Producer, first on a new connection: the starts in which it has slots open at this consumer, or
 /// may still draw some. Every slot of any other start is closed for ever.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -47,6 +47,9 @@ pub struct Hello {
     /// The highest incarnation of the receiver that the sender has seen; 0 for none.
     #[prost(uint64, tag = "8")]
     pub seen: u64,
+    /// The number of the newest revocation list that the sender has; 0 for none.
+    #[prost(uint64, tag = "9")]
+    pub revoked: u64,
 }
 
 /// Answer to a [`Hello`] that is accepted.
@@ -64,6 +67,9 @@ pub struct Welcome {
     /// The highest incarnation of the dialling node that it has seen.
     #[prost(uint64, tag = "4")]
     pub seen: u64,
+    /// The number of the newest revocation list that it has; 0 for none.
+    #[prost(uint64, tag = "5")]
+    pub revoked: u64,
 }
 
 /// Answer to a [`Hello`] that is not accepted; the connection is closed after it.
@@ -83,4 +89,13 @@ pub struct Ping {
     /// Chosen by who asks.
     #[prost(uint64, tag = "1")]
     pub number: u64,
+}
+
+/// Either side of a control connection: a revocation list that is newer than what the other side said it
+/// has. Only over TLS.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RevokedList {
+    /// The list as its authority signed it, signature included.
+    #[prost(bytes = "vec", tag = "1")]
+    pub list: Vec<u8>,
 }

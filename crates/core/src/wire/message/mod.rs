@@ -28,6 +28,8 @@ numbered! {
         4 Ping(Ping),
         /// See [`Ping`].
         5 Pong(Ping),
+        /// See [`RevokedList`].
+        6 RevokedList(RevokedList),
         /// See [`Open`].
         16 Open(Open),
         /// See [`OpenAnswer`].
@@ -64,6 +66,10 @@ numbered! {
         32 Closed(Closed),
         /// See [`OpenStarts`].
         33 OpenStarts(OpenStarts),
+        /// See [`Standing`].
+        34 Standing(Standing),
+        /// See [`Duties`].
+        35 Duties(Duties),
         /// See [`Begin`].
         64 Begin(Begin),
         /// See [`Chunk`].
@@ -80,5 +86,46 @@ numbered! {
         81 AuditAnswer(AuditAnswer),
         /// See [`Gossip`].
         96 Gossip(Gossip),
+    }
+}
+
+impl Message {
+    /// The protocol version that brought it: a peer that speaks an older one does not know it, and is
+    /// not to hear it.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        match self {
+            // Where gossip is known at all there is nothing older to tell.
+            Self::RevokedList(_) | Self::Standing(_) | Self::Duties(_) | Self::Gossip(_) => 3,
+            Self::AuditAsk(_) | Self::AuditAnswer(_) => super::PROTOCOL_VERSION_AUDIT,
+            Self::Hello(_)
+            | Self::Welcome(_)
+            | Self::Rejected(_)
+            | Self::Ping(_)
+            | Self::Pong(_)
+            | Self::Open(_)
+            | Self::OpenAnswer(_)
+            | Self::Forward(_)
+            | Self::Progress(_)
+            | Self::Received(_)
+            | Self::Commit(_)
+            | Self::Saved(_)
+            | Self::Abandon(_)
+            | Self::Abandoned(_)
+            | Self::Refused(_)
+            | Self::LinkLost(_)
+            | Self::SmallQuery(_)
+            | Self::SmallReceived(_)
+            | Self::SmallMissing(_)
+            | Self::SmallCommit(_)
+            | Self::SmallLinkLost(_)
+            | Self::Closed(_)
+            | Self::OpenStarts(_)
+            | Self::Begin(_)
+            | Self::Chunk(_)
+            | Self::Credit(_)
+            | Self::Stop(_)
+            | Self::SmallFrame(_) => 1,
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn all() -> Router<Api> {
         .route("/transfers/{id}/cancel", post(transfers::cancel))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{name}/forget", post(nodes::forget))
+        .route("/nodes/{name}/drain", post(nodes::drain))
+        .route("/nodes/{name}/undrain", post(nodes::undrain))
         .route("/feeds", get(feeds::list))
         .route("/explain", get(feeds::explain))
         .route("/status", get(status::status))

@@ -258,6 +258,7 @@ async fn answer(mut driver: DriverEnd) {
                 let refused = Vec::new();
                 let _ = reply.send(Outcome { files, refused });
             }
+            Command::Drain { reply, .. } => drop(reply.send(Ok(()))),
             Command::Forget { node, reply } => {
                 let _ = reply.send(match node.as_str() {
                     "store-1" => Ok(()),

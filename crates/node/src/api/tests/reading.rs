@@ -288,8 +288,6 @@ async fn what_is_not_there_yet_is_refused_by_name() {
         let message = error["error"]["message"].as_str().unwrap();
         assert!(message.contains(path), "{message}");
     }
-    let (status, _) = bench.post("/api/v1/nodes/store-1/drain", "").await;
-    assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
     for path in ["/nothing", "/api/v1/nothing"] {
         let (status, error) = bench.get(path).await;
         assert_eq!(status, StatusCode::NOT_FOUND);

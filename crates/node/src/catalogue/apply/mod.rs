@@ -87,6 +87,8 @@ impl<'a> Applier<'a> {
             Record::Forgotten(body) => self.producer_forgotten(body),
             Record::PeerSeen(_)
             | Record::ViewSeen(_)
+            | Record::StandingSet(_)
+            | Record::PeerStanding(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Hashed(_)

@@ -5,6 +5,7 @@ mod members;
 pub(super) mod paths;
 mod produce;
 mod source;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,9 +59,10 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
     let listed = members::listed(std::mem::take(&mut raw_membership.nodes), outline)?;
     let source = source::check(raw_membership, !listed.is_empty(), outline)?;
     let listen = check_listen(file.listen, &listed, &node, outline)?;
-    if !file.tls.plaintext {
-        check_loopback(&listen, &listed, outline)?;
-        source::check_loopback(&source, outline)?;
+    let tls = tls::check(file.tls, outline)?;
+    if tls.keys.is_none() && !tls.plaintext {
+        check_loopback(&node, &listen, &listed, outline)?;
+        source::check_loopback(&node.name, &source, outline)?;
     }
     let own = members::own_member(&node, &listen, &consume, outline)?;
     let nodes = members::with_own(listed, &own, &consume, outline)?;
@@ -73,7 +75,7 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
     Ok(Config {
         node,
         listen,
-        plaintext: file.tls.plaintext,
+        tls,
         membership,
         produce,
         consume,
@@ -152,6 +154,7 @@ fn check_listen(
 
 /// Refuses to send anything unencrypted beyond this machine.
 fn check_loopback(
+    node: &Node,
     listen: &Listen,
     listed: &[members::Listed],
     outline: &Outline<'_>,
@@ -168,6 +171,7 @@ fn check_loopback(
             &key,
             Problem::Exposed {
                 addr: addr.to_string(),
+                node: node.name.clone(),
             },
         )),
     }

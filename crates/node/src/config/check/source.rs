@@ -1,5 +1,7 @@
 //! Where the members are learned from.
 
+use consign_core::ids::NodeName;
+
 use std::path::PathBuf;
 
 use super::super::error::{ConfigError, Problem};
@@ -150,7 +152,11 @@ fn host_of(endpoint: &str) -> Option<(HostPort, bool)> {
 }
 
 /// Refuses to learn of members over a network where anybody could tell lies.
-pub(super) fn check_loopback(source: &Source, outline: &Outline<'_>) -> Result<(), ConfigError> {
+pub(super) fn check_loopback(
+    node: &NodeName,
+    source: &Source,
+    outline: &Outline<'_>,
+) -> Result<(), ConfigError> {
     let exposed = match source {
         Source::Static => None,
         Source::Gossip { seeds } => {
@@ -166,6 +172,9 @@ pub(super) fn check_loopback(source: &Source, outline: &Outline<'_>) -> Result<(
     };
     match exposed {
         None => Ok(()),
-        Some((key, addr)) => Err(outline.refuse(key, Problem::Exposed { addr })),
+        Some((key, addr)) => Err(outline.refuse(key, Problem::Exposed {
+                addr,
+                node: node.clone(),
+            })),
     }
 }

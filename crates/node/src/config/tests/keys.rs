@@ -67,7 +67,6 @@ fn unknown_keys_name_the_nearest_known_one_and_their_line() {
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
     for (table, keys) in [
-        ("tls", ["bundle", "ca", "cert", "key"].as_slice()),
         ("[produce]", &["bandwidth"]),
         ("[consume]", &["on_saved"]),
     ] {

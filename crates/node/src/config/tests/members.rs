@@ -1,5 +1,6 @@
 //! Addresses, and who the members are.
 
+use super::super::KeyFiles;
 use super::super::error::{ConfigError, Problem};
 use super::super::{HostPort, Source};
 use super::{LEAST, in_consume, parse, problem_in, refused};
@@ -31,7 +32,11 @@ fn nothing_leaves_this_machine_unencrypted_unless_it_is_said_aloud() {
             }
             other => panic!("{other}"),
         }
-        assert!(parse(&format!("{text}\n[tls]\nplaintext = true")).plaintext);
+        assert!(
+            parse(&format!("{text}\n[tls]\nplaintext = true"))
+                .tls
+                .plaintext
+        );
     }
     parse(&listen(
         "peer = \"127.9.9.9:1\"\nadvertise = \"localhost:1\"\nhttp = \"[::1]:0\"",
@@ -285,4 +290,50 @@ fn etcd_needs_endpoints_and_whole_credentials() {
         parse(&config.to_string()).membership.source,
         config.membership.source
     );
+}
+
+#[test]
+fn with_keys_any_address_will_do_and_they_are_in_one_file_or_in_three() {
+    let listen = LEAST.replace("127.0.0.1", "10.0.0.1");
+    let config = |lines: &str| format!("{listen}[tls]\n{lines}\n");
+    let tls = parse(&config("bundle = \"/k/n.pem\"\nrevoked = \"/k/revoked\"")).tls;
+    assert_eq!(tls.keys, Some(KeyFiles::Bundle("/k/n.pem".into())));
+    assert!(tls.revoked.is_some() && !tls.plaintext);
+    let three = "ca = \"/k/ca\"\ncert = \"/k/cert\"\nkey = \"/k/key\"";
+    let shown = parse(&config(three)).to_string();
+    for line in [
+        "tls.ca = \"/k/ca\"",
+        "tls.cert = \"/k/cert\"",
+        "tls.key = \"/k/key\"",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    for (lines, key, what) in [
+        ("ca = \"/k/ca\"", "tls.ca", "without tls.cert"),
+        (
+            "cert = \"/k/c\"\nkey = \"/k/k\"",
+            "tls.cert",
+            "without tls.ca",
+        ),
+        (
+            "bundle = \"/b\"\nkey = \"/k\"",
+            "tls.key",
+            "together with tls.bundle",
+        ),
+        (
+            "bundle = \"/b\"\nplaintext = true",
+            "tls.plaintext",
+            "together with",
+        ),
+        (
+            "plaintext = true\nrevoked = \"/r\"",
+            "tls.revoked",
+            "without tls.bundle",
+        ),
+        ("bundle = \"b.pem\"", "tls.bundle", "relative"),
+    ] {
+        let said = refused(&config(lines)).to_string();
+        assert!(said.contains(key) && said.contains(what), "{said}");
+        assert!(said.contains("hint:"), "{said}");
+    }
 }

@@ -106,7 +106,7 @@ fn the_example_of_the_design_means_what_it_says() {
     assert_eq!(config.listen.peer.to_string(), "0.0.0.0:7420");
     assert_eq!(config.listen.advertise.to_string(), "cam-7.lan:7420");
     assert_eq!(config.listen.http.as_ref().unwrap().port, 7421);
-    assert!(config.plaintext);
+    assert!(config.tls.plaintext);
     let members: Vec<_> = config
         .membership
         .nodes

@@ -50,6 +50,7 @@ async fn net(own: &Own) -> Arc<Net> {
         seen: Vec::new(),
         spool: std::env::temp_dir(),
         audits,
+        keyring: None,
         open_files_max: 256,
     };
     let (events, _) = mpsc::channel(16);

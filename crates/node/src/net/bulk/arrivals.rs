@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use consign_core::wire::{Begin, Chunk, Leg, Message};
 
+use crate::identity::Peer;
 use crate::net::conn::{Broken, Conn, Reader, watch_silence};
 use crate::net::roster::Entry;
 
@@ -19,6 +20,7 @@ pub(super) async fn serve(inflows: &Inflows, mut conn: Conn, entry: &Entry<'_>) 
     let mut arrivals = Arrivals {
         inflows,
         entry,
+        peer: conn.peer,
         refused: HashSet::new(),
     };
     let why = tokio::select! {
@@ -33,6 +35,7 @@ pub(super) async fn serve(inflows: &Inflows, mut conn: Conn, entry: &Entry<'_>) 
 struct Arrivals<'a> {
     inflows: &'a Inflows,
     entry: &'a Entry<'a>,
+    peer: Option<Arc<Peer>>,
     refused: HashSet<(String, Leg)>,
 }
 
@@ -60,6 +63,7 @@ impl Arrivals<'_> {
     }
 
     fn begin(&mut self, begin: Begin) -> Result<(), Broken> {
+        Conn::may_bring(self.peer.as_deref(), &begin.producer)?;
         let upstream = self.upstream(&begin.producer, begin.leg);
         self.refused.remove(&(begin.producer.clone(), begin.leg));
         match self.inflows.begin(&begin, upstream) {
@@ -69,6 +73,7 @@ impl Arrivals<'_> {
     }
 
     async fn chunk(&mut self, reader: &mut Reader, chunk: Chunk, len: usize) -> Result<(), Broken> {
+        Conn::may_bring(self.peer.as_deref(), &chunk.producer)?;
         match self.inflows.expect(&chunk, self.entry.session, len) {
             Ok(mut expected) => {
                 reader.payload(&mut expected.buffer).await?;

@@ -86,7 +86,7 @@ impl Link {
         purpose: Purpose,
         user: Arc<dyn User>,
     ) -> Result<Arc<Self>, Broken> {
-        let (conn, _) = dial(&shared.me, &shared.seen, node, addr, purpose).await?;
+        let (conn, _) = dial(shared, node, addr, purpose).await?;
         let (queue, outgoing) = mpsc::channel(LINK_QUEUE);
         let link = Arc::new(Self {
             queue,
@@ -222,8 +222,11 @@ async fn write(
             match writer.write_buf(&mut bytes).await {
                 Ok(_) if matches!(body, Body::None) => {}
                 Ok(_) => life.touch(),
-                Err(error) => return Broken::Io(error),
+                Err(error) => return error.into(),
             }
+        }
+        if let Err(error) = writer.flush().await {
+            return error.into();
         }
     }
     Broken::Ours("nobody uses it any more".into())

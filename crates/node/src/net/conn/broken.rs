@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::wire::BadFrame;
+use rustls::AlertDescription;
+
+use crate::identity::{Refused, Severed};
 
 /// Why a connection could not be made, or ended. Nothing is to be done but to connect again; the
 /// text is for a person.
@@ -36,7 +39,49 @@ pub(in crate::net) enum Broken {
     Closed,
     /// The network did.
     #[error("the connection broke: {0}; hint: check the network and whether the peer runs")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// The peer's certificate is not to be believed.
+    #[error("{0}")]
+    BadPeer(Refused),
+    /// The peer has none.
+    #[error(
+        "the peer shows no certificate; hint: give that node a bundle with `consign keys issue`, or look at what else connects to this port"
+    )]
+    NoCertificate,
+    /// The peer's certificate was revoked while it was connected.
+    #[error(transparent)]
+    Severed(Severed),
+    /// The peer refuses us, before it has heard a word.
+    #[error("the peer ended TLS: {}", told_by(*.0))]
+    Alert(AlertDescription),
+    /// TLS does not come up.
+    #[error(
+        "TLS with the peer failed: {0}; hint: check what runs at that address, and its version"
+    )]
+    Tls(rustls::Error),
+    /// It is no node.
+    #[error(
+        "the peer speaks TLS and not the protocol between nodes; hint: look at what connects to this port"
+    )]
+    OtherProtocol,
+    /// The peer does not speak TLS, and we do.
+    #[error(
+        "{who} speaks plaintext, and this node only TLS; hint: give that node a bundle with `consign keys issue`, or check that it belongs here"
+    )]
+    Plaintext {
+        /// Who it says it is.
+        who: String,
+    },
+    /// The peer speaks TLS, and we do not.
+    #[error(
+        "the peer speaks TLS, and this node has no keys; hint: set [tls] bundle, see `consign keys`"
+    )]
+    WantsTls,
+    /// The peer closed the connection instead.
+    #[error(
+        "the peer closed the connection before TLS was up; hint: see the peer's log, it may have no keys"
+    )]
+    NoTls,
     /// The peer sent what is no frame.
     #[error(transparent)]
     Frame(#[from] BadFrame),
@@ -129,4 +174,66 @@ pub(in crate::net) enum Broken {
     /// We do not want it any more.
     #[error("{0}")]
     Ours(String),
+}
+
+impl From<io::Error> for Broken {
+    /// An error of a socket, or what lies under it.
+    fn from(error: io::Error) -> Self {
+        let inner = error.get_ref();
+        if let Some(severed) = inner.and_then(|inner| inner.downcast_ref::<Severed>()) {
+            return Self::Severed(severed.clone());
+        }
+        match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(*alert),
+            Some(rustls::Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(other) => Self::Tls(other.clone()),
+            None => Self::Io(error),
+        }
+    }
+}
+
+/// What an alert says, and what to do about it.
+fn told_by(alert: AlertDescription) -> String {
+    let what = match alert {
+        AlertDescription::CertificateRevoked => {
+            "this node's certificate is revoked; hint: issue it a new one with `consign keys issue`, if it still belongs there"
+        }
+        AlertDescription::UnknownCA => {
+            "this node's certificate is of another authority than the peer's; hint: give both nodes bundles of one authority"
+        }
+        AlertDescription::CertificateRequired => {
+            "this node shows no certificate; hint: check its [tls]"
+        }
+        AlertDescription::AccessDenied
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError => {
+            "this node's certificate is not acceptable there; hint: see the peer's log"
+        }
+        other => return format!("{other:?}; hint: see the peer's log"),
+    };
+    what.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alert_is_told_with_something_to_do() {
+        for alert in (0..=255).map(AlertDescription::from) {
+            let text = Broken::Alert(alert).to_string();
+            assert!(text.contains("hint:"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lies_under_an_error_of_a_socket_is_found() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRevoked);
+        let found = Broken::from(io::Error::new(io::ErrorKind::InvalidData, alert));
+        assert!(found.to_string().contains("revoked"), "{found}");
+        let found = Broken::from(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert!(matches!(found, Broken::Io(_)), "{found}");
+    }
 }

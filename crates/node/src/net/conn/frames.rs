@@ -1,5 +1,7 @@
 //! Reads frames from a connection, with every length checked before anything is allocated.
 
+use std::io::ErrorKind;
+
 use consign_core::limits::FRAME_HEADER_BYTES_MAX;
 use consign_core::wire::{BadFrame, FRAME_HEAD_BYTES, Frame, parse_frame_head};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
@@ -43,8 +45,13 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// As [`Frames::next`].
     pub(in crate::net) async fn next_within(&mut self, header_max: usize) -> Result<Frame, Broken> {
         let mut head = [0; FRAME_HEAD_BYTES];
-        if self.io.read(&mut head[..1]).await? == 0 {
-            return Err(Broken::Closed);
+        match self.io.read(&mut head[..1]).await {
+            Ok(0) => return Err(Broken::Closed),
+            // Of a peer that was killed TLS hears no farewell. That a connection ends between two
+            // frames says nothing, so nobody gains by making it end there.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(Broken::Closed),
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
         }
         self.io.read_exact(&mut head[1..]).await?;
         let head = parse_frame_head(&head)?;

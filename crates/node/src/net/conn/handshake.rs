@@ -5,13 +5,19 @@ use consign_core::wire::{
     Frame, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
     encode_frame,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::identity::Peer;
 use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE, WELCOME_DEADLINE};
 use crate::net::identity::{Identity, Seen};
+use crate::net::shared::Shared;
+use crate::net::trusted::{self, Ends};
 
-use super::{Broken, Conn};
+use super::{Broken, Conn, stream};
+
+/// What is repeated of a reason that a stranger gives in place of a hello, in characters.
+const REASON_CHARS_MAX: usize = 512;
 
 /// A hello that is acceptable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +30,10 @@ pub(in crate::net) struct Greeting {
     pub(in crate::net) purpose: Purpose,
     /// The highest incarnation of ours that it has seen.
     pub(in crate::net) seen: Incarnation,
+    /// The number of the newest revocation list that it has.
+    pub(in crate::net) revoked: u64,
     /// The version that both speak.
-    version: u32,
+    pub(in crate::net) version: u32,
 }
 
 /// Connects to `node` at `addr` and introduces ourselves. The connection is good when this
@@ -34,13 +42,14 @@ pub(in crate::net) struct Greeting {
 /// # Errors
 /// [`Broken`]; [`Broken::Outlived`] when the peer has seen a later life of ours.
 pub(in crate::net) async fn dial(
-    me: &Identity,
-    seen: &Seen,
+    shared: &Shared,
     node: &NodeName,
     addr: &str,
     purpose: Purpose,
 ) -> Result<(Conn, Incarnation), Broken> {
-    let mut conn = Conn::open(addr).await?;
+    let (me, seen) = (&shared.me, &shared.seen);
+    let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
+    check_dialled(shared, &mut conn, node, purpose).await?;
     let hello = Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
@@ -50,13 +59,19 @@ pub(in crate::net) async fn dial(
         incarnation: me.incarnation.0,
         start: me.start.0,
         seen: seen.of(node).0,
+        revoked: shared.list_number(),
     });
-    conn.writer.write_all(&encode_frame(&hello, 0)).await?;
+    // What the peer may have said of our certificate instead of reading this is what counts.
+    let said = conn.say(&encode_frame(&hello, 0)).await;
     let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
     let frame = answer.await.map_err(|_| Broken::Slow {
         what: "the answer to our hello",
         deadline: WELCOME_DEADLINE,
     })??;
+    said?;
+    if let Message::Welcome(welcome) = &frame.message {
+        conn.their_list = welcome.revoked;
+    }
     let incarnation = check_answer(me, seen, node, frame.message)?;
     seen.note(node, incarnation);
     Ok((conn, incarnation))
@@ -71,11 +86,12 @@ pub(in crate::net) async fn dial(
 /// # Errors
 /// [`Broken`].
 pub(in crate::net) async fn dial_for_gossip(
-    me: &Identity,
+    shared: &Shared,
     to: Option<&NodeName>,
     addr: &str,
 ) -> Result<(Conn, NodeName), Broken> {
-    let mut conn = Conn::open(addr).await?;
+    let me = &shared.me;
+    let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
     let hello = Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
@@ -85,18 +101,21 @@ pub(in crate::net) async fn dial_for_gossip(
         incarnation: me.incarnation.0,
         start: me.start.0,
         seen: 0,
+        revoked: shared.list_number(),
     });
-    conn.writer.write_all(&encode_frame(&hello, 0)).await?;
+    // As for any other hello: what the peer says comes before what became of ours.
+    let said = conn.say(&encode_frame(&hello, 0)).await;
     let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
     let frame = answer.await.map_err(|_| Broken::Slow {
         what: "the answer to our hello",
         deadline: WELCOME_DEADLINE,
     })??;
+    said?;
     let found = match frame.message {
         Message::Welcome(welcome) => welcome.node,
         Message::Rejected(rejected) => {
             return Err(Broken::Rejected {
-                reason: rejected.reason,
+                reason: plain(&rejected.reason),
                 seen: Incarnation(rejected.seen),
             });
         }
@@ -107,15 +126,19 @@ pub(in crate::net) async fn dial_for_gossip(
             });
         }
     };
-    match (NodeName::new(&found), to) {
-        (Ok(found), None) => Ok((conn, found)),
-        (Ok(found), Some(wanted)) if found == *wanted => Ok((conn, found)),
-        (_, Some(wanted)) => Err(Broken::OtherNode {
-            wanted: wanted.clone(),
-            found: printable(&found),
-        }),
-        (Err(bad), None) => Err(Broken::Protocol(bad.to_string())),
+    let name = NodeName::new(&found).map_err(|bad| Broken::Protocol(bad.to_string()))?;
+    // With keys it is who its certificate says, whatever it says itself.
+    let certified = conn.peer.as_ref().is_none_or(|peer| peer.is(&name));
+    if certified && to.is_none_or(|wanted| *wanted == name) {
+        return Ok((conn, name));
     }
+    Err(Broken::OtherNode {
+        wanted: to.cloned().unwrap_or(name),
+        found: match &conn.peer {
+            Some(peer) => peer.to_string(),
+            None => printable(&found),
+        },
+    })
 }
 
 /// What a node that is among its own seeds answers itself.
@@ -124,6 +147,37 @@ const ITSELF: &str = "this is the node itself";
 /// Whether a connection was refused because both of its ends are this node.
 pub(in crate::net) fn is_itself(why: &Broken) -> bool {
     matches!(why, Broken::Rejected { reason, .. } if reason == ITSELF)
+}
+
+/// Whether who answers is who was meant, and may have this connection. If not, it is told.
+async fn check_dialled(
+    shared: &Shared,
+    conn: &mut Conn,
+    node: &NodeName,
+    purpose: Purpose,
+) -> Result<(), Broken> {
+    let (Some(keyring), Some(peer)) = (&shared.keyring, conn.peer.clone()) else {
+        return Ok(());
+    };
+    let own = keyring.me();
+    let why = if !peer.is(node) {
+        Broken::OtherNode {
+            wanted: node.clone(),
+            found: peer.to_string(),
+        }
+    } else {
+        let ends = Ends {
+            dialler: (&shared.me.node, &own),
+            dialled: (node, &peer),
+        };
+        match trusted::check(purpose, ends) {
+            Ok(()) => return Ok(()),
+            Err(reason) => Broken::Protocol(reason),
+        }
+    };
+    // It makes no difference to us whether the peer hears why.
+    let _ = reject(conn, &why.to_string(), Incarnation(0)).await;
+    Err(why)
 }
 
 fn check_answer(
@@ -191,19 +245,72 @@ fn check_welcome(
 ///
 /// # Errors
 /// [`Broken`]: the connection is of no use.
-pub(in crate::net) async fn hear_hello(conn: &mut Conn, me: &Identity) -> Result<Greeting, Broken> {
+pub(in crate::net) async fn hear_hello(
+    conn: &mut Conn,
+    shared: &Shared,
+) -> Result<Greeting, Broken> {
     let hello = timeout(HELLO_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
     let frame = hello.await.map_err(|_| Broken::Slow {
         what: "the peer's hello",
         deadline: HELLO_DEADLINE,
     })??;
-    match check_first(me, frame)? {
-        Ok(greeting) => Ok(greeting),
+    let checked = check_first(&shared.me, frame)?.and_then(|greeting| {
+        let peer = conn.peer.as_deref();
+        check_certified(shared, peer, &greeting).map(|()| greeting)
+    });
+    match checked {
+        Ok(greeting) => {
+            conn.their_list = greeting.revoked;
+            Ok(greeting)
+        }
         Err(reason) => {
             reject(conn, &reason, Incarnation(0)).await?;
             Err(Broken::Protocol(reason))
         }
     }
+}
+
+/// Whether the hello says what the certificate says, and asks for what it allows.
+fn check_certified(
+    shared: &Shared,
+    peer: Option<&Peer>,
+    greeting: &Greeting,
+) -> Result<(), String> {
+    let (Some(keyring), Some(peer)) = (&shared.keyring, peer) else {
+        return Ok(());
+    };
+    let node = &greeting.node;
+    if !peer.is(node) {
+        return Err(format!(
+            "the certificate is that of {peer}, and its hello says {node}; hint: give {node} its \
+             own, or correct node.name"
+        ));
+    }
+    let own = keyring.me();
+    let ends = Ends {
+        dialler: (node, peer),
+        dialled: (&shared.me.node, &own),
+    };
+    trusted::check(greeting.purpose, ends)
+}
+
+/// Tells a peer that speaks plaintext where nothing else is spoken why it is not heard.
+pub(super) async fn refuse_plaintext(stream: TcpStream) -> Broken {
+    let mut conn = Conn::new(stream::plain(stream), None);
+    let hello = timeout(HELLO_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX)).await;
+    let who = match hello {
+        Ok(Ok(frame)) => match frame.message {
+            Message::Hello(hello) => printable(&hello.node),
+            other => format!("a peer that begins with {}", other.name()),
+        },
+        Ok(Err(why)) => return why,
+        Err(_elapsed) => "a peer".to_owned(),
+    };
+    let why = Broken::Plaintext { who };
+    let reason = "it speaks only TLS; hint: set [tls] bundle here, see `consign keys`";
+    // It makes no difference to us whether the peer hears why.
+    let _ = reject(&mut conn, reason, Incarnation(0)).await;
+    why
 }
 
 /// What a stranger says first: a greeting, or why its hello is unacceptable.
@@ -216,6 +323,11 @@ pub(in crate::net) fn check_first(
 ) -> Result<Result<Greeting, String>, Broken> {
     match frame.message {
         Message::Hello(hello) => Ok(check_hello(me, &hello, frame.payload_len)),
+        // Who dialled has looked at our certificate.
+        Message::Rejected(rejected) => Err(Broken::Rejected {
+            reason: plain(&rejected.reason),
+            seen: Incarnation(rejected.seen),
+        }),
         other => Err(Broken::Unexpected {
             message: other.name(),
             place: "before a hello",
@@ -261,6 +373,7 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
         incarnation: Incarnation(hello.incarnation),
         purpose,
         seen: Incarnation(hello.seen),
+        revoked: hello.revoked,
         version: hello.version.min(PROTOCOL_VERSION),
     })
 }
@@ -271,15 +384,16 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
 /// [`Broken::Io`].
 pub(in crate::net) async fn welcome(
     conn: &mut Conn,
-    me: &Identity,
-    seen: &Seen,
+    shared: &Shared,
     greeting: &Greeting,
 ) -> Result<(), Broken> {
+    let (me, seen) = (&shared.me, &shared.seen);
     let welcome = Message::Welcome(Welcome {
         version: greeting.version,
         node: me.node.to_string(),
         incarnation: me.incarnation.0,
         seen: seen.of(&greeting.node).0,
+        revoked: shared.list_number(),
     });
     say(conn, &welcome).await
 }
@@ -304,12 +418,18 @@ pub(in crate::net) async fn reject(
 /// long, and not at all for a peer that does not read.
 async fn say(conn: &mut Conn, message: &Message) -> Result<(), Broken> {
     let frame = encode_frame(message, 0);
-    let written = timeout(HELLO_DEADLINE, conn.writer.write_all(&frame));
+    let written = timeout(HELLO_DEADLINE, conn.say(&frame));
     written.await.map_err(|_| Broken::Slow {
         what: "answering a hello",
         deadline: HELLO_DEADLINE,
     })??;
     Ok(())
+}
+
+/// A peer's sentence, fit for a log.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(REASON_CHARS_MAX).map(shown).collect()
 }
 
 /// A stranger's text, fit for a log.
@@ -341,6 +461,7 @@ mod tests {
             incarnation: 2,
             start: 1,
             seen: 4,
+            revoked: 0,
         }
     }
 
@@ -411,6 +532,7 @@ mod tests {
                     node: name.into(),
                     incarnation,
                     seen: of_us,
+                    revoked: 0,
                 },
             )
         };

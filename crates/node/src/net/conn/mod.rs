@@ -10,15 +10,22 @@ mod frames;
 mod handshake;
 mod life;
 mod send_queue;
+mod stream;
+mod tls;
+mod wire;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use consign_core::ids::NodeName;
 use consign_core::wire::{Message, Ping};
 use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+
+use crate::identity::{Keyring, Peer, Role};
 
 use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
@@ -30,8 +37,15 @@ pub(super) use handshake::{
 pub(super) use life::Life;
 pub(super) use send_queue::SendQueue;
 
+use stream::{ReadSide, WriteSide};
+
 /// A connection's reading side.
-pub(super) type Reader = Frames<life::Heard<OwnedReadHalf>>;
+pub(super) type Reader = Frames<life::Heard<ReadSide>>;
+
+/// The first byte of a frame, and that of TLS: so one is told from the other.
+const FRAME_BEGINS: u8 = b'C';
+/// See [`FRAME_BEGINS`].
+const TLS_BEGINS: u8 = 0x16;
 
 /// A connection.
 #[derive(Debug)]
@@ -39,17 +53,22 @@ pub(super) struct Conn {
     /// What the peer sends.
     pub(super) reader: Reader,
     /// What we send.
-    pub(super) writer: OwnedWriteHalf,
+    pub(super) writer: WriteSide,
     /// When it last moved bytes.
     pub(super) life: Arc<Life>,
+    /// Who the peer is by its certificate; `None` where nothing is encrypted.
+    pub(super) peer: Option<Arc<Peer>>,
+    /// The number of the newest revocation list that the peer said it has.
+    pub(super) their_list: u64,
 }
 
 impl Conn {
-    /// Connects to `addr`; its name is resolved now.
+    /// Connects to `addr`; its name is resolved now. With keys, the peer has shown a certificate that
+    /// is to be believed when this returns; whose it is has to be looked at.
     ///
     /// # Errors
-    /// [`Broken::Connect`] and [`Broken::Slow`].
-    async fn open(addr: &str) -> Result<Self, Broken> {
+    /// [`Broken`].
+    async fn open(addr: &str, keyring: Option<&Keyring>) -> Result<Self, Broken> {
         let broken = |source| Broken::Connect {
             addr: addr.to_owned(),
             source,
@@ -61,33 +80,101 @@ impl Conn {
                 deadline: CONNECT_DEADLINE,
             })?
             .map_err(broken)?;
-        Self::accepted(stream).map_err(broken)
+        prepare(&stream).map_err(broken)?;
+        match keyring {
+            None => Ok(Self::new(stream::plain(stream), None)),
+            Some(keyring) => match tls::dial(stream, keyring).await {
+                Ok(secured) => Ok(Self::secured(secured)),
+                Err(Broken::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                    Err(Broken::NoTls)
+                }
+                Err(why) => Err(why),
+            },
+        }
     }
 
-    /// Takes a socket that was accepted.
+    /// Takes a socket that was accepted, whose peer begins with `first`. With keys, as
+    /// [`Conn::open`].
     ///
     /// # Errors
-    /// When the socket is dead already.
-    pub(super) fn accepted(stream: TcpStream) -> std::io::Result<Self> {
-        // Every frame is handed over whole: waiting for more to send would only delay it.
-        stream.set_nodelay(true)?;
-        // Pings notice a dead peer. Keepalive notices one while we are deaf, and keeps the tables
-        // of firewalls on the way from forgetting the connection.
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30))?;
-        sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10))?;
-        sockopt::set_tcp_keepcnt(&stream, 3)?;
-        let (reader, writer) = stream.into_split();
+    /// [`Broken`].
+    pub(super) async fn accepted(
+        stream: TcpStream,
+        first: u8,
+        keyring: Option<&Keyring>,
+    ) -> Result<Self, Broken> {
+        prepare(&stream)?;
+        match (keyring, first) {
+            (None, TLS_BEGINS) => {
+                tls::linger(stream).await;
+                Err(Broken::WantsTls)
+            }
+            (None, _) => Ok(Self::new(stream::plain(stream), None)),
+            (Some(_), FRAME_BEGINS) => Err(handshake::refuse_plaintext(stream).await),
+            (Some(keyring), _) => tls::accept(stream, keyring).await.map(Self::secured),
+        }
+    }
+
+    fn secured(secured: tls::Secured) -> Self {
+        let peer = Arc::clone(secured.cut.peer());
+        Self::new(stream::tls(secured.stream, &secured.cut), Some(peer))
+    }
+
+    fn new((reader, writer): (ReadSide, WriteSide), peer: Option<Arc<Peer>>) -> Self {
         let life = Life::new();
-        Ok(Self {
+        Self {
             reader: Frames::new(life::Heard {
                 inner: reader,
                 life: Arc::clone(&life),
             }),
             writer,
             life,
-        })
+            peer,
+            their_list: 0,
+        }
     }
+
+    /// Writes a frame, to the last byte.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub(super) async fn say(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.writer.write_all(frame).await?;
+        self.writer.flush().await
+    }
+
+    /// Whether the peer may bring the bytes of a producer: its own, or as a consumer that passes them
+    /// on.
+    ///
+    /// # Errors
+    /// [`Broken::Protocol`], with the reason.
+    pub(super) fn may_bring(peer: Option<&Peer>, producer: &str) -> Result<(), Broken> {
+        let Some(peer) = peer else { return Ok(()) };
+        let is_own = NodeName::new(producer).is_ok_and(|producer| peer.is(&producer));
+        if is_own || peer.may(Role::Consumer) {
+            return Ok(());
+        }
+        Err(Broken::Protocol(format!(
+            "{peer} brings files of {producer:?} and has no role consumer to pass them on; hint: \
+             look at what that machine does, its key may be in other hands"
+        )))
+    }
+}
+
+/// Sets what every connection needs.
+///
+/// # Errors
+/// When the socket is dead already.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    // Every frame is handed over whole: waiting for more to send would only delay it.
+    stream.set_nodelay(true)?;
+    // Pings notice a dead peer. Keepalive notices one while we are deaf, and keeps the tables
+    // of firewalls on the way from forgetting the connection.
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
 }
 
 /// Pings the peer, until nothing has been heard of it for too long.
@@ -98,5 +185,19 @@ pub(super) async fn watch_silence(life: &Life, send_queue: &SendQueue) -> Broken
             return Broken::Silent(SILENCE_MAX);
         }
         send_queue.push(&Message::Ping(Ping { number: 0 }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consign_core::wire::encode_frame;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_begins_otherwise_than_tls() {
+        let frame = encode_frame(&Message::Ping(Ping { number: 0 }), 0);
+        assert_eq!(frame[0], FRAME_BEGINS);
+        assert_ne!(FRAME_BEGINS, TLS_BEGINS);
     }
 }

@@ -1,10 +1,11 @@
 //! What waits to be written on a connection of small messages. Bounded; a peer that does not read
 //! loses its connection, and who sends never waits.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use consign_core::wire::{Message, encode_frame};
+use consign_core::wire::{Message, PROTOCOL_VERSION_MIN, encode_frame};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -23,6 +24,8 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub(in crate::net) struct SendQueue {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    /// The protocol version that both sides speak; 0 before that is known.
+    version: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -34,8 +37,21 @@ struct Waiting {
 }
 
 impl SendQueue {
-    /// Leaves a message to be written; dropped when the connection is being closed.
+    /// From here on the peer hears what this protocol version has.
+    pub(in crate::net) fn speaks(&self, version: u32) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Leaves a message to be written; dropped when the connection is being closed, or the peer is
+    /// too old to know it.
     pub(in crate::net) fn push(&self, message: &Message) {
+        let known = self
+            .version
+            .load(Ordering::Relaxed)
+            .max(PROTOCOL_VERSION_MIN);
+        if message.version() > known {
+            return;
+        }
         let mut waiting = self.lock();
         if waiting.closed.is_some() {
             return;
@@ -64,13 +80,16 @@ impl SendQueue {
         let mut bytes = Vec::new();
         loop {
             let closed = self.take(&mut bytes);
-            let written = writer.write_all(&bytes);
+            let written = async {
+                writer.write_all(&bytes).await?;
+                writer.flush().await
+            };
             if let Some(why) = closed {
                 let _ = tokio::time::timeout(FLUSH_DEADLINE, written).await;
                 return why;
             }
             if let Err(error) = written.await {
-                return Broken::Io(error);
+                return error.into();
             }
             self.changed.notified().await;
         }

@@ -130,13 +130,7 @@ impl Line {
     async fn connect(&self, delay: &mut Backoff) -> Broken {
         let shared = &self.shared;
         let mut unwanted = self.unwanted.clone();
-        let dialling = contained(dial(
-            &shared.me,
-            &shared.seen,
-            &self.node,
-            &self.addr,
-            Purpose::Control,
-        ));
+        let dialling = contained(dial(shared, &self.node, &self.addr, Purpose::Control));
         let dialled = tokio::select! {
             dialled = dialling => dialled,
             _ = unwanted.changed() => return not_wanted(),
@@ -157,6 +151,8 @@ impl Line {
             Ok(entry) => entry,
             Err(reason) => return Broken::Ours(reason),
         };
+        let version = self.shared.seen.version_of(&self.node);
+        entry.send_queue.speaks(version.unwrap_or_default());
         {
             let mut state = lock(&self.state);
             state.connected = true;

@@ -21,6 +21,7 @@ pub(in crate::net) async fn serve(shared: &Shared, mut conn: Conn, greeting: &Gr
         Ok(entry) => entry,
         Err(reason) => return send_away(&mut conn, reason, Incarnation(0)).await,
     };
+    entry.send_queue.speaks(greeting.version);
     let verdict = shared.roster.verdict(entry.session);
     shared
         .tell_consumer(Event::PeerUp {
@@ -59,7 +60,7 @@ async fn admitted(
     greeting: &Greeting,
     entry: &Entry<'_>,
 ) -> Broken {
-    if let Err(why) = welcome(&mut conn, &shared.me, &shared.seen, greeting).await {
+    if let Err(why) = welcome(&mut conn, shared, greeting).await {
         return why;
     }
     let peer = Peer {

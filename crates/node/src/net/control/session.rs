@@ -3,7 +3,7 @@
 
 use consign_core::ids::NodeName;
 use consign_core::producer::Session;
-use consign_core::wire::Message;
+use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
 
 use crate::net::conn::{Broken, Conn, Life, Reader, SendQueue, watch_silence};
@@ -31,6 +31,15 @@ pub(super) struct Peer<'a> {
 /// Runs the connection to its end: says why it ended.
 pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Broken {
     let life = conn.life;
+    if let Some(keyring) = &shared.keyring {
+        // Told to all since this connection was entered, or told here.
+        let ours = keyring.revoked();
+        if ours.number() > conn.their_list {
+            let list = ours.text().as_bytes().to_vec();
+            peer.send_queue
+                .push(&Message::RevokedList(RevokedList { list }));
+        }
+    }
     let run = async {
         tokio::select! {
             why = read(shared, &mut conn.reader, &life, peer) => why,
@@ -53,6 +62,12 @@ async fn read(shared: &Shared, reader: &mut Reader, life: &Life, peer: Peer<'_>)
         match frame.message {
             Message::Ping(ping) => peer.send_queue.push(&Message::Pong(ping)),
             Message::Pong(_) => {}
+            Message::RevokedList(list) => {
+                let _deaf = life.deaf();
+                if let Err(reason) = shared.take_over(list.list).await {
+                    return Broken::Protocol(reason);
+                }
+            }
             message if is_for(peer.role, &message) => {
                 let _deaf = life.deaf();
                 shared.tell(heard(peer, message)).await;
@@ -96,7 +111,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::LinkLost(_)
         | Message::SmallReceived(_)
         | Message::SmallMissing(_)
-        | Message::SmallLinkLost(_) => role == Role::Producer,
+        | Message::SmallLinkLost(_)
+        | Message::Standing(_) => role == Role::Producer,
         Message::Open(_)
         | Message::Forward(_)
         | Message::Commit(_)
@@ -104,12 +120,14 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::SmallQuery(_)
         | Message::SmallCommit(_)
         | Message::Closed(_)
-        | Message::OpenStarts(_) => role == Role::Consumer,
+        | Message::OpenStarts(_)
+        | Message::Duties(_) => role == Role::Consumer,
         Message::Hello(_)
         | Message::Welcome(_)
         | Message::Rejected(_)
         | Message::Ping(_)
         | Message::Pong(_)
+        | Message::RevokedList(_)
         | Message::Begin(_)
         | Message::Chunk(_)
         | Message::Credit(_)

@@ -107,6 +107,7 @@ async fn a_peer_of_an_older_version_is_named_and_its_other_connections_live() {
         node: "store".into(),
         incarnation: 1,
         seen: 0,
+        revoked: 0,
     };
     control.send(&Message::Welcome(old), &[]).await;
     control.until_pong().await;

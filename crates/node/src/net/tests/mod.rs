@@ -5,6 +5,7 @@ mod chain;
 mod control;
 mod faults;
 mod gossip;
+mod identity;
 mod raw;
 mod smalls;
 mod strangers;

@@ -24,6 +24,7 @@ pub(super) fn hello(to: &Node, purpose: Purpose) -> Hello {
         incarnation: 1,
         start: 1,
         seen: 0,
+        revoked: 0,
     }
 }
 
@@ -57,6 +58,7 @@ impl Raw {
             node: node.into(),
             incarnation: 1,
             seen: 0,
+            revoked: 0,
         };
         raw.send(&Message::Welcome(welcome), &[]).await;
         raw

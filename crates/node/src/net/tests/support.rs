@@ -20,6 +20,7 @@ use consign_core::{consumer, producer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::identity::Keyring;
 use crate::net::{Asked, ForwardOrder, Identity, Net, NetConfig, NetEvent, SealOrder};
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -56,15 +57,27 @@ impl Node {
 
     /// A node in some life; whether it admits producers by itself.
     pub(super) async fn start_as(node: &str, incarnation: u64, admits: bool) -> Self {
-        Self::start_with(node, incarnation, admits, OPEN_FILES_MAX).await
+        Self::start_with(node, incarnation, admits, OPEN_FILES_MAX, None).await
     }
 
     /// A node that may have so many files open.
     pub(super) async fn start_with_files(node: &str, open_files_max: usize) -> Self {
-        Self::start_with(node, 1, true, open_files_max).await
+        Self::start_with(node, 1, true, open_files_max, None).await
     }
 
-    async fn start_with(node: &str, incarnation: u64, admits: bool, open_files_max: usize) -> Self {
+    /// A node with keys.
+    pub(super) async fn start_secured(node: &str, keyring: &Arc<Keyring>) -> Self {
+        let keyring = Some(Arc::clone(keyring));
+        Self::start_with(node, 1, true, OPEN_FILES_MAX, keyring).await
+    }
+
+    async fn start_with(
+        node: &str,
+        incarnation: u64,
+        admits: bool,
+        open_files_max: usize,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["spool", "inbox", "inbox/.consign"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
@@ -76,6 +89,7 @@ impl Node {
                 incarnation: Incarnation(incarnation),
                 start: START,
             },
+            keyring,
             listen: "127.0.0.1:0".into(),
             seen: Vec::new(),
             spool: dir.path().join("spool"),

@@ -4,6 +4,7 @@
 mod command;
 mod etcd;
 mod files;
+mod keys;
 mod proxy;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use command::{NOBODY, as_nobody, signal};
 pub(crate) use command::{Said, consign, consign_with};
 pub(crate) use etcd::Etcd;
 pub(crate) use files::{files_in, left_in_staging, random_bytes};
+pub(crate) use keys::Authority;
 pub(crate) use proxy::Proxy;
 
 /// How long a condition may take that has no reason to take long.
@@ -48,6 +50,10 @@ pub(crate) struct Node {
     addr: String,
     consumes: bool,
     sections: String,
+    /// Lines of its `[tls]`.
+    tls: String,
+    /// What its environment says beside the usual.
+    env: Vec<(&'static str, String)>,
     /// Whether it runs as a user without rights, and which ones it has all the same.
     nobody: Option<&'static str>,
     process: Option<Child>,
@@ -106,6 +112,7 @@ impl Node {
             .arg("agent")
             .arg("--config")
             .arg(self.config())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -206,6 +213,8 @@ impl Cluster {
             addr: format!("127.0.0.1:{port}"),
             consumes,
             sections,
+            tls: String::new(),
+            env: Vec::new(),
             nobody: None,
             process: None,
         });
@@ -256,10 +265,11 @@ impl Cluster {
         for node in &self.nodes {
             let config = format!(
                 "[node]\nname = {:?}\ndata_dir = {:?}\n\n[listen]\npeer = \"127.0.0.1:{}\"\n\n\
-                 [membership]\n{source}\n{}\n\n{}",
+                 [tls]\n{}\n[membership]\n{source}\n{}\n\n{}",
                 node.name,
                 node.data_dir(),
                 node.port,
+                node.tls,
                 self.membership,
                 node.sections
             );

@@ -9,6 +9,7 @@ use consign_core::ids::{Incarnation, NodeName, Sequence, Start, TransferKey};
 use consign_core::wire::{Message, Ping, SmallFrame};
 use tokio::sync::mpsc;
 
+use crate::identity::Peer;
 use crate::net::conn::{Broken, Conn, Life, Reader, watch_silence};
 use crate::net::roster::Entry;
 
@@ -34,6 +35,7 @@ pub(in crate::net::bulk) async fn serve(
         engine,
         senders,
         entry,
+        peer: conn.peer.as_deref(),
     };
     let (arrived, arrivals) = mpsc::channel(1);
     tokio::select! {
@@ -48,6 +50,7 @@ struct Receive<'a> {
     engine: &'a Arc<Engine>,
     senders: &'a Arc<SmallSenders>,
     entry: &'a Entry<'a>,
+    peer: Option<&'a Peer>,
 }
 
 impl Receive<'_> {
@@ -76,6 +79,7 @@ impl Receive<'_> {
         match frame.message {
             Message::SmallFrame(smalls) => {
                 let len = frame.payload_len;
+                Conn::may_bring(self.peer, &smalls.producer)?;
                 check(&smalls, &self.engine.shared.me.node, len).map_err(Broken::Protocol)?;
                 let memory = {
                     let _deaf = life.deaf();

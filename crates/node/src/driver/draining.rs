@@ -1,0 +1,155 @@
+//! Taking this node out of service, and back in.
+
+use std::collections::BTreeSet;
+
+use consign_core::consumer::{self, OwedBy};
+use consign_core::ids::{FeedName, NodeName};
+use consign_core::placement::Verdict;
+use consign_core::producer::{DestinationStatus, Event, FeedStatus};
+use consign_core::view::{Member, MemberState};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::orders::Order;
+use super::refusal::Refusal;
+use super::snapshot::Drain;
+
+/// Producers that are named one by one among what a drain waits for; the others are counted.
+const PRODUCERS_NAMED_MAX: usize = 8;
+
+impl Driver {
+    pub(super) fn drain(
+        &mut self,
+        node: &NodeName,
+        state: MemberState,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
+        let own = &self.config.node.name;
+        if node != own {
+            let refusal = Refusal::Invalid {
+                what: format!("this is {own}, and only {node} itself can be told to drain"),
+                hint: format!(
+                    "run it on {node}; one that is gone for good is forgotten: `consign forget {node}`"
+                ),
+            };
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let token = self.order(Order::Drain { state, reply });
+        self.produce(Event::Drain { token, state });
+    }
+
+    /// The order is synced, so that no crash takes it back: now the producers may hear of it.
+    pub(super) fn drained(
+        &mut self,
+        state: MemberState,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
+        self.consume(consumer::Event::Standing(state));
+        tracing::info!(%state, "a person has ordered how far this node takes part");
+        // Who is answered finds it in force.
+        self.publish_snapshot();
+        let _ = reply.send(Ok(()));
+    }
+
+    /// How far this node is out of service, if it is to be.
+    pub(super) fn drain_so_far(&self, feeds: &[FeedStatus]) -> Option<Drain> {
+        if self.producer.standing() == MemberState::Active {
+            return None;
+        }
+        let mut waits_for = Vec::new();
+        let own: u64 = feeds.iter().map(|feed| feed.queued_files).sum();
+        let failed: u64 = feeds.iter().map(|feed| feed.failed).sum();
+        if own > failed {
+            waits_for.push(format!(
+                "{} file(s) of its own are not delivered; hint: `consign transfers --state submitted` lists them",
+                own - failed
+            ));
+        }
+        if failed > 0 {
+            waits_for.push(format!(
+                "{failed} failed file(s) of its own; hint: `consign retry --failed`, or `consign cancel` them"
+            ));
+        }
+        // Delivered, and their sources are not released yet.
+        let unreleased = self.producer.unfinished() as u64;
+        if own == 0 && unreleased > 0 {
+            waits_for.push(format!(
+                "{unreleased} source(s) are not released yet; hint: `consign status` names a directory that is in the way"
+            ));
+        }
+        let arriving: u64 = self
+            .consumer
+            .inboxes()
+            .iter()
+            .map(|i| i.pending_files)
+            .sum();
+        if arriving > 0 {
+            waits_for.push(format!(
+                "{arriving} file(s) are on their way into its inboxes; hint: nothing to do"
+            ));
+        }
+        waits_for.extend(owed(&self.consumer.owed_by()));
+        Some(Drain {
+            is_done: waits_for.is_empty(),
+            waits_for,
+        })
+    }
+
+    /// The members that nothing of a feed is placed on, although the view has them.
+    pub(super) fn out_of_service(&self, feed: &FeedName) -> BTreeSet<NodeName> {
+        let accepting = self.view.accepting(feed).map(|member| &member.name);
+        let out = accepting.filter(|name| self.producer.places_nothing_on(name));
+        out.cloned().collect()
+    }
+
+    /// Why a member gets a file, or why not, for a person.
+    pub(super) fn reason_of(&self, node: &NodeName, verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Excluded if self.producer.forgotten().any(|gone| gone == node) => {
+                "forgotten".to_owned()
+            }
+            Verdict::Excluded => "it drains".to_owned(),
+            verdict => verdict.to_string(),
+        }
+    }
+
+    /// How far an active member takes part in its own word, which is newer than the view.
+    pub(super) fn word_of(
+        &self,
+        member: &Member,
+        heard: Option<&DestinationStatus>,
+    ) -> MemberState {
+        match member.name == self.config.node.name {
+            true => self.producer.standing(),
+            false => heard.map_or(member.state, |destination| destination.standing),
+        }
+    }
+}
+
+/// What producers still owe a node that drains.
+fn owed(by: &[OwedBy]) -> Vec<String> {
+    let mut lines: Vec<String> = by.iter().take(PRODUCERS_NAMED_MAX).map(owed_line).collect();
+    if by.len() > PRODUCERS_NAMED_MAX {
+        lines.push(format!(
+            "{} more producers; hint: nothing to do as long as they are connected",
+            by.len() - PRODUCERS_NAMED_MAX
+        ));
+    }
+    lines
+}
+
+fn owed_line(by: &OwedBy) -> String {
+    let node = &by.node;
+    match (by.connected, by.files) {
+        (true, Some(files)) => {
+            format!("{node} has still to deliver {files} file(s) here; hint: nothing to do")
+        }
+        (true, None) => format!(
+            "{node} has not said what it has still to deliver here; hint: it is asked, and answers within seconds unless it is of an older version: then upgrade it"
+        ),
+        (false, _) => format!(
+            "{node} is not connected, and may have something for this node; hint: start it, or `consign forget {node}` if it is gone for good"
+        ),
+    }
+}

@@ -1,0 +1,213 @@
+//! A node's own certificate and key, and the authorities that it believes: read, and checked to be
+//! of use before anybody is asked to believe them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consign_core::ids::NodeName;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use thiserror::Error;
+
+use super::bounds::REVOKED_BYTES_MAX;
+use super::bundle::{KeyFiles, Parts};
+use super::files;
+use super::peer::Peer;
+use super::revoked::{BadList, Revoked};
+use super::roles::Role;
+use super::trust::{BadPeer, End, Trust};
+
+/// Why a node cannot use the keys that it was given. An agent that runs goes on with those it has.
+#[derive(Debug, Error)]
+pub(crate) enum KeyError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}; hint: correct [tls], or make a bundle with `consign keys issue`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A private key that is not private.
+    #[error(
+        "{} holds a private key and has the permissions {mode:04o}; hint: chmod 600 {}",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is not PEM.
+    #[error("{} is no PEM file: {why}; hint: copy it again", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        why: String,
+    },
+    /// Something is not in it.
+    #[error(
+        "{} does not hold {what}; hint: a bundle holds the node's certificate, its key, and last the authority's certificate",
+        path.display()
+    )]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What is not.
+        what: &'static str,
+    },
+    /// The certificate and the key are not of one another, or not understood.
+    #[error("the key and the certificate in {} cannot be used: {why}; hint: take both from the same place", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        why: String,
+    },
+    /// The certificate is not one that others would believe.
+    #[error("{}: {why}", path.display())]
+    Own {
+        /// The file.
+        path: PathBuf,
+        /// Why they would not.
+        why: BadPeer,
+    },
+    /// The certificate is another node's.
+    #[error(
+        "{} is the certificate of {found}, and this node is {node}; hint: give it its own, or correct node.name",
+        path.display()
+    )]
+    OtherNode {
+        /// The file.
+        path: PathBuf,
+        /// This node.
+        node: NodeName,
+        /// Whose it is.
+        found: String,
+    },
+    /// The config wants what the certificate does not allow.
+    #[error(
+        "the certificate of {node} lacks the role {role}, which [[{section}]] needs; hint: issue it another with `consign keys issue {node} --roles …`, or remove that section"
+    )]
+    Role {
+        /// This node.
+        node: NodeName,
+        /// The role.
+        role: Role,
+        /// What needs it.
+        section: &'static str,
+    },
+    /// A revocation list that is not believed.
+    #[error("{}: {why}", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: BadList,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(super) own: Arc<SingleCertAndKey>,
+    pub(super) me: Peer,
+    pub(super) trust: Arc<Trust>,
+    /// The list that the config names.
+    pub(super) named: Option<Revoked>,
+    path: PathBuf,
+}
+
+impl Keys {
+    /// Reads them, and makes sure that they are `node`'s and that it may do what the config wants.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub(crate) fn read(
+        files: &KeyFiles,
+        revoked: Option<&PathBuf>,
+        node: &NodeName,
+        needs: &[(Role, &'static str)],
+    ) -> Result<Self, KeyError> {
+        let keys = Self::of(files.read()?, files.shown().to_owned(), revoked)?;
+        if !keys.me.is(node) {
+            return Err(KeyError::OtherNode {
+                path: keys.path,
+                node: node.clone(),
+                found: keys.me.to_string(),
+            });
+        }
+        match needs.iter().find(|(role, _)| !keys.me.may(*role)) {
+            None => Ok(keys),
+            Some(&(role, section)) => Err(KeyError::Role {
+                node: node.clone(),
+                role,
+                section,
+            }),
+        }
+    }
+
+    /// Makes sure that others would believe them.
+    pub(super) fn of(
+        parts: Parts,
+        path: PathBuf,
+        revoked: Option<&PathBuf>,
+    ) -> Result<Self, KeyError> {
+        let mismatch = |why| KeyError::Mismatch {
+            path: path.clone(),
+            why,
+        };
+        let trust = Trust::new(parts.authorities).map_err(mismatch)?;
+        let named = revoked.map(|path| read_list(path, &trust)).transpose()?;
+        let (certificate, above) = parts.chain.split_first().expect("its reader found one");
+        let judge = |end| {
+            let judged = trust.judge(certificate, above, end, &named.clone().unwrap_or_default());
+            judged.map_err(|why| KeyError::Own {
+                path: path.clone(),
+                why,
+            })
+        };
+        let me = judge(End::Dialled)?;
+        judge(End::Accepted)?;
+        let own = CertifiedKey::from_der(parts.chain, parts.key, &provider())
+            .map_err(|bad| mismatch(bad.to_string()))?;
+        Ok(Self {
+            own: Arc::new(own.into()),
+            me,
+            trust: Arc::new(trust),
+            named,
+            path,
+        })
+    }
+}
+
+fn read_list(path: &Path, trust: &Trust) -> Result<Revoked, KeyError> {
+    let read = files::read(path, REVOKED_BYTES_MAX as u64);
+    let bytes = read.map_err(|source| KeyError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let list = Revoked::read(&bytes, trust.authorities());
+    list.map_err(|why| KeyError::List {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// The only cryptography that there is here. AES-128 first: it is as safe as anybody needs, and a
+/// third faster.
+pub(super) fn provider() -> CryptoProvider {
+    use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+    let cipher_suites = vec![
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    CryptoProvider {
+        cipher_suites,
+        ..default_provider()
+    }
+}

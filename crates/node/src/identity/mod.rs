@@ -1,0 +1,33 @@
+//! Who a node is, and how it knows who others are: keys, certificates, and the cluster's own
+//! authority.
+//!
+//! A certificate names a node and its roles, and is believed for its authority's signature. Nothing
+//! here reads a clock: a machine may come back after any absence, and with any date. What ends trust
+//! is a [revocation list](revoked), not a date.
+//!
+//! Deliberately absent: sockets. What is here makes and judges certificates; `net` carries them.
+
+mod authority;
+mod bounds;
+mod bundle;
+mod certificate;
+mod files;
+mod keyring;
+mod keys;
+mod peer;
+mod revoked;
+mod roles;
+mod severed;
+#[cfg(test)]
+pub(crate) mod tests;
+mod trust;
+mod verify;
+
+pub(crate) use authority::{Authority, AuthorityError, Issued};
+pub(crate) use bundle::KeyFiles;
+pub(crate) use keyring::{Keyring, NODE_PROTOCOL};
+pub(crate) use keys::{KeyError, Keys};
+pub(crate) use peer::Peer;
+pub(crate) use roles::{BadRole, Role, Roles};
+pub(crate) use severed::{Cut, Severed};
+pub(crate) use verify::{Refused, Verifier};

@@ -1,0 +1,74 @@
+//! Ends connections of those whose certificates are revoked while they live.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use thiserror::Error;
+
+use super::peer::Peer;
+
+/// A connection was ended because its peer's certificate was revoked. Nothing more is read from it
+/// or written to it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub(crate) struct Severed(pub(super) String);
+
+/// A connection's way to notice that it has to end.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(super) peer: Arc<Peer>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    severed: Option<Severed>,
+    reader: Option<Waker>,
+}
+
+impl Cut {
+    pub(super) fn new(peer: Arc<Peer>) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whose connection it is.
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Why it has to end, if it has to.
+    pub(crate) fn severed(&self) -> Option<Severed> {
+        self.lock().severed.clone()
+    }
+
+    /// As [`Cut::severed`]; whoever waits for bytes is woken when that changes.
+    pub(crate) fn severed_or_wake(&self, reader: &Waker) -> Option<Severed> {
+        let mut state = self.lock();
+        if state.severed.is_none() {
+            match &mut state.reader {
+                Some(known) => known.clone_from(reader),
+                none => *none = Some(reader.clone()),
+            }
+        }
+        state.severed.clone()
+    }
+
+    /// Ends the connection.
+    pub(super) fn sever(&self, why: Severed) {
+        let reader = {
+            let mut state = self.lock();
+            state.severed.get_or_insert(why);
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

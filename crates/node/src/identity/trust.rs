@@ -1,0 +1,197 @@
+//! Whom a node believes: the authorities that it was given, by their signatures.
+
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::{CertificateError, Error as TlsError};
+use thiserror::Error;
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::bounds::INTERMEDIATES_MAX;
+use super::certificate::valid_since;
+use super::peer::Peer;
+use super::revoked::Revoked;
+
+/// Which end of a connection a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Who dialled.
+    Dialled,
+    /// Who was dialled.
+    Accepted,
+}
+
+/// Why a certificate is not believed. Nothing has changed; the same certificate will not be believed
+/// later.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum BadPeer {
+    /// It is no certificate that is understood.
+    #[error("its certificate cannot be read: {0}; hint: issue it a new one")]
+    Unreadable(String),
+    /// It has too many certificates between its own and its authority's.
+    #[error(
+        "{said} presents {count} certificates above its own; hint: at most {INTERMEDIATES_MAX} are looked at"
+    )]
+    LongChain {
+        /// Who it says it is.
+        said: String,
+        /// How many.
+        count: usize,
+    },
+    /// Nobody whom we believe has signed it.
+    #[error(
+        "the certificate that says {said} is of another authority; hint: give that node a bundle of this cluster's own, see `consign keys issue`"
+    )]
+    Stranger {
+        /// Who it says it is.
+        said: String,
+    },
+    /// Its authority has signed it, and it is not good all the same.
+    #[error("the certificate of {said} is not acceptable: {why}; hint: issue it a new one")]
+    Unfit {
+        /// Who it says it is.
+        said: String,
+        /// What the verifier says.
+        why: String,
+    },
+    /// It was taken back.
+    #[error(
+        "the certificate of {said}, number {serial}, is revoked by list {list}; hint: if that node belongs here, issue it a new one with `consign keys issue`"
+    )]
+    Revoked {
+        /// Who it is.
+        said: String,
+        /// The certificate's serial number.
+        serial: u64,
+        /// The number of the list.
+        list: u64,
+    },
+}
+
+impl BadPeer {
+    /// What the other side hears of it: an alert.
+    pub(super) fn as_tls(&self) -> TlsError {
+        TlsError::InvalidCertificate(match self {
+            Self::Unreadable(_) => CertificateError::BadEncoding,
+            Self::LongChain { .. } => CertificateError::BadEncoding,
+            Self::Stranger { .. } => CertificateError::UnknownIssuer,
+            Self::Unfit { .. } => CertificateError::ApplicationVerificationFailure,
+            Self::Revoked { .. } => CertificateError::Revoked,
+        })
+    }
+}
+
+/// The authorities.
+#[derive(Debug)]
+pub(super) struct Trust {
+    authorities: Vec<CertificateDer<'static>>,
+    anchors: Vec<TrustAnchor<'static>>,
+}
+
+impl Trust {
+    /// Believes these.
+    ///
+    /// # Errors
+    /// Why one of them is no certificate, for a person.
+    pub(super) fn new(authorities: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+        let anchor = |authority| {
+            let anchor = webpki::anchor_from_trusted_cert(authority);
+            anchor
+                .map(|anchor| anchor.to_owned())
+                .map_err(|bad| format!("{bad:?}"))
+        };
+        Ok(Self {
+            anchors: authorities.iter().map(anchor).collect::<Result<_, _>>()?,
+            authorities,
+        })
+    }
+
+    /// Their certificates.
+    pub(super) fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// Who presents a certificate, if it is to be believed.
+    ///
+    /// # Errors
+    /// [`BadPeer`].
+    pub(super) fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        end: End,
+        revoked: &Revoked,
+    ) -> Result<Peer, BadPeer> {
+        let peer = Peer::read(certificate).map_err(BadPeer::Unreadable)?;
+        let said = peer.to_string();
+        if above.len() > INTERMEDIATES_MAX {
+            let count = above.len();
+            return Err(BadPeer::LongChain { said, count });
+        }
+        self.verify(certificate, above, end)
+            .map_err(|bad| match bad {
+                webpki::Error::UnknownIssuer => BadPeer::Stranger { said: said.clone() },
+                // A certificate of another authority of the same name.
+                webpki::Error::InvalidSignatureForPublicKey => {
+                    BadPeer::Stranger { said: said.clone() }
+                }
+                other => BadPeer::Unfit {
+                    said: said.clone(),
+                    why: format!("{other:?}"),
+                },
+            })?;
+        match revoked.covers(&peer) {
+            None => Ok(peer),
+            Some(serial) => Err(BadPeer::Revoked {
+                said,
+                serial,
+                list: revoked.number(),
+            }),
+        }
+    }
+
+    /// Checks the signatures up to an authority, at a moment that the certificates themselves name:
+    /// if there is one at which all of them are valid, the youngest of them begins then. So a
+    /// certificate is good for ever, and a wrong clock changes nothing.
+    fn verify(
+        &self,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        end: End,
+    ) -> Result<(), webpki::Error> {
+        let parsed = EndEntityCert::try_from(certificate)?;
+        let all = std::iter::once(certificate).chain(above);
+        let mut moments: Vec<_> = all.filter_map(valid_since).collect();
+        moments.sort_unstable_by_key(|moment| std::cmp::Reverse(moment.as_secs()));
+        moments.dedup();
+        let mut outcome = Err(webpki::Error::BadDer);
+        for moment in moments {
+            outcome = self.verify_at(&parsed, above, end, moment);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    fn verify_at(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        above: &[CertificateDer<'_>],
+        end: End,
+        moment: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let usage = match end {
+            End::Dialled => KeyUsage::client_auth(),
+            End::Accepted => KeyUsage::server_auth(),
+        };
+        let verified = certificate.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &self.anchors,
+            above,
+            moment,
+            usage,
+            None,
+            None,
+        );
+        verified.map(drop)
+    }
+}

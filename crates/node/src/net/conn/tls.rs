@@ -1,0 +1,152 @@
+//! Brings TLS up on a new connection, and finds out who is at the other end.
+//!
+//! In TLS 1.3 who dialled learns only afterwards whether its own certificate was accepted: the alert
+//! comes in place of the answer to its hello.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
+
+use crate::identity::{Cut, Keyring, NODE_PROTOCOL, Verifier};
+use crate::net::bounds::{TLS_BYTES_MAX, TLS_DEADLINE};
+
+use super::broken::Broken;
+use super::wire::Wire;
+
+/// How long a peer that is sent away may take to hear why.
+const PARTING_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is read of it meanwhile, in bytes: what was sent before it could know.
+const PARTING_BYTES: usize = 64 << 10;
+
+/// A connection on which TLS is up.
+pub(super) struct Secured {
+    pub(super) stream: TlsStream<Wire>,
+    pub(super) cut: Arc<Cut>,
+}
+
+/// Brings TLS up on a connection that we made.
+///
+/// # Errors
+/// [`Broken`].
+pub(super) async fn dial(stream: TcpStream, keyring: &Keyring) -> Result<Secured, Broken> {
+    let (config, verifier) = keyring.dialling();
+    // Which node it has to be is a question of its certificate, not of a host's name.
+    let nobody = ServerName::try_from("node.consign").expect("it is a name");
+    let wire = Wire::of_stranger(stream, TLS_BYTES_MAX);
+    let connecting = TlsConnector::from(config)
+        .connect(nobody, wire)
+        .into_fallible();
+    match timeout(TLS_DEADLINE, connecting).await {
+        Ok(Ok(stream)) => Ok(known(stream.into(), keyring, &verifier)?),
+        Ok(Err((error, wire))) => Err(part(wire, why(&verifier, error)).await),
+        Err(_elapsed) => Err(slow()),
+    }
+}
+
+/// Brings TLS up on a connection that was accepted.
+///
+/// # Errors
+/// [`Broken`].
+pub(super) async fn accept(stream: TcpStream, keyring: &Keyring) -> Result<Secured, Broken> {
+    timeout(TLS_DEADLINE, accept_within(stream, keyring))
+        .await
+        .map_err(|_elapsed| slow())?
+}
+
+async fn accept_within(stream: TcpStream, keyring: &Keyring) -> Result<Secured, Broken> {
+    let wire = Wire::of_stranger(stream, TLS_BYTES_MAX);
+    let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire);
+    let start = match (&mut acceptor).await {
+        Ok(start) => start,
+        Err(error) => return Err(part_if_any(acceptor.take_io(), error.into()).await),
+    };
+    let asked = start.client_hello().alpn();
+    // Here is where another protocol, such as one for newcomers without a certificate, would get
+    // another configuration.
+    let is_node = asked.is_some_and(|mut names| names.any(|name| name == NODE_PROTOCOL));
+    let (config, verifier) = keyring.accepting();
+    match start.into_stream(config).into_fallible().await {
+        Ok(stream) if is_node => known(stream.into(), keyring, &verifier),
+        Ok(stream) => {
+            drop(stream);
+            Err(Broken::OtherProtocol)
+        }
+        Err((error, wire)) => {
+            let why = match is_node {
+                true => why(&verifier, error),
+                false => Broken::OtherProtocol,
+            };
+            Err(part(wire, why).await)
+        }
+    }
+}
+
+fn known(
+    mut stream: TlsStream<Wire>,
+    keyring: &Keyring,
+    verifier: &Verifier,
+) -> Result<Secured, Broken> {
+    stream.get_mut().0.known();
+    match verifier.judged() {
+        Some(Ok(peer)) => Ok(Secured {
+            stream,
+            cut: keyring.cut(peer),
+        }),
+        Some(Err(refused)) => Err(Broken::BadPeer(refused)),
+        // The library does not let anybody through without.
+        None => Err(Broken::NoCertificate),
+    }
+}
+
+fn why(verifier: &Verifier, error: io::Error) -> Broken {
+    match verifier.judged() {
+        Some(Err(refused)) => Broken::BadPeer(refused),
+        Some(Ok(_)) | None => error.into(),
+    }
+}
+
+fn slow() -> Broken {
+    Broken::Slow {
+        what: "bringing TLS up",
+        deadline: TLS_DEADLINE,
+    }
+}
+
+async fn part_if_any(wire: Option<Wire>, why: Broken) -> Broken {
+    match wire {
+        Some(wire) => part(wire, why).await,
+        None => why,
+    }
+}
+
+/// Lets the peer hear the alert that was just sent: a socket that is closed with something unread
+/// takes back what was written to it.
+async fn part(wire: Wire, why: Broken) -> Broken {
+    linger(wire.into_tcp()).await;
+    why
+}
+
+/// Closes a connection so that what was written last arrives.
+pub(super) async fn linger(mut stream: TcpStream) {
+    let parting = async {
+        stream.shutdown().await?;
+        let mut unread = [0; 1 << 10];
+        let mut all = 0;
+        while all < PARTING_BYTES {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                read => all += read,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // It makes no difference to us whether the peer hears it.
+    let _ = timeout(PARTING_DEADLINE, parting).await;
+}

@@ -1,0 +1,341 @@
+//! Connections over TLS: who is let in, who is not, and what both sides hear of it.
+
+use std::sync::Arc;
+
+use consign_core::wire::{Message, Purpose, SmallFrame, encode_frame};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::identity::Keyring;
+use crate::identity::tests::Ca;
+use crate::net::bounds::{TLS_BYTES_MAX, TLS_DEADLINE};
+
+use super::raw::{Raw, hello};
+use super::support::{Node, name, soon};
+
+/// Why `from` has no connection to the node at `addr`, which it calls `to`.
+async fn refusal(from: &Node, to: &str, addr: &str) -> String {
+    from.net.set_targets(vec![(name(to), addr.to_owned())]);
+    soon(async {
+        loop {
+            let states = from.net.peer_states();
+            let error = states.iter().find_map(|state| state.error.clone());
+            assert!(!states.iter().any(|state| state.connected), "it is let in");
+            match error {
+                Some(error) => return error,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
+async fn connects(from: &Node, to: &Node) {
+    from.net
+        .set_targets(vec![(to.name.clone(), to.addr.clone())]);
+    soon(async {
+        while !from.net.peer_states().iter().any(|state| state.connected) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_of_one_authority_talk() {
+    let mut ca = Ca::new();
+    let (cam, store) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("store", "consumer"),
+    );
+    let cam = Node::start_secured("cam", &cam).await;
+    let store = Node::start_secured("store", &store).await;
+    connects(&cam, &store).await;
+}
+
+#[tokio::test]
+async fn who_is_of_another_authority_gets_nowhere() {
+    let cam = Ca::new().keyring("cam", "producer");
+    let store = Ca::new().keyring("store", "consumer");
+    let cam = Node::start_secured("cam", &cam).await;
+    let store = Node::start_secured("store", &store).await;
+    let why = refusal(&cam, "store", &store.addr).await;
+    assert!(
+        why.contains("says store is of another authority") && why.contains("hint:"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_is_good_for_its_own_name_alone() {
+    let mut ca = Ca::new();
+    // The keys of one node under the name of another, at either end.
+    let (cam, eve) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("eve", "producer,consumer"),
+    );
+    let store = ca.keyring("store", "consumer");
+    let cam = Node::start_secured("cam", &cam).await;
+    let store = Node::start_secured("store", &store).await;
+    let false_store = Node::start_secured("store", &eve).await;
+    let why = refusal(&cam, "store", &false_store.addr).await;
+    assert!(
+        why.contains("eve answers where store was expected"),
+        "{why}"
+    );
+    let false_cam = Node::start_secured("cam", &eve).await;
+    let why = refusal(&false_cam, "store", &store.addr).await;
+    assert!(why.contains("that of eve, and its hello says cam"), "{why}");
+}
+
+#[tokio::test]
+async fn roles_are_needed_at_both_ends() {
+    let mut ca = Ca::new();
+    let (cam, other) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("cam-2", "producer"),
+    );
+    let (store, deposit) = (
+        ca.keyring("store", "consumer"),
+        ca.keyring("store-2", "consumer"),
+    );
+    let cam = Node::start_secured("cam", &cam).await;
+    let other = Node::start_secured("cam-2", &other).await;
+    let why = refusal(&cam, "cam-2", &other.addr).await;
+    assert!(
+        why.contains("cam-2 takes no files") && why.contains("not consumer"),
+        "{why}"
+    );
+    let store = Node::start_secured("store", &store).await;
+    let deposit = Node::start_secured("store-2", &deposit).await;
+    let why = refusal(&store, "store-2", &deposit.addr).await;
+    assert!(
+        why.contains("store sends no files") && why.contains("not producer"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn plaintext_and_tls_do_not_mix_and_both_are_told() {
+    let mut ca = Ca::new();
+    let keyring = ca.keyring("store", "producer,consumer");
+    let (plain, secured) = (
+        Node::start("cam").await,
+        Node::start_secured("store", &keyring).await,
+    );
+    let why = refusal(&plain, "store", &secured.addr).await;
+    assert!(
+        why.contains("speaks only TLS") && why.contains("hint:"),
+        "{why}"
+    );
+    let why = refusal(&secured, "cam", &plain.addr).await;
+    assert!(
+        why.contains("before TLS was up") && why.contains("hint:"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_node_gets_nowhere_and_what_it_has_is_ended() {
+    let mut ca = Ca::new();
+    let (cam, store) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("store", "consumer"),
+    );
+    let other = ca.keyring("other", "producer");
+    let cam_node = Node::start_secured("cam", &cam).await;
+    let store_node = Node::start_secured("store", &store).await;
+    let other_node = Node::start_secured("other", &other).await;
+    connects(&cam_node, &store_node).await;
+    connects(&other_node, &store_node).await;
+    let list = ca.revoke("cam").into_bytes();
+    // As the config of a producer that nobody has revoked would bring it.
+    other_node.net.shared.take_over(list).await.unwrap();
+    // It travels to the consumer, which ends the producer's connection.
+    soon(async {
+        while store.revoked().number() == 0 {
+            tokio::task::yield_now().await;
+        }
+        while cam_node
+            .net
+            .peer_states()
+            .iter()
+            .any(|state| state.connected)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let why = soon(async {
+        loop {
+            let states = cam_node.net.peer_states();
+            let error = states.iter().find_map(|state| state.error.clone());
+            match error.filter(|error| error.contains("revoked")) {
+                Some(error) => return error,
+                None => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
+    assert!(why.contains("hint:"), "{why}");
+    connects(&other_node, &store_node).await;
+}
+
+#[tokio::test]
+async fn whoever_has_the_newer_list_tells_the_other_when_they_connect() {
+    for dialler_knows in [true, false] {
+        let mut ca = Ca::new();
+        let cam = ca.keyring("cam", "producer");
+        let store = ca.keyring("store", "consumer");
+        drop(ca.keys("gone", "producer"));
+        let list = ca.revoke("gone");
+        let (knows, learns) = match dialler_knows {
+            true => (&cam, &store),
+            false => (&store, &cam),
+        };
+        knows.take_over(list.as_bytes()).unwrap().unwrap();
+        let cam_node = Node::start_secured("cam", &cam).await;
+        let store_node = Node::start_secured("store", &store).await;
+        connects(&cam_node, &store_node).await;
+        soon(async {
+            while learns.revoked().number() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(learns.revoked(), knows.revoked());
+    }
+}
+
+#[tokio::test]
+async fn who_shows_no_certificate_hears_that_it_needs_one() {
+    let keyring = Ca::new().keyring("store", "consumer");
+    let store = Node::start_secured("store", &keyring).await;
+    let stream = TcpStream::connect(&store.addr).await.unwrap();
+    let mut stream = without_certificate(&keyring, stream, b"consign")
+        .await
+        .unwrap();
+    let hello = encode_frame(&Message::Hello(hello(&store, Purpose::Control)), 0);
+    let _ = stream.write_all(&hello).await;
+    let error = soon(stream.read(&mut [0; 64]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("CertificateRequired"), "{error}");
+    let stream = TcpStream::connect(&store.addr).await.unwrap();
+    let error = without_certificate(&keyring, stream, b"h2")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+}
+
+async fn without_certificate(
+    keyring: &Keyring,
+    stream: TcpStream,
+    protocol: &[u8],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let (_, verifier) = keyring.dialling();
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.dangerous().set_certificate_verifier(verifier);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("node.consign").unwrap();
+    soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+}
+
+#[tokio::test]
+async fn a_producer_brings_its_own_files_and_no_others() {
+    let mut ca = Ca::new();
+    let (cam, store) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("store", "consumer"),
+    );
+    let store = Node::start_secured("store", &store).await;
+    let mut stream = by_hand(&cam, &store).await;
+    let hello = encode_frame(&Message::Hello(hello(&store, Purpose::Smalls)), 0);
+    stream.write_all(&hello).await.unwrap();
+    let frame = SmallFrame {
+        producer: "cam-2".into(),
+        ..SmallFrame::default()
+    };
+    stream
+        .write_all(&encode_frame(&Message::SmallFrame(frame), 0))
+        .await
+        .unwrap();
+    // The welcome, and then the end.
+    let mut heard = Vec::new();
+    let _ = timeout(TLS_DEADLINE, stream.read_to_end(&mut heard))
+        .await
+        .expect("it is closed");
+    assert!(heard.windows(5).any(|window| window == b"store"));
+}
+
+async fn by_hand(keyring: &Keyring, to: &Node) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let stream = TcpStream::connect(&to.addr).await.unwrap();
+    let (config, _) = keyring.dialling();
+    let name = ServerName::try_from("node.consign").unwrap();
+    soon(TlsConnector::from(config).connect(name, stream))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_say_much_before_tls_is_up() {
+    let keyring = Ca::new().keyring("store", "consumer");
+    let store = Node::start_secured("store", &keyring).await;
+    let mut raw = Raw::connect(&store).await;
+    // Records of a hello that never ends.
+    let record = [
+        [0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xf0].as_slice(),
+        &[0; 0x3ffb],
+    ]
+    .concat();
+    let mut said = 0;
+    let ended = soon(async {
+        while raw.stream.write_all(&record).await.is_ok() {
+            said += record.len();
+            if said > 100 * TLS_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    assert!(ended, "{said} bytes were taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_that_does_not_come_up_has_a_deadline() {
+    let keyring = Ca::new().keyring("store", "consumer");
+    let store = Node::start_secured("store", &keyring).await;
+    let mut slow = TcpStream::connect(&store.addr).await.unwrap();
+    slow.write_all(&[0x16, 3, 1]).await.unwrap();
+    let ended = timeout(3 * TLS_DEADLINE, slow.read(&mut [0; 64])).await;
+    assert!(ended.is_ok(), "the listener waits for ever");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cam = Node::start_secured("cam", &Ca::new().keyring("cam", "producer")).await;
+    let addr = listener.local_addr().unwrap().to_string();
+    let why = refusal_of_silent(&cam, &addr, &listener).await;
+    assert!(why.contains("bringing TLS up took more than 5 s"), "{why}");
+}
+
+async fn refusal_of_silent(cam: &Node, addr: &str, listener: &TcpListener) -> String {
+    cam.net.set_targets(vec![(name("store"), addr.to_owned())]);
+    let (_silent, _) = listener.accept().await.unwrap();
+    loop {
+        let states = cam.net.peer_states();
+        match states.iter().find_map(|state| state.error.clone()) {
+            Some(error) => return error,
+            None => tokio::time::sleep(TLS_DEADLINE / 10).await,
+        }
+    }
+}
