@@ -8,7 +8,7 @@ use consign_core::consumer::Consumer;
 use consign_core::log::{Log, Payload, Position};
 use consign_core::producer::Producer;
 use consign_core::record::{Boot, Record};
-use consign_core::view::View;
+use consign_core::view::{Member, View};
 use tokio::sync::mpsc;
 
 use super::bounds::NET_EVENTS_WAITING_MAX;
@@ -114,7 +114,10 @@ impl Ground {
         // Set once: this is the only place.
         let _ = self.audits.set(audits);
         let me = membership::Own {
-            member: self.config.membership.own.clone(),
+            member: Member {
+                state: producer.standing(),
+                ..self.config.membership.own.clone()
+            },
             incarnation: producer.incarnation(),
             start: self.life.start,
             earlier: own.starts,

@@ -46,6 +46,7 @@ impl Driver {
         reply: oneshot::Sender<Result<(), Refusal>>,
     ) {
         self.consume(consumer::Event::Standing(state));
+        self.announce(self.config.membership.own.clone());
         tracing::info!(%state, "a person has ordered how far this node takes part");
         // Who is answered finds it in force.
         self.publish_snapshot();

@@ -9,7 +9,7 @@ use consign_core::ids::NodeName;
 use consign_core::log::Payload;
 use consign_core::producer::Event;
 use consign_core::record::Record;
-use consign_core::view::{Sighting, Silence, View, merge};
+use consign_core::view::{Member, Sighting, Silence, View, merge};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -112,7 +112,10 @@ impl Driver {
     fn within_reach(&self, sighting: &Sighting) -> Sighting {
         self.problems.remove_starting(BEYOND);
         let mut sighting = sighting.clone();
-        if self.config.tls.plaintext || self.config.tls.keys.is_some() || sighting.silence == Silence::IsNone {
+        if self.config.tls.plaintext
+            || self.config.tls.keys.is_some()
+            || sighting.silence == Silence::IsNone
+        {
             return sighting;
         }
         let is_near =
@@ -198,6 +201,12 @@ impl Driver {
             ));
         }
         self.log_care.replace_view(records);
+    }
+
+    /// Tells the others what this node is, and how far it takes part.
+    pub(super) fn announce(&self, own: Member) {
+        let state = self.producer.standing();
+        self.members.source.announce(Member { state, ..own });
     }
 
     /// What is wrong with the source of members.

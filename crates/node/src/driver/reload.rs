@@ -69,7 +69,7 @@ impl Driver {
         config.membership.own.zone.clone_from(&now.own.zone);
         if config.membership.own != now.own {
             let own = config.membership.own.clone();
-            self.members.source.announce(own);
+            self.announce(own);
         }
         self.members.source.relist(config.membership.nodes.clone());
         self.config.membership = config.membership.clone();

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::audit;
 use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE, TLS_STRANGERS_MAX};
 use super::bulk::Bulk;
-use super::conn::{Broken, Conn, Greeting, hear_hello, reject, welcome};
+use super::conn::{Broken, Conn, Greeting, hear_hello, is_itself, reject, welcome};
 use super::control;
 use super::gossip;
 use super::roster::{Entry, Side};
@@ -145,6 +145,8 @@ async fn greet(
 /// Says that a connection was refused, or that many were.
 fn tell_refused(strangers: &Strangers, remote: SocketAddr, why: &Broken) {
     match strangers.turned_away() {
+        // A seed of its own is no news.
+        _ if is_itself(why) => tracing::debug!(%remote, "a connection was refused: {why}"),
         None => tracing::debug!(%remote, "a connection was refused: {why}"),
         Some(0) => tracing::warn!(%remote, "a connection was refused: {why}"),
         Some(others) => {

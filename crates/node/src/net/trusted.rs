@@ -36,11 +36,9 @@ pub(super) fn check(purpose: Purpose, ends: Ends<'_>) -> Result<(), String> {
         Purpose::Chunks | Purpose::Smalls if !may(Role::Producer) && !may(Role::Consumer) => {
             Err(lacks(dialler, "producer or consumer", "brings no files"))
         }
-        Purpose::Control
-        | Purpose::Audit
-        | Purpose::Chunks
-        | Purpose::Smalls
-        | Purpose::Gossip => Ok(()),
+        Purpose::Control | Purpose::Audit | Purpose::Chunks | Purpose::Smalls | Purpose::Gossip => {
+            Ok(())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Etcd, SOON, files_in, random_bytes, until};
+use crate::cluster::{Authority, Cluster, Etcd, SOON, files_in, random_bytes, until};
 
 /// How soon a new consumer has its first file, from the start of its process.
 const FIRST_FILE: Duration = Duration::from_secs(5);
@@ -83,6 +83,67 @@ fn a_new_consumer_gets_its_first_file_soon_by_etcd() {
     let mut cluster = strangers();
     cluster.learns_by(&etcd.membership());
     a_new_consumer_gets_its_first_file_soon(cluster);
+}
+
+/// The letters go over connections with certificates, like all else.
+#[test]
+fn members_find_each_other_by_gossip_over_tls_and_a_stranger_finds_nobody() {
+    let mut cluster = strangers();
+    cluster.consumer("spy", "");
+    by_gossip(&mut cluster);
+    let ours = Authority::new(&cluster, "authority");
+    cluster.secure("prod-1", &ours, "producer");
+    for consumer in ["cons-1", "cons-2"] {
+        cluster.secure(consumer, &ours, "consumer");
+    }
+    let other = Authority::new(&cluster, "other");
+    cluster.secure("spy", &other, "consumer");
+    cluster.configure();
+    cluster.start_one("spy");
+    cluster.start_one("prod-1");
+    let refused = |log: String| log.lines().any(|line| line.contains("refused"));
+    until("the stranger is refused, aloud", SOON, || {
+        refused(cluster.node("prod-1").log())
+    });
+    a_new_consumer_gets_its_first_file_soon(cluster);
+}
+
+/// Nobody here has a connection to it: the word comes by whoever tells of members.
+fn everybody_hears_who_drains(mut cluster: Cluster) {
+    cluster.start();
+    let state = |cluster: &Cluster| {
+        let nodes = cluster.ask("cons-2", &["nodes", "--json"]).good().objects();
+        let found = nodes.iter().find(|one| one["name"] == "cons-1");
+        found.map_or_else(String::new, |one| one["state"].as_str().unwrap().to_owned())
+    };
+    until("they know each other", SOON, || state(&cluster) == "active");
+    cluster.ask("cons-1", &["drain"]).good();
+    until("it is heard to drain", SOON, || {
+        state(&cluster) == "draining"
+    });
+    cluster.kill("cons-1");
+    cluster.start_one("cons-1");
+    cluster.ask("cons-1", &["drain", "--undo"]).good();
+    until("it is heard to take part", SOON, || {
+        state(&cluster) == "active"
+    });
+}
+
+#[test]
+fn everybody_hears_who_drains_by_gossip() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    everybody_hears_who_drains(cluster);
+}
+
+#[test]
+fn everybody_hears_who_drains_by_etcd() {
+    let Some(etcd) = Etcd::start("everybody_hears_who_drains_by_etcd") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    everybody_hears_who_drains(cluster);
 }
 
 /// Everybody is restarted meanwhile: who the members are is in each one's log.

@@ -172,9 +172,12 @@ pub(super) fn check_loopback(
     };
     match exposed {
         None => Ok(()),
-        Some((key, addr)) => Err(outline.refuse(key, Problem::Exposed {
+        Some((key, addr)) => Err(outline.refuse(
+            key,
+            Problem::Exposed {
                 addr,
                 node: node.clone(),
-            })),
+            },
+        )),
     }
 }

@@ -66,10 +66,7 @@ fn unknown_keys_name_the_nearest_known_one_and_their_line() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for (table, keys) in [
-        ("[produce]", &["bandwidth"]),
-        ("[consume]", &["on_saved"]),
-    ] {
+    for (table, keys) in [("[produce]", &["bandwidth"]), ("[consume]", &["on_saved"])] {
         for key in keys {
             let bad = refused(&format!("[{table}]\n{key} = \"x\""));
             assert!(matches!(bad, ConfigError::Later { .. }), "{bad}");

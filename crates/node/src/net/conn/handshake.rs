@@ -146,7 +146,10 @@ const ITSELF: &str = "this is the node itself";
 
 /// Whether a connection was refused because both of its ends are this node.
 pub(in crate::net) fn is_itself(why: &Broken) -> bool {
-    matches!(why, Broken::Rejected { reason, .. } if reason == ITSELF)
+    match why {
+        Broken::Rejected { reason, .. } | Broken::Protocol(reason) => reason == ITSELF,
+        _ => false,
+    }
 }
 
 /// Whether who answers is who was meant, and may have this connection. If not, it is told.
