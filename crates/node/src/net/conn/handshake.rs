@@ -50,15 +50,33 @@ pub(in crate::net) async fn dial(
     let (me, seen) = (&shared.me, &shared.seen);
     let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
     check_dialled(shared, &mut conn, node, purpose).await?;
+    let answer = introduce(&mut conn, shared, Some(node), purpose, seen.of(node)).await?;
+    if let Message::Welcome(welcome) = &answer {
+        conn.their_list = welcome.revoked;
+    }
+    let incarnation = check_answer(me, seen, node, answer)?;
+    seen.note(node, incarnation);
+    Ok((conn, incarnation))
+}
+
+/// Says hello, to `to` where it is known who that is, and hears the answer.
+async fn introduce(
+    conn: &mut Conn,
+    shared: &Shared,
+    to: Option<&NodeName>,
+    purpose: Purpose,
+    seen: Incarnation,
+) -> Result<Message, Broken> {
+    let me = &shared.me;
     let hello = Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
         node: me.node.to_string(),
-        to: node.to_string(),
+        to: to.map(ToString::to_string).unwrap_or_default(),
         purpose: purpose.into(),
         incarnation: me.incarnation.0,
         start: me.start.0,
-        seen: seen.of(node).0,
+        seen: seen.0,
         revoked: shared.list_number(),
     });
     // What the peer may have said of our certificate instead of reading this is what counts.
@@ -69,12 +87,7 @@ pub(in crate::net) async fn dial(
         deadline: WELCOME_DEADLINE,
     })??;
     said?;
-    if let Message::Welcome(welcome) = &frame.message {
-        conn.their_list = welcome.revoked;
-    }
-    let incarnation = check_answer(me, seen, node, frame.message)?;
-    seen.note(node, incarnation);
-    Ok((conn, incarnation))
+    Ok(frame.message)
 }
 
 /// Connects to exchange gossip with whoever answers at `addr`, which must be `to` where that is
@@ -90,28 +103,9 @@ pub(in crate::net) async fn dial_for_gossip(
     to: Option<&NodeName>,
     addr: &str,
 ) -> Result<(Conn, NodeName), Broken> {
-    let me = &shared.me;
     let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
-    let hello = Message::Hello(Hello {
-        version: PROTOCOL_VERSION,
-        version_min: PROTOCOL_VERSION_MIN,
-        node: me.node.to_string(),
-        to: to.map(ToString::to_string).unwrap_or_default(),
-        purpose: Purpose::Gossip.into(),
-        incarnation: me.incarnation.0,
-        start: me.start.0,
-        seen: 0,
-        revoked: shared.list_number(),
-    });
-    // As for any other hello: what the peer says comes before what became of ours.
-    let said = conn.say(&encode_frame(&hello, 0)).await;
-    let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
-    let frame = answer.await.map_err(|_| Broken::Slow {
-        what: "the answer to our hello",
-        deadline: WELCOME_DEADLINE,
-    })??;
-    said?;
-    let found = match frame.message {
+    let answer = introduce(&mut conn, shared, to, Purpose::Gossip, Incarnation(0)).await?;
+    let found = match answer {
         Message::Welcome(welcome) => welcome.node,
         Message::Rejected(rejected) => {
             return Err(Broken::Rejected {
