@@ -1,4 +1,4 @@
-//! The first words on a connection: who calls whom, why, and in which life.
+//! The first words on a connection, where it was accepted: who calls, why, and in which life.
 
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::wire::{
@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::identity::Peer;
-use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE, WELCOME_DEADLINE};
-use crate::net::identity::{Identity, Seen};
+use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE};
+use crate::net::identity::Identity;
 use crate::net::shared::Shared;
 use crate::net::trusted::{self, Ends};
 
@@ -36,105 +36,6 @@ pub(in crate::net) struct Greeting {
     pub(in crate::net) version: u32,
 }
 
-/// Connects to `node` at `addr` and introduces ourselves. The connection is good when this
-/// returns; also in which life the peer is.
-///
-/// # Errors
-/// [`Broken`]; [`Broken::Outlived`] when the peer has seen a later life of ours.
-pub(in crate::net) async fn dial(
-    shared: &Shared,
-    node: &NodeName,
-    addr: &str,
-    purpose: Purpose,
-) -> Result<(Conn, Incarnation), Broken> {
-    let (me, seen) = (&shared.me, &shared.seen);
-    let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
-    check_dialled(shared, &mut conn, node, purpose).await?;
-    let answer = introduce(&mut conn, shared, Some(node), purpose, seen.of(node)).await?;
-    if let Message::Welcome(welcome) = &answer {
-        conn.their_list = welcome.revoked;
-    }
-    let incarnation = check_answer(me, seen, node, answer)?;
-    seen.note(node, incarnation);
-    Ok((conn, incarnation))
-}
-
-/// Says hello, to `to` where it is known who that is, and hears the answer.
-async fn introduce(
-    conn: &mut Conn,
-    shared: &Shared,
-    to: Option<&NodeName>,
-    purpose: Purpose,
-    seen: Incarnation,
-) -> Result<Message, Broken> {
-    let me = &shared.me;
-    let hello = Message::Hello(Hello {
-        version: PROTOCOL_VERSION,
-        version_min: PROTOCOL_VERSION_MIN,
-        node: me.node.to_string(),
-        to: to.map(ToString::to_string).unwrap_or_default(),
-        purpose: purpose.into(),
-        incarnation: me.incarnation.0,
-        start: me.start.0,
-        seen: seen.0,
-        revoked: shared.list_number(),
-    });
-    // What the peer may have said of our certificate instead of reading this is what counts.
-    let said = conn.say(&encode_frame(&hello, 0)).await;
-    let answer = timeout(WELCOME_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX));
-    let frame = answer.await.map_err(|_| Broken::Slow {
-        what: "the answer to our hello",
-        deadline: WELCOME_DEADLINE,
-    })??;
-    said?;
-    Ok(frame.message)
-}
-
-/// Connects to exchange gossip with whoever answers at `addr`, which must be `to` where that is
-/// known. Says who answers.
-///
-/// Lives are neither compared nor noted: of two nodes of one name this would fence off the one that
-/// has the right to it.
-///
-/// # Errors
-/// [`Broken`].
-pub(in crate::net) async fn dial_for_gossip(
-    shared: &Shared,
-    to: Option<&NodeName>,
-    addr: &str,
-) -> Result<(Conn, NodeName), Broken> {
-    let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
-    let answer = introduce(&mut conn, shared, to, Purpose::Gossip, Incarnation(0)).await?;
-    let found = match answer {
-        Message::Welcome(welcome) => welcome.node,
-        Message::Rejected(rejected) => {
-            return Err(Broken::Rejected {
-                reason: plain(&rejected.reason),
-                seen: Incarnation(rejected.seen),
-            });
-        }
-        other => {
-            return Err(Broken::Unexpected {
-                message: other.name(),
-                place: "as the answer to a hello",
-            });
-        }
-    };
-    let name = NodeName::new(&found).map_err(|bad| Broken::Protocol(bad.to_string()))?;
-    // With keys it is who its certificate says, whatever it says itself.
-    let certified = conn.peer.as_ref().is_none_or(|peer| peer.is(&name));
-    if certified && to.is_none_or(|wanted| *wanted == name) {
-        return Ok((conn, name));
-    }
-    Err(Broken::OtherNode {
-        wanted: to.cloned().unwrap_or(name),
-        found: match &conn.peer {
-            Some(peer) => peer.to_string(),
-            None => printable(&found),
-        },
-    })
-}
-
 /// What a node that is among its own seeds answers itself.
 const ITSELF: &str = "this is the node itself";
 
@@ -144,98 +45,6 @@ pub(in crate::net) fn is_itself(why: &Broken) -> bool {
         Broken::Rejected { reason, .. } | Broken::Protocol(reason) => reason == ITSELF,
         _ => false,
     }
-}
-
-/// Whether who answers is who was meant, and may have this connection. If not, it is told.
-async fn check_dialled(
-    shared: &Shared,
-    conn: &mut Conn,
-    node: &NodeName,
-    purpose: Purpose,
-) -> Result<(), Broken> {
-    let (Some(keyring), Some(peer)) = (&shared.keyring, conn.peer.clone()) else {
-        return Ok(());
-    };
-    let own = keyring.me();
-    let why = if !peer.is(node) {
-        Broken::OtherNode {
-            wanted: node.clone(),
-            found: peer.to_string(),
-        }
-    } else {
-        let ends = Ends {
-            dialler: (&shared.me.node, &own),
-            dialled: (node, &peer),
-        };
-        match trusted::check(purpose, ends) {
-            Ok(()) => return Ok(()),
-            Err(reason) => Broken::Protocol(reason),
-        }
-    };
-    // It makes no difference to us whether the peer hears why.
-    let _ = reject(conn, &why.to_string(), Incarnation(0)).await;
-    Err(why)
-}
-
-fn check_answer(
-    me: &Identity,
-    seen: &Seen,
-    node: &NodeName,
-    answer: Message,
-) -> Result<Incarnation, Broken> {
-    match answer {
-        Message::Welcome(welcome) => check_welcome(me, seen, node, &welcome),
-        Message::Rejected(rejected) if rejected.seen > me.incarnation.0 => Err(Broken::Outlived {
-            node: node.clone(),
-            ours: me.incarnation,
-            seen: Incarnation(rejected.seen),
-        }),
-        Message::Rejected(rejected) => Err(Broken::Rejected {
-            reason: rejected.reason,
-            seen: Incarnation(rejected.seen),
-        }),
-        other => Err(Broken::Unexpected {
-            message: other.name(),
-            place: "as the answer to a hello",
-        }),
-    }
-}
-
-fn check_welcome(
-    me: &Identity,
-    seen: &Seen,
-    node: &NodeName,
-    welcome: &Welcome,
-) -> Result<Incarnation, Broken> {
-    if welcome.node != node.as_str() {
-        return Err(Broken::OtherNode {
-            wanted: node.clone(),
-            found: printable(&welcome.node),
-        });
-    }
-    if !(PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION).contains(&welcome.version) {
-        return Err(Broken::Protocol(format!(
-            "{node} answers in protocol version {}; hint: check its version",
-            welcome.version
-        )));
-    }
-    if welcome.seen > me.incarnation.0 {
-        return Err(Broken::Outlived {
-            node: node.clone(),
-            ours: me.incarnation,
-            seen: Incarnation(welcome.seen),
-        });
-    }
-    let (found, highest) = (Incarnation(welcome.incarnation), seen.of(node));
-    if found < highest {
-        return Err(Broken::OldLife {
-            node: node.clone(),
-            found,
-            seen: highest,
-        });
-    }
-    seen.note_version(node, welcome.version);
-    Ok(found)
 }
 
 /// Waits for a stranger's hello and checks it. A stranger whose hello is unacceptable is told why.
@@ -424,13 +233,13 @@ async fn say(conn: &mut Conn, message: &Message) -> Result<(), Broken> {
 }
 
 /// A peer's sentence, fit for a log.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(REASON_CHARS_MAX).map(shown).collect()
 }
 
 /// A stranger's text, fit for a log.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     format!("{:?}", text.chars().take(64).collect::<String>())
 }
 
@@ -513,38 +322,5 @@ mod tests {
             ..gossip
         };
         assert!(check_hello(&me(), &namesake, 0).is_ok());
-    }
-
-    #[test]
-    fn a_welcome_is_checked_for_name_and_lives() {
-        let node = NodeName::new("store-2").unwrap();
-        let seen = Seen::new([(node.clone(), Incarnation(6))]);
-        let answer = |name: &str, incarnation, of_us| {
-            check_welcome(
-                &me(),
-                &seen,
-                &node,
-                &Welcome {
-                    version: PROTOCOL_VERSION,
-                    node: name.into(),
-                    incarnation,
-                    seen: of_us,
-                    revoked: 0,
-                },
-            )
-        };
-        assert_eq!(answer("store-2", 6, 4).unwrap(), Incarnation(6));
-        assert!(matches!(
-            answer("store-3", 6, 4),
-            Err(Broken::OtherNode { .. })
-        ));
-        assert!(matches!(
-            answer("store-2", 5, 4),
-            Err(Broken::OldLife { .. })
-        ));
-        assert!(matches!(
-            answer("store-2", 6, 5),
-            Err(Broken::Outlived { .. })
-        ));
     }
 }

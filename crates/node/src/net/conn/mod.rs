@@ -6,6 +6,7 @@
 //! `rmem_max` and `wmem_max`, which most systems leave at 208 KiB.
 
 mod broken;
+mod dialling;
 mod frames;
 mod handshake;
 mod life;
@@ -30,10 +31,9 @@ use crate::identity::{Keyring, Peer, Role};
 use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
 pub(super) use broken::Broken;
+pub(super) use dialling::{dial, dial_for_gossip};
 pub(super) use frames::Frames;
-pub(super) use handshake::{
-    Greeting, check_first, dial, dial_for_gossip, hear_hello, is_itself, reject, welcome,
-};
+pub(super) use handshake::{Greeting, check_first, hear_hello, is_itself, reject, welcome};
 pub(super) use life::Life;
 pub(super) use send_queue::SendQueue;
 
