@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::disk::Attributes;
-use crate::ids::{Attempt, Digest, FeedName, Incarnation, NodeName, Slot, SlotId, Start};
+use crate::ids::{
+    Attempt, Digest, FeedName, Incarnation, NodeName, Slot, SlotId, Start, TransferId,
+};
 use crate::journal::Ticket;
 use crate::log::{Payload, Position};
 use crate::producer::{Session, Token};
@@ -249,12 +251,16 @@ pub struct StageOrder {
 pub struct PublishOrder {
     /// Which.
     pub slot: SlotId,
+    /// Its name for people.
+    pub id: TransferId,
     /// Its feed, and so its inbox.
     pub feed: FeedName,
     /// Name in the staging directory.
     pub staging: String,
     /// Path under the inbox.
     pub path: String,
+    /// The path that its feed gives it, where something else has that.
+    pub instead_of: Option<String>,
 }
 
 /// Something that the consumer wants done.

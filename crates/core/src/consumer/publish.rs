@@ -148,6 +148,7 @@ impl Consumer {
     pub(super) fn publish(&mut self, slots: Vec<SlotId>) {
         let mut orders = Vec::with_capacity(slots.len());
         for slot in slots {
+            let wished = self.wished_path(&slot);
             let Some(entry) = self.entry_mut(&slot) else {
                 continue;
             };
@@ -159,9 +160,11 @@ impl Consumer {
                 continue;
             };
             orders.push(PublishOrder {
+                id: entry.id(&slot.producer),
                 feed,
                 staging: entry.staging.clone(),
                 path: path.clone(),
+                instead_of: wished.filter(|wished| wished != path),
                 slot,
             });
         }

@@ -293,7 +293,11 @@ impl Inboxes {
             for (order, outcome) in orders.iter().zip(outcomes) {
                 let slot = order.slot.clone();
                 match outcome {
-                    PublishOutcome::Published | PublishOutcome::AlreadyGone => done.push(slot),
+                    PublishOutcome::Published => {
+                        tell_of_conflict(order, inbox);
+                        done.push(slot);
+                    }
+                    PublishOutcome::AlreadyGone => done.push(slot),
                     PublishOutcome::Conflict => conflicts.push(slot),
                     PublishOutcome::Failed(error) => {
                         let why = format!(
@@ -399,6 +403,22 @@ fn marker_at(inbox: &Path) -> std::io::Result<Option<Marker>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What has the path may be the application's, another transfer's, or what a disk has left of this very
+/// file after it only said that it had synced it. So a person must be able to find both.
+fn tell_of_conflict(order: &PublishOrder, inbox: &Inbox) {
+    let Some(wished) = &order.instead_of else {
+        return;
+    };
+    tracing::warn!(
+        transfer = %order.id,
+        feed = %order.feed,
+        path = ?inbox.path.join(&order.path),
+        taken = ?inbox.path.join(wished),
+        "published under another name, since something else has its path; \
+         hint: compare the two, and remove the one that is not wanted",
+    );
 }
 
 fn not_consumed(feed: &FeedName) -> String {

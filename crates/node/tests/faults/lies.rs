@@ -286,6 +286,7 @@ impl Bench {
             doctor,
             audit,
             transfers,
+            log,
             all,
         }
     }

@@ -314,5 +314,12 @@ fn a_file_whose_directory_is_taken_is_published_under_another_name() {
                 .keys()
                 .any(|there| there.starts_with(&format!("{name}.prod-1.")))
         });
+        let log = cluster.node("cons-1").log();
+        let told = log.lines().any(|line| {
+            line.contains(" WARN ")
+                && line.contains(&format!("/par/{name}\""))
+                && line.contains("hint: ")
+        });
+        assert!(told, "{log}");
     }
 }

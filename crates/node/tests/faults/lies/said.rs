@@ -16,6 +16,8 @@ pub(super) struct Said {
     pub(super) doctor: String,
     pub(super) audit: String,
     pub(super) transfers: String,
+    /// What the target's agent has written since its end.
+    pub(super) log: String,
     pub(super) all: String,
 }
 
@@ -31,7 +33,13 @@ impl Said {
             || of_node
             || found.any(|line| of_file(&line))
             || open.any(|line| of_file(&line))
+            || self.log.lines().any(|line| warns_of(line, name))
     }
+}
+
+/// Whether a line of an agent's log is a warning about the path that this file has in its inbox.
+fn warns_of(line: &str, name: &str) -> bool {
+    line.contains(" WARN ") && line.contains(&format!("/{name}\""))
 }
 
 fn objects(text: &str) -> impl Iterator<Item = Value> {
