@@ -1,6 +1,6 @@
 //! Answers for good: `saved`, abandoned, refused; and what follows when the last is in.
 
-use crate::ids::{NodeName, Slot, Start, TransferKey};
+use crate::ids::{Attempt, NodeName, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Payload;
 use crate::planted::{Planted, planted};
@@ -270,10 +270,17 @@ impl Producer {
         let transfer = self.active.get_mut(&key).expect("its caller looked it up");
         let node = transfer.legs[at].node.clone();
         let old = (transfer.legs[at].start, transfer.legs[at].slot);
+        let attempt = transfer.attempt;
         let destination = self.destinations.at(&node, self.now);
         let slot = destination.draw_slot();
-        destination.duties.remove(old);
         destination.duties.insert((self.me.start, slot), key);
+        // Open until the answer is synced: a crash before that asks under it again.
+        let abandonment = Abandonment {
+            key,
+            attempt: Attempt(attempt.0 + 1),
+            decided: None,
+        };
+        self.abandon(&node, old, abandonment);
         let transfer = self.active.get_mut(&key).expect("looked up above");
         transfer.legs[at].start = self.me.start;
         transfer.legs[at].slot = slot;

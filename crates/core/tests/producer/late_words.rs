@@ -227,6 +227,28 @@ fn a_large_file_whose_slot_was_abandoned_gets_another_one() {
     assert_eq!(desk.opened("a").len(), 2);
 }
 
+/// What is closed is refused for good. After a crash here the transfer asks under the old slot again.
+#[test]
+fn an_abandoned_slot_stays_open_until_the_answer_is_synced() {
+    let mut desk = desk(&["a"], 1);
+    let key = desk.submit_small("f", "one");
+    let old = desk.leg(key, "a");
+    let leg = desk.wire_leg("a", key);
+    desk.hold_syncs = true;
+    desk.hear("a", Message::Abandoned(Abandoned { leg }));
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    let closed = |desk: &Desk| {
+        desk.said
+            .iter()
+            .any(|(_, message)| matches!(message, Message::Closed(closed) if closed.low > old.slot))
+    };
+    assert!(!closed(&desk), "nothing of it is synced");
+    desk.hold_syncs = false;
+    desk.settle();
+    desk.tick_after(limits::RETRY_DELAY_MAX_MS);
+    assert!(closed(&desk));
+}
+
 /// Its connection broke, so it is owed; the refusal was on its way.
 #[test]
 fn a_refusal_of_what_is_not_under_way_changes_nothing() {
