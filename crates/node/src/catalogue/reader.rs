@@ -61,7 +61,7 @@ pub(super) struct Inner {
     health: Arc<Health>,
     lag: Arc<Lag>,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -71,9 +71,13 @@ impl Reader {
         }
     }
 
-    /// Closes the connections that no query is using, for the end of an agent: the last connection to
-    /// a database folds its write-ahead log back into it and removes it, and that is the writer's to be.
-    pub(crate) fn close_idle(&self) {
+    /// Lets no further query begin, waits for those that run, and closes their connections, for the
+    /// end of an agent: the last connection to a database folds its write-ahead log back into it and
+    /// removes it, and that is the writer's to be.
+    pub(crate) async fn close(&self) {
+        let all = u32::try_from(QUERIES_AT_ONCE_MAX).expect("it is small");
+        let _all = self.inner.permits.acquire_many(all).await;
+        self.inner.permits.close();
         let mut idle = self
             .inner
             .idle
@@ -321,20 +325,31 @@ impl Reader {
     }
 
     /// Runs one query. When the caller goes away, it still ends, and its answer is dropped.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection, &NodeName) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let _permit = self.inner.permits.acquire().await;
+        let Ok(permit) = Arc::clone(&self.inner.permits).acquire_owned().await else {
+            return Err(stopping());
+        };
         let inner = Arc::clone(&self.inner);
-        let answer = tokio::task::spawn_blocking(move || inner.run(query)).await;
+        let query = move || {
+            // Whoever asked may be gone before the query ends.
+            let _permit = permit;
+            inner.run(query)
+        };
+        let answer = tokio::task::spawn_blocking(query).await;
         answer.unwrap_or_else(|failed| match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_cancelled) => Err(QueryError::Unavailable {
-                why: "the agent is stopping".to_owned(),
-                hint: "ask again when it runs".to_owned(),
-            }),
+            Err(_cancelled) => Err(stopping()),
         })
+    }
+}
+
+fn stopping() -> QueryError {
+    QueryError::Unavailable {
+        why: "the agent is stopping".to_owned(),
+        hint: "ask again when it runs".to_owned(),
     }
 }
 
@@ -346,7 +361,7 @@ impl Inner {
             health,
             lag,
             idle: Mutex::default(),
-            permits: Semaphore::new(QUERIES_AT_ONCE_MAX),
+            permits: Arc::new(Semaphore::new(QUERIES_AT_ONCE_MAX)),
         }
     }
 

@@ -139,7 +139,8 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     for task in served.tasks {
         task.abort();
     }
-    reader.close_idle();
+    // A query that hangs on a dead disk does not keep the agent from its end.
+    let _ = tokio::time::timeout(WORKERS_DEADLINE, reader.close()).await;
     // It ends, with all committed, now that the driver has dropped its feed.
     tokio::task::spawn_blocking(move || writer.join())
         .await

@@ -1,12 +1,16 @@
 //! Restarts, deletion, damage: nothing but history may be lost, and nothing may be told wrongly.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use consign_core::record::LegRung;
 use rusqlite::Connection;
 
 use super::super::row::TransferState;
-use super::super::{Filter, LogSpan};
+use super::super::{Catalogue, Filter, LogSpan};
 use super::story::{ALL, Bench, Story, close, feed, id};
 
 #[test]
@@ -307,4 +311,44 @@ fn catalogue_speed() {
         size / files
     );
     assert!(story.records.len() as f64 / took > 50_000.0);
+}
+
+/// Such a query has a connection, and the last connection is to be the writer's.
+#[tokio::test]
+async fn an_end_waits_for_a_query_whose_asker_is_gone_and_leaves_no_write_ahead_log() {
+    let bench = Bench::new();
+    bench.fill(&Story::eventful());
+    let Catalogue {
+        feed,
+        reader,
+        writer,
+        ..
+    } = bench.open();
+    let (go_on, waits) = mpsc::channel::<()>();
+    let (begins, began) = tokio::sync::oneshot::channel();
+    let asking = tokio::spawn({
+        let reader = reader.clone();
+        async move {
+            let query = move |_: &Connection, _: &_| {
+                let _ = begins.send(());
+                let _ = waits.recv();
+                Ok(())
+            };
+            reader.ask(query).await
+        }
+    });
+    began.await.unwrap();
+    asking.abort();
+    let mut closing = pin!(reader.close());
+    let waits = poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx).is_pending())).await;
+    assert!(waits, "the query runs");
+    go_on.send(()).unwrap();
+    closing.await;
+    drop(feed);
+    writer.join();
+    assert!(!bench.dir.path().join("catalogue.db-wal").exists());
+    assert!(
+        reader.transfer(id(1)).await.is_err(),
+        "none begins any more"
+    );
 }
