@@ -259,7 +259,8 @@ pub struct PublishOrder {
     pub staging: String,
     /// Path under the inbox.
     pub path: String,
-    /// The path that its feed gives it, where something else has that.
+    /// The path that its feed gives it now, where that is another one: something else had it, or the
+    /// layout was changed since this one was decided.
     pub instead_of: Option<String>,
 }
 

@@ -415,9 +415,9 @@ fn tell_of_conflict(order: &PublishOrder, inbox: &Inbox) {
         transfer = %order.id,
         feed = %order.feed,
         path = ?inbox.path.join(&order.path),
-        taken = ?inbox.path.join(wished),
-        "published under another name, since something else has its path; \
-         hint: compare the two, and remove the one that is not wanted",
+        instead_of = ?inbox.path.join(wished),
+        "published under another name than its feed gives it now; \
+         hint: where something is under that one too, compare the two, and remove what is not wanted",
     );
 }
 
