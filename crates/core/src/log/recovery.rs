@@ -123,7 +123,8 @@ impl Opening<'_> {
         self.replayer.recovery.created = true;
         let size = self.settings.segment_bytes;
         if !planted(Planted::RefugeForgotten) {
-            reserve::make(self.disk, self.dir, reserve::REFUGE, size)?;
+            let usual = reserve::refuge_bytes_usual(&self.settings);
+            reserve::make(self.disk, self.dir, reserve::REFUGE, usual)?;
         }
         let file = reserve::make(self.disk, self.dir, reserve::SPARE, size)?;
         let header = SegmentHeader {

@@ -1,8 +1,8 @@
 //! Space that is set aside, so that a full disk stops new work and nothing else.
 //!
 //! Two files of zeroes: the *spare* is the next segment, so that what has been begun can always be
-//! logged to its end; the *refuge* is another one that only a recovery takes, so that an agent that
-//! is restarted on a full disk comes up. A log is never without one from its first segment on. On a
+//! logged to its end; the *refuge* is another one, with room for a start behind it, that only a recovery
+//! takes, so that an agent that is restarted on a full disk comes up. A log is never without one from its first segment on. On a
 //! disk that stays full a recovery takes no more than half of it, if that is enough, and leaves the
 //! rest to the next ones; of what it gives back a larger one is made again as far as there is space.
 
@@ -29,6 +29,12 @@ const SMALL_REFUGE_SHARE: u64 = 8;
 /// What must be free behind the copies in the segment that a recovery makes, in bytes: a start that
 /// cannot log that it is one has not come up.
 pub(super) const START_ROOM_BYTES: u64 = 1024;
+
+/// How long the refuge is when there is space: what a recovery copies may fill a segment, and a start
+/// goes behind it.
+pub(super) fn refuge_bytes_usual(settings: &LogSettings) -> u64 {
+    (settings.segment_bytes + START_ROOM_BYTES).next_multiple_of(ALIGN)
+}
 
 /// How many bytes are zeroed by one write.
 const ZERO_STEP_BYTES: usize = 1 << 20;
@@ -62,7 +68,7 @@ impl Reserve {
         dir: &Path,
         settings: &LogSettings,
     ) -> Result<(), LogError> {
-        let usual = settings.segment_bytes;
+        let usual = refuge_bytes_usual(settings);
         let has_refuge = |reserve: &Self| {
             matches!(&reserve.refuge, Some(refuge) if u64::from(refuge.size) >= usual)
                 || planted(Planted::RefugeForgotten)
@@ -77,7 +83,7 @@ impl Reserve {
             }
         }
         if self.spare.is_none() && has_refuge(self) {
-            self.spare = unless_full(make(disk, dir, SPARE, usual))?;
+            self.spare = unless_full(make(disk, dir, SPARE, settings.segment_bytes))?;
         }
         Ok(())
     }
@@ -123,8 +129,8 @@ fn refuge_bytes(disk: &dyn Disk, dir: &Path) -> Result<u64, LogError> {
     Ok(found.map_or(0, |entry| entry.len / ALIGN * ALIGN))
 }
 
-/// Makes the refuge, of at least `needed` bytes: as long as a segment, since what a recovery copies
-/// may fill one; or else as long as it is, or a small one, or the least.
+/// Makes the refuge, of at least `needed` bytes: of its usual length, or else as long as it is, or a
+/// small one, or the least.
 pub(super) fn make_refuge(
     disk: &dyn Disk,
     dir: &Path,
@@ -137,8 +143,9 @@ pub(super) fn make_refuge(
     };
     let least = LogSettings::SEGMENT_BYTES_LEAST;
     let small = (settings.segment_bytes / SMALL_REFUGE_SHARE).max(least);
-    let there = refuge_bytes(disk, dir)?.clamp(small, settings.segment_bytes.max(small));
-    let mut made = make(settings.segment_bytes);
+    let usual = refuge_bytes_usual(settings);
+    let there = refuge_bytes(disk, dir)?.clamp(small, usual.max(small));
+    let mut made = make(usual);
     for smaller in [there, small, least] {
         if !matches!(made, Err(LogError::Full { .. })) {
             break;
