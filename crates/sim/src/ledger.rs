@@ -57,6 +57,8 @@ pub struct Story {
     pub digest: Digest,
     /// Its transfer, once a submission is committed.
     pub key: Option<TransferKey>,
+    /// When that was, in ms since the beginning of the run.
+    pub accepted_at_ms: u64,
     /// Whether its digest is committed.
     pub digested: bool,
     /// Whether somebody was told that it is submitted.
@@ -234,6 +236,7 @@ impl Ledger {
         node: usize,
         name: &NodeName,
         record: &Record,
+        now_ms: u64,
     ) -> Result<(), Violation> {
         self.stats.records += 1;
         match record {
@@ -253,7 +256,9 @@ impl Ledger {
                         file: Some(file),
                     });
                 }
-                story.key = Some(key);
+                if story.key.replace(key).is_none() {
+                    story.accepted_at_ms = now_ms;
+                }
             }
             Record::Placed(placed) => {
                 let decided = self.slots_of_legs(name, placed);
@@ -272,9 +277,11 @@ impl Ledger {
             }
             Record::Done(list) => return self.done(node, list),
             Record::Cancelled(list) => self.cancelled(node, list),
-            Record::LegsSettled(settled) if settled.rung() == LegRung::Abandoned => {
-                self.unplaced(name, settled);
-            }
+            Record::LegsSettled(settled) => match settled.rung() {
+                LegRung::Abandoned => self.unplaced(name, settled),
+                LegRung::Saved => self.placed_after_all(name, settled),
+                LegRung::Owed | LegRung::Refused | LegRung::Abandoning => {}
+            },
             Record::SmallSaved(slots) => {
                 if let Ok(producer) = NodeName::new(&slots.producer) {
                     for slot in slots_of(&producer, slots.start, &slots.slots) {
@@ -384,6 +391,22 @@ impl Ledger {
                 if kept.get(&consumer) == Some(&(slot.start, slot.slot)) {
                     kept.remove(&consumer);
                 }
+            }
+        }
+    }
+
+    /// A consumer that was to abandon a file had saved it before it heard so: its copy counts.
+    fn placed_after_all(&mut self, producer: &NodeName, settled: &LegsSettled) {
+        let Some(&consumer) = NodeName::new(&settled.node)
+            .ok()
+            .and_then(|name| self.nodes.get(&name))
+        else {
+            return;
+        };
+        for slot in slots_of(producer, settled.start, &settled.slots) {
+            if let Some(file) = self.file_at(consumer, &slot) {
+                let kept = &mut self.stories[file].kept;
+                kept.entry(consumer).or_insert((slot.start, slot.slot));
             }
         }
     }

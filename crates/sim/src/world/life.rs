@@ -142,7 +142,7 @@ impl World {
             self.line(|| format!("{name} replays {position} {record:?}"));
             let kind = usize::from(record.kind());
             self.coverage.hit(Subject::Replayed, kind);
-            let found = self.ledger.committed(node, &name, record);
+            let found = self.ledger.committed(node, &name, record, self.now / 1_000);
             self.check(found);
             producer.replay(*position, record);
             consumer.replay(*position, record);

@@ -172,7 +172,9 @@ impl World {
             let numbers = [u64::from(kind), size as u64, position.pack()];
             self.trace.borrow_mut().mix(&numbers);
             self.coverage.hit(Subject::Committed, usize::from(kind));
-            let found = self.ledger.committed(node, &name, &append.record);
+            let found = self
+                .ledger
+                .committed(node, &name, &append.record, self.now / 1_000);
             self.check(found);
         }
         let committed = appended

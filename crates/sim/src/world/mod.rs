@@ -117,6 +117,7 @@ impl World {
                     content,
                     digest: content.digest(),
                     key: None,
+                    accepted_at_ms: 0,
                     digested: false,
                     acknowledged: false,
                     cancelled: false,

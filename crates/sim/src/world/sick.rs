@@ -69,7 +69,7 @@ impl World {
         }
         let mut delayed = None;
         for (file, story) in self.ledger.stories.iter().enumerate() {
-            let recent = self.now / 1_000 < story.plan.at_ms + PATIENCE_MS;
+            let recent = self.now / 1_000 < story.accepted_at_ms + PATIENCE_MS;
             // Where taken paths are refused a file may wait for a person.
             let waits = self.ledger.refusing.contains(&story.plan.feed);
             if recent || waits || story.key.is_none() || story.cancelled {

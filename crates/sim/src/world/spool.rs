@@ -137,23 +137,25 @@ fn take(disk: &dyn Disk, source: &Source, spooled: &Path) -> std::io::Result<Vec
 
 /// A copy under its name is always whole.
 fn copy(disk: &dyn Disk, origin: &Path, spooled: &Path) -> std::io::Result<()> {
-    let part = spooled.with_extension("part");
-    if disk.stat(&part)?.is_some() {
-        disk.remove(&part)?;
+    let mut part = spooled.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    if disk.stat(part)?.is_some() {
+        disk.remove(part)?;
     }
     let from = disk.open(origin, OpenMode::Read)?;
     let mut bytes = vec![0; from.len()? as usize];
     from.read_exact_at(&mut bytes, 0)?;
-    let file = disk.open(&part, OpenMode::CreateNew)?;
-    file.write_all_at(&bytes, 0)?;
-    file.sync()?;
-    disk.rename(&part, spooled)
+    let file = disk.open(part, OpenMode::CreateNew)?;
+    let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync());
+    // What has failed here is not tried under this name again.
+    written.inspect_err(|_| drop(disk.remove(part)))?;
+    disk.rename(part, spooled)
 }
 
 fn let_go(disk: &dyn Disk, release: &Release) -> std::io::Result<()> {
     let spooled = Path::new(SPOOL).join(&release.source.spool);
-    if release.source.spool.is_empty() || disk.stat(&spooled)?.is_none() {
-        // An earlier try came that far.
+    if release.source.spool.is_empty() {
         return Ok(());
     }
     let archived = release.source.after() == After::Archive;
@@ -167,12 +169,15 @@ fn let_go(disk: &dyn Disk, release: &Release) -> std::io::Result<()> {
     } else {
         None
     };
-    match to {
-        Some(to) => {
-            disk.rename(&spooled, &to)?;
-            disk.sync_dir(to.parent().unwrap_or(Path::new("/")))?;
-        }
-        None => disk.remove(&spooled)?,
+    // An earlier try may have come that far, and have ended before its syncs.
+    let is_there = disk.stat(&spooled)?.is_some();
+    match &to {
+        Some(to) if is_there => disk.rename(&spooled, to)?,
+        None if is_there => disk.remove(&spooled)?,
+        Some(_) | None => {}
+    }
+    if let Some(to) = &to {
+        disk.sync_dir(to.parent().unwrap_or(Path::new("/")))?;
     }
     disk.sync_dir(Path::new(SPOOL))
 }
