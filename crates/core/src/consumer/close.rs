@@ -8,7 +8,7 @@ use crate::limits;
 use crate::log::{Payload, Position};
 use crate::planted::{Planted, planted};
 use crate::producer::Token;
-use crate::record::{Record, SlotAbandoned, SlotsClosed};
+use crate::record::{PeerSeen, Record, SlotAbandoned, SlotsClosed};
 use crate::spec::FileSpec;
 use crate::wire::{Abandoned, Closed, Leg, Message, OpenStarts};
 
@@ -274,13 +274,20 @@ impl Consumer {
         let Some(peer) = self.peers.get_mut(node) else {
             return;
         };
-        // What of it is still on its way is of a life that this node has not heard of.
+        // What of it is still on its way is of a life that this node has not heard of; and none that
+        // a restart hears of, for as long as the log has an older word.
         peer.session = None;
-        peer.incarnation = Incarnation(0);
+        let was_seen = std::mem::take(&mut peer.incarnation) != Incarnation(0);
         if let Some(position) = peer.recorded.take() {
             self.live.remove(position, 0);
         }
         let starts: Vec<Start> = peer.tables.keys().copied().collect();
+        if was_seen {
+            self.append(Record::PeerSeen(PeerSeen {
+                node: node.as_str().to_owned(),
+                incarnation: 0,
+            }));
+        }
         for start in starts {
             self.table(node, start).close_all();
             self.write_closed(node, start, false);

@@ -28,7 +28,10 @@ impl Consumer {
                     return;
                 };
                 let peer = self.peers.entry(node.clone()).or_default();
-                peer.incarnation = peer.incarnation.max(Incarnation(seen.incarnation));
+                peer.incarnation = match seen.incarnation {
+                    0 => Incarnation(0),
+                    seen => peer.incarnation.max(Incarnation(seen)),
+                };
                 self.note_peer(&node, position);
             }
             Record::Opened(opened) => self.replay_opened(position, opened),
@@ -304,10 +307,12 @@ impl Consumer {
         };
         let start = Start(closed.start);
         let table = self.table(&node, start);
-        table.low = table.low.max(closed.low);
-        if closed.gone {
-            table.low = u64::MAX;
-        }
+        // Each record says all of it. One that says less than the one before is of a start that was
+        // forgotten between them, and of which the producer spoke once more.
+        table.low = match closed.gone {
+            true => u64::MAX,
+            false => closed.low,
+        };
         table.closed = RangeSet::from_ranges(&closed.closed);
         self.note_table(&node, start, position);
         let table = self.table(&node, start);

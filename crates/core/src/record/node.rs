@@ -46,7 +46,7 @@ pub struct PeerSeen {
     /// The peer.
     #[prost(string, tag = "1")]
     pub node: String,
-    /// Its incarnation.
+    /// Its incarnation; 0 when it was forgotten, and what was seen of it before does not count.
     #[prost(uint64, tag = "2")]
     pub incarnation: u64,
 }

@@ -298,10 +298,13 @@ impl World {
     }
 
     /// Whether a node remembers no more than a few records of each peer, however often everybody was
-    /// started anew. Those of earlier starts go when a producer has connected again.
+    /// started anew. Those of earlier starts go when a producer has connected again, and one that was
+    /// lost for good never does.
     fn has_forgotten(&self, life: &Life) -> bool {
         let records = life.producer.live_records() + life.consumer.live_records();
-        records <= RECORDS_PER_PEER * self.nodes.len() as u64
+        let lost = self.nodes.iter().filter(|node| node.gone);
+        let starts_of_lost: u64 = lost.map(|node| u64::from(node.lives)).sum();
+        records <= RECORDS_PER_PEER * self.nodes.len() as u64 + starts_of_lost
     }
 
     /// After a restart nothing is left: no orphan, no memory of what is over.

@@ -109,3 +109,40 @@ fn a_small_file_of_a_closed_slot_is_refused_and_of_an_abandoned_one_answered() {
     };
     assert!(node.small(5).iter().any(abandoned));
 }
+
+#[test]
+fn a_late_small_file_of_a_forgotten_producer_is_taken_by_no_later_life_either() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    node.apply(forget());
+    // Another consumer passes it on, long after its producer is gone.
+    let said = node.small(3);
+    assert!(said.is_empty(), "{said:?}");
+    let mut later = consumer();
+    for (position, record) in &node.log {
+        later.replay(*position, record);
+    }
+    assert_eq!(later.peers[&cam()].incarnation, Incarnation(0));
+}
+
+#[test]
+fn a_start_that_is_spoken_of_once_more_is_forgotten_after_a_restart_too() {
+    let mut node = Node::new();
+    published(&mut node, 1);
+    let closed = |low| {
+        Message::Closed(crate::wire::Closed {
+            slot_start: leg(1, 1).slot_start,
+            low,
+            slots: Vec::new(),
+        })
+    };
+    node.hear(closed(u64::MAX));
+    assert!(node.consumer.peers[&cam()].tables.is_empty());
+    node.hear(closed(2));
+    node.hear(Message::Abandon(crate::wire::Abandon { leg: leg(5, 1) }));
+    assert_eq!(node.consumer.entries().count(), 1);
+    node.restart(&[]);
+    come_back(&mut node);
+    node.hear(closed(u64::MAX));
+    assert_eq!(node.consumer.entries().count(), 0);
+}
