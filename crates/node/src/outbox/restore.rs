@@ -82,6 +82,7 @@ impl Outbox {
     fn try_put_back(&self, back: &PutBack<'_>) -> io::Result<Restored> {
         let spool = self.spool.root().handle().to_owned()?;
         let Some(held) = entry(&spool, back.spool.as_ref())? else {
+            self.sync_moved(back)?;
             return Ok(Restored::NotInSpool);
         };
         let held = stamp_of(&held);
@@ -134,6 +135,16 @@ impl Outbox {
             // Taken in this moment, or not writable.
             Err(_) => self.set_aside_as(back),
         }
+    }
+
+    /// An earlier run may have moved it and have been killed before its syncs. A power cut could then
+    /// still undo the move, when nobody looks for it in the spool any more.
+    fn sync_moved(&self, back: &PutBack<'_>) -> io::Result<()> {
+        if let Ok(dir) = back.origin.dir() {
+            self.sync_origin(back, &dir)?;
+        }
+        self.failed.sync_dir(Path::new(""))?;
+        self.spool.sync_dir(Path::new(""))
     }
 
     /// Copies the file back aside, and shows it when it is whole and synced.
