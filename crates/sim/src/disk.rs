@@ -79,6 +79,8 @@ struct State {
     /// Files of which a sync has failed in this life.
     failed_syncs: BTreeSet<u64>,
     sync_retried: bool,
+    /// Calls that found no space by plan.
+    growths_failed: u64,
     rng: Rng,
 }
 
@@ -139,6 +141,7 @@ impl SimDisk {
             planned: Planned::default(),
             failed_syncs: BTreeSet::new(),
             sync_retried: false,
+            growths_failed: 0,
             rng: Rng::new(seed),
         };
         Self {
@@ -233,6 +236,12 @@ impl SimDisk {
     /// Lets the `nth` call from now on that needs more space find none, 0 being the next.
     pub fn fail_growth(&self, nth: u64) {
         self.lock().planned.growth = Some(nth);
+    }
+
+    /// How many calls found no space by plan, whatever there was.
+    #[must_use]
+    pub fn growths_failed(&self) -> u64 {
+        self.lock().growths_failed
     }
 
     /// Whether a file was ever synced again in the life in which a sync of it had failed.
@@ -386,6 +395,13 @@ impl State {
         self.has_crashed = self.crash_at.is_some_and(|at| self.ops >= at);
         self.ops += 1;
         !self.has_crashed
+    }
+
+    /// Whether the call that now needs more space finds none by plan.
+    fn growth_fails(&mut self) -> bool {
+        let fails = is_due(&mut self.planned.growth);
+        self.growths_failed += u64::from(fails);
+        fails
     }
 
     fn used_bytes(&self) -> u64 {

@@ -185,7 +185,7 @@ impl File for SimFile {
         };
         let mut room = state.room_up_to(self.inode, offset + written as u64)?;
         let allocated = state.inode(self.inode)?.allocated;
-        if room > allocated && is_due(&mut state.planned.growth) {
+        if room > allocated && state.growth_fails() {
             room = allocated;
         }
         let fitting = room.saturating_sub(offset) as usize;
@@ -228,7 +228,7 @@ impl File for SimFile {
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut state = self.change()?;
         let grows = len > state.inode(self.inode)?.allocated;
-        let no_space = grows && is_due(&mut state.planned.growth);
+        let no_space = grows && state.growth_fails();
         if no_space || state.room_up_to(self.inode, len)? < len {
             return Err(io::ErrorKind::StorageFull.into());
         }

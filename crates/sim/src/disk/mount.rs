@@ -8,7 +8,7 @@ use consign_core::disk::{Disk, Entry, EntryKind, File, OpenMode};
 
 use super::file::{Inode, SimFile};
 use super::names::NameChange;
-use super::{SimDisk, State, is_due, missing};
+use super::{SimDisk, State, missing};
 
 /// The disk as one life of the machine sees it.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Disk for Mount {
             (OpenMode::CreateNew, None) => {
                 let mut state = self.disk.change(self.life)?;
                 state.parent_must_exist(path)?;
-                if is_due(&mut state.planned.growth) {
+                if state.growth_fails() {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 let inode = state.next_inode;

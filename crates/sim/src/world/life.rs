@@ -99,6 +99,7 @@ impl World {
         };
         let mut records: Vec<(Position, Record)> = Vec::new();
         let had_refuge = std::mem::take(&mut self.nodes[node].has_refuge);
+        let failed_growths = self.nodes[node].disk.growths_failed();
         let opened = Log::open(
             disk.clone(),
             Path::new(LOG),
@@ -112,6 +113,10 @@ impl World {
             // recovery where an earlier one has used what was kept for it, and gave nothing back.
             LogError::Full { .. } if !self.has_log(node) || !had_refuge => {
                 self.coverage.recovered(Recovered::Full);
+                Stillborn::Disk
+            }
+            // One call was told that there is no space, and there was.
+            LogError::Full { .. } if self.nodes[node].disk.growths_failed() > failed_growths => {
                 Stillborn::Disk
             }
             error => self.stillborn(&error),
