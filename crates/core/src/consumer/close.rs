@@ -3,7 +3,7 @@
 use crate::consumer::answer::{key_of, slot_of, slot_record};
 use crate::consumer::state::{Body, Entry, SlotState, staging_name};
 use crate::consumer::{Consumer, Effect, Then, Wanted};
-use crate::ids::{Attempt, Fence, Incarnation, NodeName, Slot, SlotId, Start};
+use crate::ids::{Attempt, Fence, NodeName, Slot, SlotId, Start};
 use crate::limits;
 use crate::log::{Payload, Position};
 use crate::planted::{Planted, planted};
@@ -277,12 +277,8 @@ impl Consumer {
         // What of it is still on its way is of a life that this node has not heard of; and none that
         // a restart hears of, for as long as the log has an older word.
         peer.session = None;
-        let was_seen = std::mem::take(&mut peer.incarnation) != Incarnation(0);
-        if let Some(position) = peer.recorded.take() {
-            self.live.remove(position, 0);
-        }
         let starts: Vec<Start> = peer.tables.keys().copied().collect();
-        if was_seen {
+        if self.unsee(node) {
             self.append(Record::PeerSeen(PeerSeen {
                 node: node.as_str().to_owned(),
                 incarnation: 0,

@@ -27,11 +27,12 @@ impl Consumer {
                 let Ok(node) = NodeName::new(&seen.node) else {
                     return;
                 };
+                if seen.incarnation == 0 {
+                    self.unsee(&node);
+                    return;
+                }
                 let peer = self.peers.entry(node.clone()).or_default();
-                peer.incarnation = match seen.incarnation {
-                    0 => Incarnation(0),
-                    seen => peer.incarnation.max(Incarnation(seen)),
-                };
+                peer.incarnation = peer.incarnation.max(Incarnation(seen.incarnation));
                 self.note_peer(&node, position);
             }
             Record::Opened(opened) => self.replay_opened(position, opened),

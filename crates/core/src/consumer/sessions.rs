@@ -72,6 +72,17 @@ impl Consumer {
         }
     }
 
+    /// A peer was forgotten: whatever it was last seen under does not count. Whether it was seen.
+    pub(super) fn unsee(&mut self, node: &NodeName) -> bool {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return false;
+        };
+        if let Some(position) = peer.recorded.take() {
+            self.live.remove(position, 0);
+        }
+        std::mem::take(&mut peer.incarnation) != Incarnation(0)
+    }
+
     pub(super) fn note_peer(&mut self, node: &NodeName, position: Position) {
         // One that was forgotten in the meantime has nothing to be remembered.
         if let Some(peer) = self.peers.get_mut(node)

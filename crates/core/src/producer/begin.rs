@@ -76,8 +76,8 @@ impl Producer {
             feed.queued_files += 1;
         }
         match fate {
-            Fate::Done => self.begin_finished(key, entry, Finished::Done),
-            Fate::Cancelled => self.begin_finished(key, entry, Finished::Cancelled),
+            Fate::Done => self.rest_finished(key, Finished::Done),
+            Fate::Cancelled => self.rest_finished(key, Finished::Cancelled),
             Fate::Failed(reason) => {
                 self.failures.insert(key, reason);
                 let failed = |dormant: &mut Dormant| dormant.rest = Rest::Failed;
@@ -95,13 +95,6 @@ impl Producer {
                 }
             }
         }
-    }
-
-    fn begin_finished(&mut self, key: TransferKey, entry: Option<Replayed>, how: Finished) {
-        // Its source may be released long from now, and its placement carried forward until then:
-        // who has answered is not owed to again.
-        self.keep_news(key, entry);
-        self.rest_finished(key, how);
     }
 
     /// Remembers what the records of a transfer do not say, until they are read.

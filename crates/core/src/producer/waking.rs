@@ -5,6 +5,7 @@ use crate::ids::{Attempt, Digest, NodeName, Slot, Start, TransferKey};
 use crate::log::Position;
 use crate::producer::Producer;
 use crate::producer::dormant::Rest;
+use crate::producer::releasing::Finished;
 use crate::producer::state::{LegState, Stage, Transfer, TransferLeg};
 use crate::producer::window::Load;
 use crate::record::{Placed, Submitted};
@@ -28,7 +29,7 @@ impl Producer {
             return;
         }
         self.queue.dormant.remove(key);
-        let finished = self.finished.remove(&key);
+        let finished = self.finished.get(&key).copied();
         self.window.leave(match finished {
             Some(_) => Load::Finished,
             None => Load::of_size(dormant.large),
@@ -71,6 +72,7 @@ impl Producer {
             }
         }
         if let Some(finished) = finished {
+            self.finished.remove(&key);
             transfer.stage = finished.stage();
             transfer.hashes = Vec::new();
             self.activate(transfer);
@@ -119,6 +121,14 @@ impl Producer {
                 .iter_mut()
                 .find(|leg| leg.node == *node && (leg.start, leg.slot) == *slot);
             if let Some(leg) = extra {
+                leg.state = LegState::Saved;
+            }
+        }
+        // Everybody has answered for what is done, also where no placement was written since. It is
+        // carried forward for as long as its source cannot be released, and owed to nobody by that.
+        if self.finished.get(&key) == Some(&Finished::Done) {
+            let answered = |leg: &&mut TransferLeg| leg.state != LegState::Dropped;
+            for leg in legs.iter_mut().filter(answered) {
                 leg.state = LegState::Saved;
             }
         }

@@ -2,7 +2,7 @@
 
 use consign_core::ids::{Slot, Start};
 use consign_core::producer::Event;
-use consign_core::record::Record;
+use consign_core::record::{LegRung, Record};
 use consign_core::spec::Replicas;
 
 use crate::desk::{Desk, member, name, rules};
@@ -111,6 +111,22 @@ fn a_file_leaves_memory_with_the_answers_that_came_while_its_state_was_written()
     desk.up("b");
     desk.takes_small("b", key);
     assert!(desk.is_done(key), "a is not asked about its closed slot");
+}
+
+#[test]
+fn who_has_answered_is_not_owed_to_again_when_a_finished_file_is_carried() {
+    let mut desk = desk(&["a"]);
+    desk.up("a");
+    let key = desk.submit_small("f", "one");
+    desk.release_fails = true;
+    desk.takes_small("a", key);
+    assert!(desk.is_done(key));
+    desk.restart();
+    desk.segment = 2;
+    desk.apply(Event::Carry { through: 1 });
+    let placed = desk.placement(key).expect("its source is still there");
+    assert!(placed.carried);
+    assert_eq!(desk.leg(key, "a").rung(), LegRung::Saved);
 }
 
 #[test]

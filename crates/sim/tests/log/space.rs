@@ -7,8 +7,8 @@ use crate::world::{append, new_disk, open};
 
 const SEGMENT: u64 = 8 * LogSettings::SEGMENT_BYTES_LEAST;
 
-/// What a recovery on a full disk lives on.
-const REFUGE: u64 = SEGMENT;
+/// What a recovery on a full disk lives on: a segment, and room for a start behind it.
+const REFUGE: u64 = SEGMENT + 1024;
 
 /// Appends and commits one record after the other until `until` says so or the log is full. Returns
 /// the number of the next record.
@@ -176,6 +176,28 @@ fn what_filled_the_reserve_in_one_sync_is_recovered_on_a_full_disk() {
         open(&disk, SEGMENT).unwrap().seqs(),
         (0..next).collect::<Vec<_>>()
     );
+}
+
+/// A recovery wants room for a start behind what it copies, and had just a segment.
+#[test]
+fn a_batch_that_fills_a_whole_segment_is_recovered_on_a_full_disk() {
+    for records in 1..200 {
+        let disk = new_disk(1);
+        let mut log = open(&disk, SEGMENT).unwrap().log;
+        for seq in 0..records {
+            append(&mut log, seq).unwrap();
+        }
+        let end = log.commit().unwrap();
+        drop(log);
+        disk.set_capacity(Some(disk.used_bytes()));
+        disk.kill();
+        let opened = open(&disk, SEGMENT).unwrap_or_else(|error| panic!("{records}: {error}"));
+        assert_eq!(opened.seqs(), (0..records).collect::<Vec<_>>());
+        if end.segment > 1 {
+            return;
+        }
+    }
+    panic!("no batch was ever too large for what was left of the first segment");
 }
 
 #[test]

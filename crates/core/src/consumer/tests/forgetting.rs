@@ -123,6 +123,10 @@ fn a_late_small_file_of_a_forgotten_producer_is_taken_by_no_later_life_either() 
         later.replay(*position, record);
     }
     assert_eq!(later.peers[&cam()].incarnation, Incarnation(0));
+    // The word itself is not kept for longer than what it takes back.
+    let said = later.apply(Millis(2), Event::Carry { through: u32::MAX });
+    let seen = |effect: &Effect| matches!(effect, Effect::Append(_, Record::PeerSeen(_), _));
+    assert!(!said.iter().any(seen), "{said:?}");
 }
 
 #[test]
