@@ -8,8 +8,11 @@
 //! distributed hash tables", 2005).
 //!
 //! Exactly, and the same on every machine:
-//! * `k` = BLAKE3 `derive_key` of the key under [`KEY_CONTEXT`];
-//! * `h` = the first 8 bytes, little-endian, of BLAKE3 of the node's name keyed with `k`;
+//! * `k` = the first 16 bytes, as two little-endian numbers, of BLAKE3 `derive_key` of the key under
+//!   [`KEY_CONTEXT`], and `n` likewise of the node's name under [`NODE_CONTEXT`];
+//! * `h` = mix(mix(`k₀` ⊕ `n₀`) ⊕ `k₁` ⊕ `n₁`), where mix is the finalizer of SplitMix64 (Steele, Lea and
+//!   Flood, "Fast splittable pseudorandom number generators", 2014). A member's `n` is drawn once for a
+//!   view, so that a score is a few multiplications;
 //! * `u` = (⌊`h` / 2¹²⌋ + ½) / 2⁵², which a double holds exactly and which is never 0 or 1;
 //! * the logarithm is `libm`'s, since that of the platform differs in its last bits. Equal scores
 //!   go by name, the smaller first.
@@ -25,6 +28,7 @@
 
 mod chain;
 mod explain;
+mod score;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -35,9 +39,9 @@ use crate::view::{Member, View};
 
 pub use chain::chain_order;
 pub use explain::{Explanation, Verdict, explain};
-
-/// What the hash of a key is derived under. Changing it moves every key.
-pub const KEY_CONTEXT: &str = "consign placement of a key, version 1";
+pub(crate) use score::Point;
+use score::{Best, Scorer};
+pub use score::{KEY_CONTEXT, NODE_CONTEXT, Scored, rank};
 
 /// What a placement is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -82,90 +86,49 @@ pub struct Placement {
     pub short: bool,
 }
 
-/// A member with its score for one key, by which it is ordered.
-#[derive(Debug, Clone, Copy)]
-pub struct Scored<'a> {
-    /// The member.
-    pub member: &'a Member,
-    /// Positive and finite; higher wins.
-    pub score: f64,
-}
-
-impl Ord for Scored<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let by_name = || other.member.name.cmp(&self.member.name);
-        self.score.total_cmp(&other.score).then_with(by_name)
-    }
-}
-
-impl PartialOrd for Scored<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scored<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Scored<'_> {}
-
-/// Scores for one key. Hashing the key once makes each score a single BLAKE3 block.
-struct Scorer([u8; 32]);
-
-impl Scorer {
-    fn new(key: &str) -> Self {
-        Self(blake3::derive_key(KEY_CONTEXT, key.as_bytes()))
-    }
-
-    fn score<'a>(&self, member: &'a Member) -> Scored<'a> {
-        let hash = blake3::keyed_hash(&self.0, member.name.as_str().as_bytes());
-        let (head, _) = hash
-            .as_bytes()
-            .split_first_chunk()
-            .expect("a hash has 32 bytes");
-        let score = f64::from(member.weight) / -libm::log(unit_interval(u64::from_le_bytes(*head)));
-        Scored { member, score }
-    }
-}
-
-/// Maps a hash to the middle of one of 2⁵² equal parts of (0, 1). With one bit more the topmost
-/// middle would round to 1.
-fn unit_interval(hash: u64) -> f64 {
-    const PARTS: f64 = (1u64 << 52) as f64;
-    ((hash >> 12) as f64 + 0.5) / PARTS
-}
-
-/// The candidates with their scores for this key, highest first. Those of weight 0 score 0.
-#[must_use]
-pub fn rank<'a>(key: &str, candidates: impl IntoIterator<Item = &'a Member>) -> Vec<Scored<'a>> {
-    let scorer = Scorer::new(key);
-    let mut ranked: Vec<_> = candidates.into_iter().map(|m| scorer.score(m)).collect();
-    ranked.sort_unstable_by(|a, b| b.cmp(a));
-    ranked
-}
+/// How many of the best are looked at before all are, for each that is wanted: enough for the walk to
+/// find its zones, where there are more of them than copies.
+const BEST_PER_WANTED: usize = 8;
 
 /// Chooses the consumers of a file, or with [`Ask::kept`] those that are to be added.
 ///
-/// Takes one hash for each candidate, and then a step for each member that is looked at: as many
-/// as are chosen while there are zones left, all of them otherwise.
+/// Takes a few nanoseconds for each member, and then a step for each that is looked at: those few that
+/// score highest while there are zones left, all of them otherwise.
 #[must_use]
 pub fn place(ask: &Ask<'_>, view: &View) -> Placement {
-    let scorer = Scorer::new(ask.key);
-    let candidates = view
-        .members()
-        .iter()
-        .filter(|member| ask.is_candidate(member));
-    let heap: BinaryHeap<_> = candidates.map(|member| scorer.score(member)).collect();
-    let (found, wanted) = (heap.len(), ask.wanted());
-    let members = take_spread(heap, wanted, used_zones(ask, view));
+    let wanted = ask.wanted();
+    let spread = |at_most: usize| {
+        let best = best(ask, view, at_most);
+        let found = best.len();
+        (found, take_spread(best, ask, view, found < at_most))
+    };
+    let few = wanted.saturating_mul(BEST_PER_WANTED).max(1);
+    let (found, members) = match spread(few) {
+        (found, Some(members)) => (found, members),
+        (_, None) => {
+            let (found, members) = spread(usize::MAX);
+            (found, members.expect("nobody is left out of all"))
+        }
+    };
     let short = match ask.replicas {
         Replicas::Count(count) => ask.kept.len() + members.len() < count,
         Replicas::All => found > wanted || ask.kept.len() + members.len() == 0,
     };
     Placement { members, short }
+}
+
+/// The candidates that score highest, at most so many of them.
+fn best<'a>(ask: &Ask<'_>, view: &'a View, at_most: usize) -> BinaryHeap<Scored<'a>> {
+    let scorer = Scorer::new(ask.key);
+    let mut best = Best::new(at_most);
+    for (member, point) in view.members().iter().zip(view.points()) {
+        let unit = scorer.unit(point);
+        // Most members end here, before anything that costs more is asked of them.
+        if best.may_take(unit, member.weight) && ask.is_candidate(member) {
+            best.take(Scored::new(member, unit));
+        }
+    }
+    best.into_heap()
 }
 
 /// How many of the kept consumers each zone has.
@@ -177,15 +140,18 @@ fn used_zones<'a>(ask: &Ask<'_>, view: &'a View) -> BTreeMap<&'a str, usize> {
     used
 }
 
-/// Takes `wanted` members down the scores, in rounds: in each, at most one more from every zone.
+/// Takes members down the scores, in rounds: in each, at most one more from every zone. `None` when
+/// more than the first round is needed and these are not all.
 ///
 /// A member's round is the number of members of its zone that are used or score higher. So one
 /// walk is enough: what is in the first round is taken at once, and the rest is sorted by round.
 fn take_spread<'a>(
     mut heap: BinaryHeap<Scored<'a>>,
-    wanted: usize,
-    mut in_zone: BTreeMap<&'a str, usize>,
-) -> Vec<NodeName> {
+    ask: &Ask<'_>,
+    view: &'a View,
+    is_all: bool,
+) -> Option<Vec<NodeName>> {
+    let (wanted, mut in_zone) = (ask.wanted(), used_zones(ask, view));
     let mut chosen = Vec::new();
     let mut passed_over = Vec::new();
     while chosen.len() < wanted
@@ -202,6 +168,9 @@ fn take_spread<'a>(
         }
     }
     let missing = wanted - chosen.len();
+    if missing > 0 && !is_all {
+        return None;
+    }
     // Stable: within a round the walk's order stays.
     passed_over.sort_by_key(|&(round, _)| round);
     chosen.extend(
@@ -210,7 +179,7 @@ fn take_spread<'a>(
             .take(missing)
             .map(|(_, name)| name.clone()),
     );
-    chosen
+    Some(chosen)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::ids::{BadName, FeedName, NodeName};
 use crate::limits::{
     ADDR_BYTES_MAX, FEEDS_PER_MEMBER_MAX, MEMBERS_MAX, WEIGHT_MAX, ZONE_BYTES_MAX,
 };
+use crate::placement::Point;
 
 /// How far a member takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -211,6 +212,8 @@ pub struct View {
     epoch: u64,
     /// Sorted by name, which are distinct.
     members: Vec<Member>,
+    /// What each of their names contributes to a placement.
+    points: Vec<Point>,
 }
 
 impl View {
@@ -230,7 +233,11 @@ impl View {
             Some(pair) => Err(BadView::Duplicate {
                 name: pair[0].name.clone(),
             }),
-            None => Ok(Self { epoch, members }),
+            None => Ok(Self {
+                epoch,
+                points: members.iter().map(|m| Point::of(&m.name)).collect(),
+                members,
+            }),
         }
     }
 
@@ -244,6 +251,11 @@ impl View {
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// What each member's name contributes to a placement, in the members' order.
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.points
     }
 
     /// The member of this name.
