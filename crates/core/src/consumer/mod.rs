@@ -314,6 +314,8 @@ impl Consumer {
             | Message::Ping(_)
             | Message::Pong(_)
             | Message::RevokedList(_)
+            | Message::Join(_)
+            | Message::Joined(_)
             | Message::OpenAnswer(_)
             | Message::Progress(_)
             | Message::Received(_)

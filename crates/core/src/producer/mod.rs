@@ -299,6 +299,8 @@ impl Producer {
             | Message::Ping(_)
             | Message::Pong(_)
             | Message::RevokedList(_)
+            | Message::Join(_)
+            | Message::Joined(_)
             | Message::Open(_)
             | Message::Forward(_)
             | Message::Commit(_)

@@ -9,8 +9,12 @@ use consign_core::ids::NodeName;
 use super::address::Address;
 use super::human::parse_duration;
 use crate::catalogue::FileState;
+use crate::config::HostPort;
 use crate::demo::DemoArgs;
 use crate::identity::{BadRole, Role};
+
+/// The longest time that a token may be good: it travels by mail or chat, and lies about there.
+const INVITATION_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 it failed, 2 wrong usage or configuration, 3 agent not reachable, \
@@ -85,9 +89,8 @@ pub(super) enum Command {
     Top(Later),
     /// Make the cluster's own authority, and certificates for its nodes
     Keys(KeysArgs),
-    /// Join a cluster by a token [not in this version]
-    #[command(hide = true)]
-    Join(Later),
+    /// Make this machine a node of a cluster, by a token
+    Join(JoinArgs),
     /// Show and verify signed receipts [not in this version]
     #[command(hide = true)]
     Receipt(Later),
@@ -306,13 +309,12 @@ pub(super) enum KeysCommand {
     Init(InitArgs),
     /// Make a node's bundle: its certificate, its key and the authority's certificate
     Issue(IssueArgs),
-    /// Take back every certificate that a node was issued so far
+    /// Take back every certificate that a node was issued so far, and its invitation
     Revoke(RevokeArgs),
-    /// The certificates that were issued
+    /// The certificates that were issued, and who was invited
     List(Output),
-    /// Print a token with which a new machine joins [not in this version]
-    #[command(hide = true)]
-    Invite(Later),
+    /// Print a token with which a new machine makes itself this node, once
+    Invite(InviteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -346,6 +348,51 @@ pub(super) struct RevokeArgs {
     pub(super) node: NodeName,
     #[command(flatten)]
     pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InviteArgs {
+    /// The node, as its configuration will name it
+    #[arg(value_parser = node_name)]
+    pub(super) node: NodeName,
+    /// What it may do: producer sends files, consumer receives them, operator acts on the cluster
+    #[arg(long, value_name = "ROLE,…", value_delimiter = ',', default_value = "producer,consumer", value_parser = role)]
+    pub(super) roles: Vec<Role>,
+    /// How long the token is good, like 30m or 2d; at most 7d
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = invitation_span)]
+    pub(super) valid: Duration,
+    /// Where the machine is to ask: an agent with [tls] authority. By default the one of --config
+    #[arg(long, value_name = "HOST:PORT", value_parser = peer_address)]
+    pub(super) at: Option<HostPort>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JoinArgs {
+    /// The token, as `consign keys invite` printed it
+    pub(super) token: String,
+    /// Where to write the bundle; by default NODE.pem
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+fn invitation_span(text: &str) -> Result<Duration, String> {
+    let span = parse_duration(text)?;
+    match (Duration::from_secs(1)..=INVITATION_SPAN_MAX).contains(&span) {
+        true => Ok(span),
+        false => Err("hint: use 1s to 7d".to_owned()),
+    }
+}
+
+fn peer_address(text: &str) -> Result<HostPort, String> {
+    let addr = HostPort::parse(text).map_err(|bad| bad.to_string())?;
+    match addr.port == 0 || addr.is_wildcard() {
+        true => Err("nobody can connect there; hint: write what the new machine can reach, such as 10.0.0.5:7420".to_owned()),
+        false => Ok(addr),
+    }
 }
 
 fn node_name(text: &str) -> Result<NodeName, String> {

@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 
 use super::command::{InitArgs, IssueArgs, KeysArgs, KeysCommand, Output, RevokeArgs};
 use super::exit::Failure;
+use super::invite;
 use super::paint::Paint;
 use super::table::{Listing, numbers, words};
 use crate::identity::{Authority, AuthorityError, Issued, Roles};
+use crate::timestamp::Timestamp;
 
 /// Runs one of the commands.
-pub(super) fn run(args: KeysArgs) -> Result<(), Failure> {
+pub(super) fn run(args: KeysArgs, config: &Path) -> Result<(), Failure> {
     let dir = &args.dir;
     let said = match args.command {
         KeysCommand::Init(args) => init(dir, &args)?,
         KeysCommand::Issue(args) => issue(dir, args)?,
         KeysCommand::Revoke(args) => revoke(dir, &args)?,
         KeysCommand::List(output) => list(dir, output)?,
-        KeysCommand::Invite(_) => return super::missing("keys invite"),
+        KeysCommand::Invite(args) => invite::run(dir, args, config)?,
     };
     Ok(std::io::stdout().write_all(said.as_bytes())?)
 }
@@ -69,7 +71,10 @@ fn issue(dir: &Path, args: IssueArgs) -> Result<String, AuthorityError> {
 fn revoke(dir: &Path, args: &RevokeArgs) -> Result<String, AuthorityError> {
     let mut authority = Authority::open(dir)?;
     let path = authority.path("revoked");
-    let number = authority.revoke(&args.node)?.number();
+    let Some(list) = authority.revoke(&args.node)? else {
+        return Ok(withdrawn(args));
+    };
+    let number = list.number();
     if args.output.json {
         let node = args.node.as_str();
         return Ok(line(
@@ -85,11 +90,25 @@ fn revoke(dir: &Path, args: &RevokeArgs) -> Result<String, AuthorityError> {
     ))
 }
 
+fn withdrawn(args: &RevokeArgs) -> String {
+    let node = args.node.as_str();
+    match args.output.json {
+        true => line(&json!({"node": node, "list": null, "revoked": null})),
+        false => format!(
+            "the token for {node} is not good any more; no certificate was issued to {node}, so there is nothing else \
+             to revoke\n"
+        ),
+    }
+}
+
 fn list(dir: &Path, output: Output) -> Result<String, AuthorityError> {
     let authority = Authority::open(dir)?;
     let issued = authority.issued();
+    let now = Timestamp::now();
     if output.json {
-        return Ok(issued.iter().map(|issued| line(&shown(issued))).collect());
+        let issued = issued.iter().map(shown);
+        let invited = authority.invited(now).map(invite::shown);
+        return Ok(issued.chain(invited).map(|one| line(&one)).collect());
     }
     let rows = issued.iter().map(|issued| {
         let state = if issued.is_revoked { "revoked" } else { "good" };
@@ -106,7 +125,8 @@ fn list(dir: &Path, output: Output) -> Result<String, AuthorityError> {
         words("ROLES"),
         words("STATE"),
     ];
-    Ok(Listing::new(Paint::for_stdout(), &header).block(rows.collect()))
+    let invited = authority.invited(now).map(|one| invite::row(one, now));
+    Ok(Listing::new(Paint::for_stdout(), &header).block(rows.chain(invited).collect()))
 }
 
 fn shown(issued: &Issued) -> Value {
@@ -118,11 +138,11 @@ fn shown(issued: &Issued) -> Value {
     })
 }
 
-fn role_names(roles: Roles) -> Vec<&'static str> {
+pub(super) fn role_names(roles: Roles) -> Vec<&'static str> {
     roles.iter().map(|role| role.name()).collect()
 }
 
-fn line(value: &Value) -> String {
+pub(super) fn line(value: &Value) -> String {
     format!("{value}\n")
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod exit;
 mod explain;
 mod feeds;
 pub(crate) mod human;
+mod invite;
+mod join;
 mod keys;
 mod nodes;
 pub(crate) mod paint;
@@ -86,8 +88,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(_) => missing("resume"),
         Command::Drain(args) => ask(&target, async |session| drain::run(session, args).await),
         Command::Top(_) => missing("top"),
-        Command::Keys(args) => keys::run(args),
-        Command::Join(_) => missing("join"),
+        Command::Keys(args) => keys::run(args, &config_path(target)),
+        Command::Join(args) => join::run(args),
         Command::Receipt(_) => missing("receipt"),
         Command::Man(_) => missing("man"),
     }

@@ -19,6 +19,7 @@
 //! | `tls.bundle` | none | this node's certificate, its key and the authority's certificate, in one file |
 //! | `tls.ca`, `tls.cert`, `tls.key` | none | the same in three, as an organisation's own authority gives them |
 //! | `tls.revoked` | none | a revocation list, beside the one that other nodes pass on |
+//! | `tls.authority` | none | the directory of the cluster's authority: machines with a token join at this node |
 //! | `tls.plaintext` | `false` | nothing is encrypted; needed when there are no keys and any address is not loopback |
 //! | `membership.kind` | `"static"` | where the members are learned from: `"static"`, `"gossip"` or `"etcd"` |
 //! | `membership.seeds` | `[]` | gossip: `host:port` of nodes to ask first |
@@ -136,6 +137,8 @@ pub(crate) struct Tls {
     pub(crate) keys: Option<KeyFiles>,
     /// A revocation list.
     pub(crate) revoked: Option<PathBuf>,
+    /// The directory of the cluster's authority, where newcomers are let in.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 /// Who the nodes are, or where that is to be learned.

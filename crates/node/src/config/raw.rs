@@ -48,6 +48,7 @@ pub(super) struct Tls {
     pub(super) cert: Option<String>,
     pub(super) key: Option<String>,
     pub(super) revoked: Option<String>,
+    pub(super) authority: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -59,6 +59,7 @@ const TLS: Keys = &[
     ("cert", Kind::Optional),
     ("key", Kind::Optional),
     ("revoked", Kind::Optional),
+    ("authority", Kind::Optional),
 ];
 
 const MEMBERSHIP: Keys = &[

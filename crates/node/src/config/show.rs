@@ -81,9 +81,13 @@ fn show_tls(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
             path("tls.key", key)?;
         }
     }
-    tls.revoked
-        .as_deref()
-        .map_or(Ok(()), |revoked| path("tls.revoked", revoked))
+    for (key, named) in [
+        ("tls.revoked", &tls.revoked),
+        ("tls.authority", &tls.authority),
+    ] {
+        named.as_ref().map_or(Ok(()), |named| path(key, named))?;
+    }
+    Ok(())
 }
 
 fn show_produce(f: &mut fmt::Formatter<'_>, table: &ProduceConfig, count: u32) -> fmt::Result {

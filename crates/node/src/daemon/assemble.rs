@@ -23,7 +23,7 @@ use crate::driver::handle::DriverEnd;
 use crate::driver::log_care::LogCare;
 use crate::driver::members::{self, Members};
 use crate::driver::{self, Driver, Ears};
-use crate::identity::Keyring;
+use crate::identity::{self, Keyring};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
 use crate::membership;
@@ -35,6 +35,7 @@ use crate::problems::Problems;
 pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) keyring: Option<Arc<Keyring>>,
+    pub(super) door: Option<identity::Door>,
     pub(super) life: Life,
     pub(super) outbox: Arc<Outbox>,
     pub(super) problems: Problems,
@@ -220,6 +221,7 @@ impl Ground {
             open_files_max: descriptors::raise_limit(),
         };
         let net = Net::start(wanted, events).await?;
+        net.set_door(self.door.take());
         let port = net.local_addr().port();
         config.listen.peer.port = port;
         if config.listen.advertise.port == 0 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::config::Config;
-use crate::identity::{KeyError, Keyring, Keys, Role};
+use crate::identity::{Door, DoorError, KeyError, Keyring, Keys, Role};
 use crate::problems::Problems;
 
 /// Reads the keys that a configuration names; `None` when it names none.
@@ -23,14 +23,29 @@ pub(super) fn read(config: &Config) -> Result<Option<Keys>, KeyError> {
     Keys::read(files, revoked, &config.node.name, &needs).map(Some)
 }
 
+/// Where newcomers are let in, if a configuration says so.
+///
+/// # Errors
+/// [`DoorError`].
+pub(super) fn door(config: &Config, keys: Option<&Keys>) -> Result<Option<Door>, DoorError> {
+    let authority = config.tls.authority.as_ref().zip(keys);
+    authority
+        .map(|(dir, keys)| Door::open(dir, keys))
+        .transpose()
+}
+
+/// The node's keys, in use, and where it lets newcomers in.
+pub(super) type InUse = (Option<Arc<Keyring>>, Option<Door>);
+
 /// Takes them into use, if there are any.
 ///
 /// # Errors
 /// What is wrong with them; ends in a hint.
-pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<Option<Arc<Keyring>>> {
+pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<InUse> {
     let Some(keys) = read(config)? else {
-        return Ok(None);
+        return Ok((None, None));
     };
+    let door = door(config, Some(&keys))?;
     let (keyring, trouble) = Keyring::open(keys, &config.node.data_dir);
     if let Some(trouble) = trouble {
         tracing::warn!("{trouble}");
@@ -56,5 +71,8 @@ pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<Optio
         revocation_list = list,
         "connections to other nodes are encrypted, and both ends show certificates"
     );
-    Ok(Some(Arc::new(keyring)))
+    if let Some(authority) = config.tls.authority.as_ref() {
+        tracing::info!(authority = %authority.display(), "machines with a token join here");
+    }
+    Ok((Some(Arc::new(keyring)), door))
 }

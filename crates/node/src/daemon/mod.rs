@@ -77,7 +77,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let problems = Problems::default();
     let data_dir = open_data_dir(&config, &problems)?;
     warn_of_plaintext(&config);
-    let keyring = keys::open(&config, &problems)?;
+    let (keyring, door) = keys::open(&config, &problems)?;
     let life = Life {
         start: Start(u64::from_le_bytes(random())),
         began_at: driver::now(),
@@ -119,6 +119,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let ground = Ground {
         config,
         keyring,
+        door,
         life,
         outbox,
         problems,

@@ -73,5 +73,6 @@ async fn reload_on_signal(
 fn read_again(path: &Path) -> anyhow::Result<Reload> {
     let config = Config::load(path)?;
     let keys = keys::read(&config)?;
-    Ok(Reload { config, keys })
+    let door = keys::door(&config, keys.as_ref())?;
+    Ok(Reload { config, keys, door })
 }

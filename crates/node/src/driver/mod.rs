@@ -258,6 +258,7 @@ impl Driver {
             NetEvent::Producer(event) => self.produce(event),
             NetEvent::Consumer(event) => self.consume(event),
             NetEvent::OutlivedIncarnation { peer, seen } => self.outlived(&peer, seen),
+            NetEvent::Alarm(text) => self.problems.add_text(&text),
             NetEvent::Fatal(why) => self.die(why),
         }
     }

@@ -6,7 +6,7 @@ use consign_core::producer::Event;
 
 use super::{Driver, producing};
 use crate::config::{Config, ConsumeConfig, ProduceConfig};
-use crate::identity::Keys;
+use crate::identity::{Door, Keys};
 
 /// How problems of the file on disk begin.
 const ON_DISK: &str = "the configuration on disk";
@@ -16,6 +16,8 @@ const ON_DISK: &str = "the configuration on disk";
 pub(crate) struct Reload {
     pub(crate) config: Config,
     pub(crate) keys: Option<Keys>,
+    /// Where newcomers are let in, if they are.
+    pub(crate) door: Option<Door>,
 }
 
 impl Driver {
@@ -23,7 +25,11 @@ impl Driver {
     /// nothing.
     pub(super) fn on_reload(&mut self, read: Result<Reload, String>) {
         self.problems.remove_starting(ON_DISK);
-        let Reload { mut config, keys } = match read {
+        let Reload {
+            mut config,
+            keys,
+            door,
+        } = match read {
             Ok(read) => read,
             Err(why) => return self.stays(&why, "correct it and send SIGHUP again"),
         };
@@ -38,6 +44,7 @@ impl Driver {
         self.reload_members(&mut config);
         if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
             self.net.renew(keys);
+            self.net.set_door(door);
             self.config.tls = config.tls;
         }
         self.config.produce = config.produce;

@@ -7,6 +7,7 @@
 //! | `ca.key` | its private key |
 //! | `issued` | `NUMBER NODE ROLES` of each certificate, in order; the next number is one more |
 //! | `revoked` | the newest [revocation list](super::revoked), when there is one |
+//! | `invitations` | who was [invited](super::invitations) and may still join, when anybody was |
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use consign_core::ids::NodeName;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, SanType, SerialNumber, SigningKey as _,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
+    SanType, SerialNumber, SigningKey as _,
 };
 use rustix::fs::FlockOperation;
 use rustls::pki_types::CertificateDer;
@@ -24,10 +26,12 @@ use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 use webpki::EndEntityCert;
 
-use super::bounds::{ISSUED_MAX, PEM_BYTES_MAX, REVOKED_BYTES_MAX};
+use super::bounds::{INVITATIONS_MAX, ISSUED_MAX, PEM_BYTES_MAX, REVOKED_BYTES_MAX};
 use super::bundle::KeyFiles;
 use super::certificate::common_name;
 use super::files::{self, PUBLIC, SECRET};
+use super::invitations::Invitations;
+use super::inviting::INVITATIONS;
 use super::keys::{KeyError, Keys};
 use super::peer::{NODE_URI, ROLE_URI};
 use super::revoked::{BadList, Revoked};
@@ -88,6 +92,11 @@ pub(crate) enum AuthorityError {
         "this authority has issued {ISSUED_MAX} certificates; hint: make a new one with `consign keys init`"
     )]
     Full,
+    /// Too many may still come.
+    #[error(
+        "{INVITATIONS_MAX} invitations are good or were used a short while ago; hint: wait until some expire, `consign keys list` says when, or use `consign keys issue`"
+    )]
+    Crowded,
     /// Nothing was issued to that node.
     #[error(
         "this authority has issued nothing to {0}; hint: `consign keys list` names those that have something"
@@ -114,12 +123,13 @@ pub(crate) struct Issued {
 /// See the module. Others wait while it is open.
 #[derive(Debug)]
 pub(crate) struct Authority {
-    dir: PathBuf,
-    certificate: CertificateDer<'static>,
+    pub(super) dir: PathBuf,
+    pub(super) certificate: CertificateDer<'static>,
     certificate_pem: String,
-    issuer: Issuer<'static, KeyPair>,
-    issued: Vec<Issued>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) issued: Vec<Issued>,
     revoked: Revoked,
+    pub(super) invitations: Invitations,
     _lock: File,
 }
 
@@ -179,6 +189,8 @@ impl Authority {
         let issuer = Issuer::new(authority_params(&name), read_key(&dir.join("ca.key"))?);
         let revoked = read_revoked(&dir.join("revoked"), &certificate)?;
         let issued = read_issued(&dir.join("issued"), &revoked)?;
+        let path = dir.join(INVITATIONS);
+        let invitations = Invitations::read(&path).map_err(failed("read", &path))?;
         Ok(Self {
             dir: dir.to_owned(),
             certificate,
@@ -186,6 +198,7 @@ impl Authority {
             issuer,
             issued,
             revoked,
+            invitations,
             _lock: lock,
         })
     }
@@ -204,20 +217,9 @@ impl Authority {
         if out.exists() {
             return Err(AuthorityError::OutExists(out.to_owned()));
         }
-        if self.issued.len() >= ISSUED_MAX {
-            return Err(AuthorityError::Full);
-        }
-        let serial = self.issued.last().map_or(1, |last| last.serial + 1);
-        self.issued.push(Issued {
-            serial,
-            node: node.clone(),
-            roles,
-            is_revoked: false,
-        });
-        self.write_issued()?;
+        let serial = self.number(node, roles)?;
         let pair = KeyPair::generate_for(&PKCS_ED25519).map_err(library)?;
-        let params = node_params(node, roles, serial)?;
-        let certificate = params.signed_by(&pair, &self.issuer).map_err(library)?;
+        let certificate = self.certify(node, roles, serial, &pair)?;
         let (own, key) = (certificate.pem(), pair.serialize_pem());
         let bundle = format!("{own}{key}{}", self.certificate_pem);
         files::write_new(out, bundle.as_bytes(), SECRET).map_err(|source| match source.kind() {
@@ -230,15 +232,51 @@ impl Authority {
         Ok(serial)
     }
 
-    /// Takes back every certificate that a node has been issued so far, and returns the list that
-    /// says so. When they are taken back already, that is the list that there is.
+    /// Uses up a number for a certificate of a node's. It is synced when this returns: a crash before
+    /// anybody has that certificate leaves a number that nobody has.
+    pub(super) fn number(&mut self, node: &NodeName, roles: Roles) -> Result<u64, AuthorityError> {
+        if self.issued.len() >= ISSUED_MAX {
+            return Err(AuthorityError::Full);
+        }
+        let serial = self.issued.last().map_or(1, |last| last.serial + 1);
+        self.issued.push(Issued {
+            serial,
+            node: node.clone(),
+            roles,
+            is_revoked: false,
+        });
+        self.write_issued()?;
+        Ok(serial)
+    }
+
+    /// Makes the certificate of that number: the same one each time for the same key.
+    pub(super) fn certify(
+        &self,
+        node: &NodeName,
+        roles: Roles,
+        serial: u64,
+        key: &impl PublicKeyData,
+    ) -> Result<Certificate, AuthorityError> {
+        let params = node_params(node, roles, serial)?;
+        params.signed_by(key, &self.issuer).map_err(library)
+    }
+
+    /// Takes back every certificate that a node has been issued so far, and its invitation; returns the
+    /// list that says so. When they are taken back already, that is the list that there is. `None` when
+    /// the node had an invitation and nothing else.
     ///
     /// # Errors
     /// [`AuthorityError`].
-    pub(crate) fn revoke(&mut self, node: &NodeName) -> Result<&Revoked, AuthorityError> {
+    pub(crate) fn revoke(&mut self, node: &NodeName) -> Result<Option<&Revoked>, AuthorityError> {
+        // First: a certificate that was given by it after this would have a later number.
+        let was_invited = self.withdraw(node)?;
         let of_node = self.issued.iter().filter(|issued| issued.node == *node);
-        let through = of_node.map(|issued| issued.serial).max();
-        let through = through.ok_or_else(|| AuthorityError::Unknown(node.clone()))?;
+        let Some(through) = of_node.map(|issued| issued.serial).max() else {
+            return match was_invited {
+                true => Ok(None),
+                false => Err(AuthorityError::Unknown(node.clone())),
+            };
+        };
         if through > self.revoked.through(node) {
             let sign = |signed: &[u8]| self.issuer.key().sign(signed).map_err(library);
             let next = self.revoked.with(node, through, sign)?;
@@ -252,7 +290,7 @@ impl Authority {
                 .map_err(failed("write", &path))?;
             self.revoked = next;
         }
-        Ok(&self.revoked)
+        Ok(Some(&self.revoked))
     }
 
     /// What it has issued, in order.
@@ -281,7 +319,7 @@ impl Authority {
     }
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AuthorityError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AuthorityError {
     move |source| AuthorityError::File {
         what,
         path: path.to_owned(),
@@ -289,7 +327,7 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Authorit
     }
 }
 
-fn library<E: std::fmt::Display>(bad: E) -> AuthorityError {
+pub(super) fn library<E: std::fmt::Display>(bad: E) -> AuthorityError {
     AuthorityError::Certificate(bad.to_string())
 }
 

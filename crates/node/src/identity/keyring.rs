@@ -20,8 +20,8 @@ use super::revoked::{BadList, Revoked};
 use super::severed::{Cut, Severed};
 use super::verify::Verifier;
 
-/// The protocol between nodes, as TLS negotiates it. Whoever asks for another is not served; a later
-/// one may be answered without a certificate.
+/// The protocol between nodes, as TLS negotiates it. Whoever asks for another is served
+/// where it is [the one for newcomers](super::JOIN_PROTOCOL) and there is a door for them.
 pub(crate) const NODE_PROTOCOL: &[u8] = b"consign";
 
 /// Where the list in force is kept, in the data directory.
@@ -217,7 +217,7 @@ fn kept_list(path: &Path, keys: &Keys) -> Result<Revoked, String> {
 
 /// The clock that the TLS library is given. Whatever it says is used for nothing.
 #[derive(Debug)]
-struct NoClock;
+pub(super) struct NoClock;
 
 impl TimeProvider for NoClock {
     fn current_time(&self) -> Option<UnixTime> {

@@ -150,6 +150,18 @@ pub(super) const AUDIT_ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// findings may be slow, or be a person who has stopped the terminal.
 pub(super) const AUDIT_IDLE_MAX: Duration = Duration::from_secs(600);
 
+/// Newcomers that are let in at once: each has a thread, and the authority's files are one's at a time.
+pub(super) const JOINS_AT_ONCE: usize = 4;
+
+/// How long letting one in may take: a few syncs, and a command that is at the authority's files.
+pub(super) const JOIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a newcomer waits for its answer: what the other end may take, and the way there and back.
+pub(super) const JOIN_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest answer to a newcomer, in bytes: a certificate of less than 1 KiB, or a reason.
+pub(super) const JOINED_BYTES_MAX: usize = 8 << 10;
+
 /// Shortest time between two lines in the log about connections that were turned away, so that
 /// nobody can fill the disk with them.
 pub(super) const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(5);

@@ -13,9 +13,10 @@ use tokio::time::timeout;
 use super::audit;
 use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE, TLS_STRANGERS_MAX};
 use super::bulk::Bulk;
-use super::conn::{Broken, Conn, Greeting, hear_hello, is_itself, reject, welcome};
+use super::conn::{Broken, Caller, Conn, Greeting, hear_hello, is_itself, reject, welcome};
 use super::control;
 use super::gossip;
+use super::joining::Joining;
 use super::roster::{Entry, Side};
 use super::shared::{NetEvent, Shared};
 use super::strangers::{Place, Strangers};
@@ -70,10 +71,11 @@ pub(super) async fn listen(
                 let busy = busy.clone();
                 let bulk = Arc::clone(&bulk);
                 shared.tasks.spawn(async move {
-                    let busy = busy.as_ref().map(|busy| (busy, remote.ip()));
-                    let greeted = greet(stream, &shared_too, place, busy).await;
+                    let greeted =
+                        greet(stream, &shared_too, place, (busy.as_ref(), remote.ip())).await;
                     let (conn, greeting) = match greeted {
-                        Ok(greeted) => greeted,
+                        Ok(Some(greeted)) => greeted,
+                        Ok(None) => return,
                         Err(why) => return tell_refused(&strangers, remote, &why),
                     };
                     // Apart, so that a stranger's task is not as large as a peer's.
@@ -99,13 +101,14 @@ pub(super) async fn listen(
     }
 }
 
-/// Finds out who calls, unless a newcomer needs the place first.
+/// Finds out who calls, unless who came later needs the place first. `None` when it was a machine that
+/// wanted to join, which has its answer.
 async fn greet(
     stream: TcpStream,
     shared: &Shared,
     mut place: Place,
-    busy: Option<(&Arc<Strangers>, IpAddr)>,
-) -> Result<(Conn, Greeting), Broken> {
+    (busy, remote): (Option<&Arc<Strangers>>, IpAddr),
+) -> Result<Option<(Conn, Greeting)>, Broken> {
     // Who says nothing costs a socket and a small task, and no buffer.
     let mut first = [0];
     tokio::select! {
@@ -119,16 +122,28 @@ async fn greet(
         () = place.wanted() => return Err(Broken::Crowded),
     }
     let greeted = async {
-        let mut conn = Conn::accepted(stream, first[0], shared.keyring.as_deref()).await?;
-        let greeting = hear_hello(&mut conn, shared).await?;
-        Ok((conn, greeting))
+        let joining = shared.joining();
+        let door = joining.as_deref().map(Joining::door);
+        match Conn::accepted(stream, first[0], shared.keyring.as_deref(), door).await? {
+            Caller::Node(mut conn) => {
+                let greeting = hear_hello(&mut conn, shared).await?;
+                Ok(Some((conn, greeting)))
+            }
+            Caller::Newcomer(stream) => {
+                // It was let through by this door.
+                if let Some(joining) = joining {
+                    joining.serve(stream, remote, shared).await?;
+                }
+                Ok(None)
+            }
+        }
     };
     let greeted = Box::pin(async {
-        let Some((strangers, ip)) = busy else {
+        let Some(strangers) = busy else {
             return greeted.await;
         };
         // TLS costs more than a place for who is silent, so there are fewer of these.
-        let mut place = strangers.enter(ip);
+        let mut place = strangers.enter(remote);
         tokio::select! {
             greeted = greeted => greeted,
             () = place.wanted() => Err(Broken::Crowded),
@@ -234,7 +249,7 @@ mod tests {
     /// Thousands of them wait at once.
     #[test]
     fn a_stranger_is_a_small_task() {
-        type Busy<'a> = Option<(&'a Arc<Strangers>, IpAddr)>;
+        type Busy<'a> = (Option<&'a Arc<Strangers>>, IpAddr);
         fn size<'a, F>(_: impl Fn(TcpStream, &'a Shared, Place, Busy<'a>) -> F) -> usize {
             size_of::<F>()
         }

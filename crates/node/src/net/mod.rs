@@ -9,6 +9,7 @@
 //! Deliberately absent: any decision about a transfer. Who gets what, when to try again and what
 //! an answer means is the business of the state machines in the core.
 
+mod asking;
 mod audit;
 mod bounds;
 mod bulk;
@@ -16,6 +17,7 @@ mod conn;
 mod control;
 mod gossip;
 mod identity;
+mod joining;
 mod listener;
 mod roster;
 mod shared;
@@ -36,8 +38,9 @@ use consign_core::producer::{Session, SmallSend, StreamOrder};
 use consign_core::wire::{Hop, Message};
 use tokio::sync::mpsc;
 
-use crate::identity::{Keyring, Keys};
+use crate::identity::{Door, Keyring, Keys};
 
+pub(crate) use asking::{NotJoined, ask_to_join};
 pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
 pub(crate) use control::PeerState;
@@ -49,6 +52,7 @@ use bounds::{FILES_KEPT, STRANGERS_MAX};
 use bulk::Bulk;
 use control::Dialer;
 use identity::Seen;
+use joining::Joining;
 use roster::Verdict;
 use shared::Shared;
 use strangers::Strangers;
@@ -171,6 +175,11 @@ impl Net {
                 tracing::error!("{why}");
             }
         });
+    }
+
+    /// Lets newcomers in at this door from here on, or nowhere.
+    pub(crate) fn set_door(&self, door: Option<Door>) {
+        self.shared.set_joining(door.map(Joining::new));
     }
 
     /// Keeps a control connection to each of these consumers, and to nobody else.

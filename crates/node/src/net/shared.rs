@@ -1,6 +1,6 @@
 //! What every part of the net shares, and what the net tells its driver.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use consign_core::ids::{Incarnation, NodeName};
 use consign_core::producer::Session;
@@ -13,6 +13,7 @@ use crate::identity::Keyring;
 use super::audit::Asked;
 use super::gossip::Office;
 use super::identity::{Identity, Seen};
+use super::joining::Joining;
 use super::roster::{Roster, Verdict};
 use super::tasks::Tasks;
 
@@ -31,6 +32,8 @@ pub(crate) enum NetEvent {
         /// What it has seen.
         seen: Incarnation,
     },
+    /// Something that a person must see, in words that end in a hint. It is in the log already.
+    Alarm(String),
     /// Something failed that this node must not survive, such as a sync. Nothing was acknowledged
     /// because of it; the node stops and recovers from its log.
     Fatal(String),
@@ -47,6 +50,8 @@ pub(super) struct Shared {
     pub(super) gossip: Office,
     /// Our keys; `None` where nothing is encrypted.
     pub(super) keyring: Option<Arc<Keyring>>,
+    /// Where newcomers are let in, if they are.
+    joining: RwLock<Option<Arc<Joining>>>,
     events: mpsc::Sender<NetEvent>,
 }
 
@@ -66,8 +71,23 @@ impl Shared {
             audits,
             gossip: Office::new(),
             keyring,
+            joining: RwLock::default(),
             events,
         }
+    }
+
+    /// Where newcomers are let in, if they are.
+    pub(super) fn joining(&self) -> Option<Arc<Joining>> {
+        self.joining
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Lets newcomers in there from here on, or nowhere.
+    pub(super) fn set_joining(&self, joining: Option<Joining>) {
+        let mut now = self.joining.write().unwrap_or_else(PoisonError::into_inner);
+        *now = joining.map(Arc::new);
     }
 
     /// The number of the revocation list in force; 0 when there is none.

@@ -12,6 +12,7 @@ mod doctor;
 mod draining;
 mod identity;
 mod inboxes;
+mod inviting;
 mod joining;
 mod members;
 mod refusals;

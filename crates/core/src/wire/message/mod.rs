@@ -6,12 +6,14 @@ mod control;
 mod data;
 mod gossip;
 mod handshake;
+mod joining;
 
 pub use audit::*;
 pub use control::*;
 pub use data::*;
 pub use gossip::*;
 pub use handshake::*;
+pub use joining::*;
 
 use crate::numbered::numbered;
 
@@ -30,6 +32,10 @@ numbered! {
         5 Pong(Ping),
         /// See [`RevokedList`].
         6 RevokedList(RevokedList),
+        /// See [`Join`].
+        7 Join(Join),
+        /// See [`Joined`].
+        8 Joined(Joined),
         /// See [`Open`].
         16 Open(Open),
         /// See [`OpenAnswer`].
@@ -95,8 +101,14 @@ impl Message {
     #[must_use]
     pub fn version(&self) -> u32 {
         match self {
-            // Where gossip is known at all there is nothing older to tell.
-            Self::RevokedList(_) | Self::Standing(_) | Self::Duties(_) | Self::Gossip(_) => 3,
+            // Where gossip is known at all there is nothing older to tell; and joining is under a
+            // name of its own in TLS, so that nobody hears of it who does not know it.
+            Self::RevokedList(_)
+            | Self::Standing(_)
+            | Self::Duties(_)
+            | Self::Gossip(_)
+            | Self::Join(_)
+            | Self::Joined(_) => 3,
             Self::AuditAsk(_) | Self::AuditAnswer(_) => super::PROTOCOL_VERSION_AUDIT,
             Self::Hello(_)
             | Self::Welcome(_)

@@ -27,14 +27,18 @@ pub(super) fn check(raw: raw::Tls, outline: &Outline<'_>) -> Result<Tls, ConfigE
         let other = "the keys of [tls]";
         return Err(outline.refuse("tls.plaintext", Problem::Instead { other }));
     }
-    if keys.is_none() && revoked.is_some() {
+    let authority = path(raw.authority, "tls.authority")?;
+    let of_keys = [("tls.revoked", &revoked), ("tls.authority", &authority)];
+    let named = of_keys.iter().find(|(_, path)| path.is_some());
+    if let Some((key, _)) = named.filter(|_| keys.is_none()) {
         let needs = "tls.bundle";
-        return Err(outline.refuse("tls.revoked", Problem::Without { needs }));
+        return Err(outline.refuse(key, Problem::Without { needs }));
     }
     Ok(Tls {
         plaintext: raw.plaintext,
         keys,
         revoked,
+        authority,
     })
 }
 

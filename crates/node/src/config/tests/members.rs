@@ -330,6 +330,11 @@ fn with_keys_any_address_will_do_and_they_are_in_one_file_or_in_three() {
             "tls.revoked",
             "without tls.bundle",
         ),
+        (
+            "plaintext = true\nauthority = \"/a\"",
+            "tls.authority",
+            "without tls.bundle",
+        ),
         ("bundle = \"b.pem\"", "tls.bundle", "relative"),
     ] {
         let said = refused(&config(lines)).to_string();

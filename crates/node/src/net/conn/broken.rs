@@ -59,6 +59,14 @@ pub(in crate::net) enum Broken {
         "TLS with the peer failed: {0}; hint: check what runs at that address, and its version"
     )]
     Tls(rustls::Error),
+    /// A newcomer did not take what our door shows.
+    #[error(
+        "a newcomer ended TLS: {0}; hint: its token may be of another cluster, see what it says there"
+    )]
+    Newcomer(io::Error),
+    /// A newcomer was sent away.
+    #[error("a newcomer was not let in: {0}")]
+    NotAdmitted(String),
     /// It is no node.
     #[error(
         "the peer speaks TLS and not the protocol between nodes; hint: look at what connects to this port"

@@ -26,7 +26,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::identity::{Keyring, Peer, Role};
+use crate::identity::{Door, Keyring, Peer, Role};
 
 use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
@@ -36,6 +36,7 @@ pub(super) use frames::Frames;
 pub(super) use handshake::{Greeting, check_first, hear_hello, is_itself, reject, welcome};
 pub(super) use life::Life;
 pub(super) use send_queue::SendQueue;
+pub(super) use tls::{NewcomerStream, part_newcomer};
 
 use stream::{ReadSide, WriteSide};
 
@@ -46,6 +47,14 @@ pub(super) type Reader = Frames<life::Heard<ReadSide>>;
 const FRAME_BEGINS: u8 = b'C';
 /// See [`FRAME_BEGINS`].
 const TLS_BEGINS: u8 = 0x16;
+
+/// Who has called.
+pub(super) enum Caller {
+    /// A node, or who says so where nothing is encrypted.
+    Node(Conn),
+    /// Somebody who wants to become one.
+    Newcomer(NewcomerStream),
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -102,16 +111,20 @@ impl Conn {
         stream: TcpStream,
         first: u8,
         keyring: Option<&Keyring>,
-    ) -> Result<Self, Broken> {
+        door: Option<&Door>,
+    ) -> Result<Caller, Broken> {
         prepare(&stream)?;
         match (keyring, first) {
             (None, TLS_BEGINS) => {
                 tls::linger(stream).await;
                 Err(Broken::WantsTls)
             }
-            (None, _) => Ok(Self::new(stream::plain(stream), None)),
+            (None, _) => Ok(Caller::Node(Self::new(stream::plain(stream), None))),
             (Some(_), FRAME_BEGINS) => Err(handshake::refuse_plaintext(stream).await),
-            (Some(keyring), _) => tls::accept(stream, keyring).await.map(Self::secured),
+            (Some(keyring), _) => match tls::accept(stream, keyring, door).await? {
+                tls::Accepted::Node(secured) => Ok(Caller::Node(Self::secured(*secured))),
+                tls::Accepted::Newcomer(stream) => Ok(Caller::Newcomer(stream)),
+            },
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
-use crate::identity::{Cut, Keyring, NODE_PROTOCOL, Verifier};
+use crate::identity::{Cut, Door, JOIN_PROTOCOL, Keyring, NODE_PROTOCOL, Verifier};
 use crate::net::bounds::{TLS_BYTES_MAX, TLS_DEADLINE};
 
 use super::broken::Broken;
@@ -29,6 +29,17 @@ const PARTING_BYTES: usize = 64 << 10;
 pub(super) struct Secured {
     pub(super) stream: TlsStream<Wire>,
     pub(super) cut: Arc<Cut>,
+}
+
+/// The connection of a machine that is no node yet: it has shown no certificate, and seen ours.
+pub(in crate::net) type NewcomerStream = Box<tokio_rustls::server::TlsStream<Wire>>;
+
+/// Who called.
+pub(super) enum Accepted {
+    /// A node.
+    Node(Box<Secured>),
+    /// Somebody who wants to become one.
+    Newcomer(NewcomerStream),
 }
 
 /// Brings TLS up on a connection that we made.
@@ -50,30 +61,47 @@ pub(super) async fn dial(stream: TcpStream, keyring: &Keyring) -> Result<Secured
     }
 }
 
-/// Brings TLS up on a connection that was accepted.
+/// Brings TLS up on a connection that was accepted; of a newcomer, if there is a door.
 ///
 /// # Errors
 /// [`Broken`].
-pub(super) async fn accept(stream: TcpStream, keyring: &Keyring) -> Result<Secured, Broken> {
-    timeout(TLS_DEADLINE, accept_within(stream, keyring))
+pub(super) async fn accept(
+    stream: TcpStream,
+    keyring: &Keyring,
+    door: Option<&Door>,
+) -> Result<Accepted, Broken> {
+    timeout(TLS_DEADLINE, accept_within(stream, keyring, door))
         .await
         .map_err(|_elapsed| slow())?
 }
 
-async fn accept_within(stream: TcpStream, keyring: &Keyring) -> Result<Secured, Broken> {
+async fn accept_within(
+    stream: TcpStream,
+    keyring: &Keyring,
+    door: Option<&Door>,
+) -> Result<Accepted, Broken> {
     let wire = Wire::of_stranger(stream, TLS_BYTES_MAX);
     let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire);
     let start = match (&mut acceptor).await {
         Ok(start) => start,
         Err(error) => return Err(part_if_any(acceptor.take_io(), error.into()).await),
     };
-    let asked = start.client_hello().alpn();
-    // Here is where another protocol, such as one for newcomers without a certificate, would get
-    // another configuration.
-    let is_node = asked.is_some_and(|mut names| names.any(|name| name == NODE_PROTOCOL));
+    let asks_for = |protocol| {
+        let asked = start.client_hello().alpn();
+        asked.is_some_and(|mut names| names.any(|name| name == protocol))
+    };
+    let is_node = asks_for(NODE_PROTOCOL);
+    if let Some(door) = door.filter(|_| !is_node && asks_for(JOIN_PROTOCOL)) {
+        let accepting = start.into_stream(door.accepting()).into_fallible();
+        return match accepting.await {
+            Ok(stream) => Ok(Accepted::Newcomer(Box::new(stream))),
+            Err((error, wire)) => Err(part(wire, Broken::Newcomer(error)).await),
+        };
+    }
     let (config, verifier) = keyring.accepting();
     match start.into_stream(config).into_fallible().await {
-        Ok(stream) if is_node => known(stream.into(), keyring, &verifier),
+        Ok(stream) if is_node => known(stream.into(), keyring, &verifier)
+            .map(|secured| Accepted::Node(Box::new(secured))),
         Ok(stream) => {
             drop(stream);
             Err(Broken::OtherProtocol)
@@ -131,6 +159,13 @@ async fn part_if_any(wire: Option<Wire>, why: Broken) -> Broken {
 async fn part(wire: Wire, why: Broken) -> Broken {
     linger(wire.into_tcp()).await;
     why
+}
+
+/// Closes the connection of a newcomer so that it hears the answer.
+pub(in crate::net) async fn part_newcomer(mut stream: NewcomerStream) {
+    // It makes no difference to us whether it hears that this is the end.
+    let _ = stream.shutdown().await;
+    linger(stream.into_inner().0.into_tcp()).await;
 }
 
 /// Closes a connection so that what was written last arrives.

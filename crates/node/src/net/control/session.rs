@@ -128,6 +128,8 @@ fn is_for(role: Role, message: &Message) -> bool {
         | Message::Ping(_)
         | Message::Pong(_)
         | Message::RevokedList(_)
+        | Message::Join(_)
+        | Message::Joined(_)
         | Message::Begin(_)
         | Message::Chunk(_)
         | Message::Credit(_)

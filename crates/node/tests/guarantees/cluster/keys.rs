@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Cluster, consign};
 
@@ -19,6 +19,11 @@ impl Authority {
         let dir = cluster.dir().join(name);
         consign(&["keys", "init", "--dir", dir.to_str().unwrap()]).good();
         Self { dir }
+    }
+
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Its certificate, as PEM.

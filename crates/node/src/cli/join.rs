@@ -1,0 +1,96 @@
+//! `consign join`: makes a machine a node, by a token. Talks to the agent that the token names and to no
+//! other.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::command::JoinArgs;
+use super::exit::Failure;
+use crate::identity::{BadToken, Newcomer, NewcomerError, Prepared, Roles, Token};
+use crate::net::{NotJoined, ask_to_join};
+
+/// Runs it.
+pub(super) fn run(args: JoinArgs) -> Result<(), Failure> {
+    let token: Token = args.token.parse()?;
+    let node = token.node.clone();
+    let out = args
+        .out
+        .unwrap_or_else(|| PathBuf::from(format!("{node}.pem")));
+    let roles = match Newcomer::prepare(token, &out)? {
+        Prepared::Asks(newcomer) => Some(ask(&newcomer)?),
+        Prepared::HasJoined => None,
+    };
+    let bundle = std::path::absolute(&out).unwrap_or(out);
+    let said = match args.output.json {
+        true => shown(node.as_str(), roles, &bundle),
+        false => told(node.as_str(), roles, &bundle),
+    };
+    Ok(std::io::stdout().write_all(said.as_bytes())?)
+}
+
+fn ask(newcomer: &Newcomer) -> Result<Roles, Failure> {
+    if newcomer.is_again {
+        eprintln!(
+            "an earlier try has left its key in {}: going on with that",
+            newcomer.part().display()
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(format!(
+                "cannot begin: {error}; hint: are there too many processes or open files?"
+            ))
+        })?;
+    let (certificate, authority) = runtime.block_on(ask_to_join(newcomer))?;
+    Ok(newcomer.complete(certificate, authority)?)
+}
+
+fn told(node: &str, roles: Option<Roles>, bundle: &Path) -> String {
+    let is = match roles {
+        Some(roles) => format!(
+            "{} is the bundle of {node}, roles {roles}. Its private key was made here and is nowhere else.",
+            bundle.display()
+        ),
+        None => format!(
+            "an earlier try had joined already: {} is the bundle of {node}.",
+            bundle.display()
+        ),
+    };
+    format!(
+        "{is}\nnext: [node] name = \"{node}\" and [tls] bundle = {bundle:?} in the configuration; the agent must be \
+         able to read it\n"
+    )
+}
+
+fn shown(node: &str, roles: Option<Roles>, bundle: &Path) -> String {
+    let roles = roles.map(|roles| roles.iter().map(|role| role.name()).collect::<Vec<_>>());
+    let object = json!({"node": node, "roles": roles, "bundle": bundle});
+    format!("{object}\n")
+}
+
+impl From<BadToken> for Failure {
+    fn from(bad: BadToken) -> Self {
+        Self::usage(bad.to_string())
+    }
+}
+
+impl From<NewcomerError> for Failure {
+    fn from(error: NewcomerError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<NotJoined> for Failure {
+    fn from(error: NotJoined) -> Self {
+        match error {
+            NotJoined::Connect { .. } => {
+                Self::with(super::exit::Exit::Unreachable, error.to_string())
+            }
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
