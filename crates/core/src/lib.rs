@@ -4,6 +4,7 @@
 //! the network and the disk are events in and effects out; `clippy.toml` bans the rest by name.
 //!
 //! * [`ids`], [`spec`], [`record`], [`ranges`], [`limits`]: the nouns.
+//! * [`receipt`]: what a consumer signs of the files that it has saved.
 //! * [`view`], [`placement`]: who the members are, and which of them get a file.
 //! * [`name`], [`tree`]: names of files, and the BLAKE3 tree over their chunks.
 //! * [`wire`]: what nodes say to each other.
@@ -29,6 +30,7 @@ pub mod planted;
 pub mod producer;
 pub mod publish;
 pub mod ranges;
+pub mod receipt;
 pub mod record;
 pub mod spec;
 pub mod tree;

@@ -123,6 +123,15 @@ pub const FRAME_PAYLOAD_BYTES_MAX: usize = CHUNK_BYTES_MAX as usize;
 /// Ranges of slots in one message or record; more go into further ones.
 pub const RANGES_PER_MESSAGE_MAX: usize = 4096;
 
+/// Slots of which one message says `saved`, and so leaves of one receipt, which is kept whole in one
+/// record of the log: 128 KiB. As many as are under way at once, so that it seldom splits a batch.
+pub const RECEIPT_SLOTS_MAX: usize = 4096;
+/// Longest signature of a receipt, in bytes: of an RSA key of 8192 bits, which is the longest.
+pub const SIGNATURE_BYTES_MAX: usize = 1024;
+/// Longest certificate of a node with those above it, together, in bytes: it goes into the log with
+/// every receipt. Most have half a kilobyte.
+pub const CERTIFICATES_BYTES_MAX: usize = 32 << 10;
+
 /// How long an `Open` may stay unanswered before the consumer is left out of the chain, in ms.
 pub const OPEN_DEADLINE_MS: u64 = 5_000;
 /// How long a member of a chain may make no progress before it is bypassed, in ms.

@@ -73,27 +73,41 @@ impl Consumer {
     }
 
     pub(super) fn tell_saved(&mut self, to: &NodeName, start: Start, slots: &[Slot], at: Millis) {
+        // Leaves are in the order of the slots.
         let set: RangeSet = slots.iter().map(|slot| slot.0).collect();
-        let receipt = self.receipt(at);
-        let ranges: Vec<_> = set.ranges().collect();
-        for part in ranges.chunks(limits::RANGES_PER_MESSAGE_MAX) {
+        let slots: Vec<u64> = set.iter().collect();
+        for part in slots.chunks(limits::RECEIPT_SLOTS_MAX) {
+            let ranges: RangeSet = part.iter().copied().collect();
             let saved = Saved {
                 slot_start: start.0,
-                slots: part.to_vec(),
-                receipt: receipt.clone(),
+                slots: ranges.ranges().collect(),
+                receipt: self.receipt(to, start, part, at),
             };
             self.send(to, Message::Saved(saved));
         }
     }
 
-    /// This node's word. It is signed once nodes have keys.
-    pub(super) fn receipt(&self, at: Millis) -> Receipt {
+    /// This node's word for slots that it has saved, which it looked up. It signs it on the way out,
+    /// where it has keys.
+    pub(super) fn receipt(
+        &self,
+        producer: &NodeName,
+        start: Start,
+        slots: &[u64],
+        at: Millis,
+    ) -> Receipt {
+        let table = self.peers.get(producer).and_then(|p| p.tables.get(&start));
+        let leaves = slots.iter().flat_map(|slot| {
+            let entry = table.and_then(|table| table.entries.get(&Slot(*slot)));
+            let leaf = entry.and_then(|entry| entry.leaf(producer));
+            leaf.expect("only what is saved is told to be")
+        });
         Receipt {
             consumer: self.me.node.as_str().to_owned(),
             incarnation: self.me.incarnation.0,
             at: at.0,
-            root: Vec::new(),
-            signature: Vec::new(),
+            leaves: leaves.collect(),
+            ..Receipt::default()
         }
     }
 }

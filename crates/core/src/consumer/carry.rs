@@ -90,16 +90,8 @@ impl Consumer {
 
     fn carried(&self, slot: &SlotId, entry: &Entry) -> SlotCarried {
         let over = entry.state.is_over();
-        let digest = match &entry.state {
-            SlotState::Received { digest }
-            | SlotState::Checking { digest }
-            | SlotState::Sealing { digest }
-            | SlotState::Saving { digest, .. } => digest.0.to_vec(),
-            state => state
-                .saved()
-                .map(|(digest, _)| digest.0.to_vec())
-                .unwrap_or_default(),
-        };
+        let digest = entry.state.digest();
+        let digest = digest.map_or_else(Vec::new, |digest| digest.0.to_vec());
         let small = matches!(entry.body, Body::Small { .. });
         let watermark = match &entry.body {
             Body::Large { synced, hashes, .. } if !over => Some(Watermark {

@@ -112,7 +112,7 @@ impl Consumer {
             | SlotState::Published { digest, at } => {
                 let answer = OpenAnswer {
                     digest: digest.0.to_vec(),
-                    receipt: Some(self.receipt(at)),
+                    receipt: Some(self.receipt(&slot.producer, slot.start, &[slot.slot.0], at)),
                     ..answer(Holding::Saved)
                 };
                 self.send(&slot.producer, Message::OpenAnswer(answer));

@@ -2,6 +2,7 @@
 
 use crate::ids::{Digest, FeedName, Fence, Millis, NodeName, SlotId, TransferId, TransferKey};
 use crate::log::Position;
+use crate::receipt::{self, Hash};
 use crate::spec::FileSpec;
 
 /// Where a slot stands.
@@ -140,6 +141,23 @@ impl SlotState {
             | Self::Sealing { .. }
             | Self::Saving { .. }
             | Self::Abandoned => None,
+        }
+    }
+
+    /// Of the whole file, once all of it was here.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Received { digest }
+            | Self::Checking { digest }
+            | Self::Sealing { digest }
+            | Self::Saving { digest, .. }
+            | Self::Saved { digest, .. }
+            | Self::Staging { digest, .. }
+            | Self::Staged { digest, .. }
+            | Self::Publishing { digest, .. }
+            | Self::Published { digest, .. } => Some(*digest),
+            Self::Receiving | Self::Abandoned => None,
         }
     }
 
@@ -289,6 +307,16 @@ impl Entry {
 
     pub(crate) fn is_large(&self) -> bool {
         matches!(self.body, Body::Large { .. })
+    }
+
+    /// What its consumer signs of it, once all of it was here.
+    pub(crate) fn leaf(&self, producer: &NodeName) -> Option<Hash> {
+        let digest = self.state.digest()?;
+        let FileSpec {
+            feed, name, size, ..
+        } = &self.spec;
+        let id = self.id(producer);
+        Some(receipt::leaf(&id, feed, name, *size, &digest))
     }
 
     /// The transfer's id for the whole cluster.

@@ -37,7 +37,7 @@ impl Producer {
     pub(super) fn close_untold(&mut self, slots: Vec<AbandonedAt>) {
         for (node, (start, slot)) in slots {
             let slots = RangeSet::from_iter([slot.0]);
-            self.write_settled(&node, start, slots, LegRung::Abandoned, None, "");
+            self.write_settled(&node, start, slots, LegRung::Abandoned, "");
         }
     }
 

@@ -203,7 +203,7 @@ impl Producer {
                 .insert(slot.0);
         }
         for (start, slots) in by_start {
-            self.write_settled(node, start, slots, LegRung::Abandoned, None, "");
+            self.write_settled(node, start, slots, LegRung::Abandoned, "");
         }
     }
 }

@@ -14,12 +14,18 @@ use crate::wire::{Abandoned, RefusalCode, Refused, Saved};
 
 impl Producer {
     pub(super) fn on_saved(&mut self, from: &NodeName, saved: Saved) {
+        let receipt = &saved.receipt;
+        // Which leaf is whose must be certain, now and for whoever reads the log.
+        if !receipt.leaves.is_empty() && saved.slot_count().is_none() {
+            return;
+        }
         let slots: Vec<u64> = slots_of(&saved.slots).map(|slot| slot.0).collect();
         self.settle_saved(from, Start(saved.slot_start), &slots, saved.receipt);
     }
 
     /// A consumer says that slots are `saved`: it is written down, and the slots close when that
-    /// is synced.
+    /// is synced. One that says it of other bytes, or of another name, than were sent is not believed:
+    /// the transfer fails, aloud.
     pub(super) fn settle_saved(
         &mut self,
         from: &NodeName,
@@ -28,15 +34,13 @@ impl Producer {
         receipt: Receipt,
     ) {
         // What a peer says goes into the log: its length is bounded, and nobody signs for another.
-        if receipt.consumer != from.as_str()
-            || receipt.root.len() > 32
-            || receipt.signature.len() > 64
-        {
+        if receipt.consumer != from.as_str() || !receipt.is_of(slots.len()) {
             return;
         }
         let mut settled = RangeSet::new();
         let mut touched = Vec::new();
-        for &slot in slots {
+        let mut belied = Vec::new();
+        for (index, &slot) in slots.iter().enumerate() {
             let slot = Slot(slot);
             let abandoned = self
                 .destinations
@@ -51,8 +55,13 @@ impl Producer {
                 continue;
             };
             let transfer = self.active.get_mut(&key).expect("leg_of_slot found it");
+            let right = transfer.is_right(&self.me.node, receipt.leaf(index));
             let leg = &mut transfer.legs[at];
             if leg.state == LegState::Saved {
+                continue;
+            }
+            if !right {
+                belied.push(key);
                 continue;
             }
             leg.become_(LegState::Saved);
@@ -70,13 +79,51 @@ impl Producer {
             settled.insert(slot.0);
             touched.push(key);
         }
-        if settled.is_empty() {
-            return;
+        if !settled.is_empty() {
+            self.write_saved(from, start, settled, slots, receipt);
         }
-        self.write_settled(from, start, settled, LegRung::Saved, Some(receipt), "");
         for key in touched {
             self.after_answer(key);
         }
+        for key in belied {
+            let name = self.active.get(&key).map(|transfer| &transfer.spec.name);
+            let Some(name) = name else {
+                continue;
+            };
+            let reason = format!(
+                "{from} says that it holds other bytes, or another name, than were sent as {name:?}; hint: what is in its inbox is not this file. Look at that machine and at those before it in the chain, `consign cancel` this, and send the file again as a new one"
+            );
+            self.fail(key, reason);
+        }
+    }
+
+    fn write_saved(
+        &mut self,
+        node: &NodeName,
+        start: Start,
+        settled: RangeSet,
+        said: &[u64],
+        receipt: Receipt,
+    ) {
+        let covered: RangeSet = match receipt.leaves.is_empty() {
+            true => RangeSet::new(),
+            false => said.iter().copied().collect(),
+        };
+        let covered = match covered == settled {
+            true => Vec::new(),
+            false => covered.ranges().collect(),
+        };
+        self.write_answer(
+            node,
+            settled,
+            LegsSettled {
+                start: start.0,
+                rung: LegRung::Saved.into(),
+                receipt: Some(receipt),
+                covered,
+                ..LegsSettled::default()
+            },
+        );
     }
 
     /// A consumer had saved a transfer before it could be told that it was placed elsewhere: that
@@ -123,18 +170,29 @@ impl Producer {
         start: Start,
         slots: RangeSet,
         rung: LegRung,
-        receipt: Option<Receipt>,
         refusal: &str,
     ) {
+        self.write_answer(
+            node,
+            slots,
+            LegsSettled {
+                start: start.0,
+                rung: rung.into(),
+                refusal: refusal.to_owned(),
+                ..LegsSettled::default()
+            },
+        );
+    }
+
+    /// Writes an answer for good of these slots.
+    fn write_answer(&mut self, node: &NodeName, slots: RangeSet, answer: LegsSettled) {
+        let (start, rung) = (Start(answer.start), answer.rung());
         for slots in slots.parts() {
             self.append(Record::LegsSettled(LegsSettled {
                 node: node.as_str().to_owned(),
-                start: start.0,
                 slots,
-                rung: rung.into(),
-                receipt: receipt.clone(),
-                refusal: refusal.to_owned(),
                 at: self.now.0,
+                ..answer.clone()
             }));
         }
         if planted(Planted::CloseBeforeSync) && rung == LegRung::Saved {
@@ -197,7 +255,7 @@ impl Producer {
             .is_some_and(|d| d.abandons.contains_key(&(start, slot)));
         if known {
             let slots = RangeSet::from_iter([slot.0]);
-            return self.write_settled(from, start, slots, LegRung::Abandoned, None, "");
+            return self.write_settled(from, start, slots, LegRung::Abandoned, "");
         }
         if let Some((key, at)) = self.leg_of_slot(from, start, slot)
             && self.active[&key].legs[at].state.in_flight()
@@ -254,7 +312,6 @@ impl Producer {
             start,
             RangeSet::from_iter([slot.0]),
             LegRung::Refused,
-            None,
             &reason,
         );
         if small {
@@ -291,7 +348,6 @@ impl Producer {
             old.0,
             RangeSet::from_iter([old.1.0]),
             LegRung::Abandoned,
-            None,
             "",
         );
         self.lose_leg(key, &node, "it had abandoned its slot");

@@ -4,11 +4,13 @@
 use std::fmt::Display;
 
 use crate::ids::{
-    Attempt, Digest, FeedName, Fence, Incarnation, Millis, NodeName, Slot, Start, TransferKey,
+    Attempt, Digest, FeedName, Fence, Incarnation, Millis, NodeName, Slot, Start, TransferId,
+    TransferKey,
 };
 use crate::limits;
 use crate::log::Position;
 use crate::producer::Token;
+use crate::receipt::{self, Hash};
 use crate::record::{LegRecord, LegRung};
 use crate::spec::{FileSpec, Replicas, Source};
 use crate::wire;
@@ -421,6 +423,22 @@ impl Transfer {
             self.note_setback("what is owed is tried again");
         }
         std::mem::take(&mut self.setback)
+    }
+
+    /// Whether what a consumer signs of it is what was sent. Of a peer that signs nothing, and of a file
+    /// whose digest is not known, nothing can be said.
+    pub(crate) fn is_right(&self, producer: &NodeName, leaf: Option<Hash>) -> bool {
+        let (Some(leaf), Some(digest)) = (leaf, &self.digest) else {
+            return true;
+        };
+        let id = TransferId {
+            producer: producer.clone(),
+            key: self.key,
+        };
+        let FileSpec {
+            feed, name, size, ..
+        } = &self.spec;
+        leaf == receipt::leaf(&id, feed, name, *size, digest)
     }
 
     /// Whether its bytes travel in the logs.

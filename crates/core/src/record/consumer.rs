@@ -1,6 +1,8 @@
 //! Records of a consumer: from the opening of a slot to its closing, and its inboxes.
 
+use crate::limits;
 use crate::ranges::SlotRange;
+use crate::receipt::{HASH_BYTES, Hash};
 use crate::spec::FileSpec;
 
 /// A consumer's word for a batch of transfers, as it signs it: shared by the log and the wire.
@@ -15,12 +17,49 @@ pub struct Receipt {
     /// When it saved the batch, by its clock, in ms since the Unix epoch.
     #[prost(uint64, tag = "3")]
     pub at: u64,
-    /// Root of the BLAKE3 tree over the batch's entries, 32 bytes; empty while nodes have no keys.
+    /// Root of the tree over the batch's leaves, 32 bytes; empty where it is not signed.
     #[prost(bytes = "vec", tag = "4")]
     pub root: Vec<u8>,
-    /// Ed25519 over the root, 64 bytes; empty while nodes have no keys.
+    /// Over the [statement](crate::receipt::Statement); empty where nodes have no keys.
     #[prost(bytes = "vec", tag = "5")]
     pub signature: Vec<u8>,
+    /// The [leaves](crate::receipt::leaf) of the batch, 32 bytes each, joined, in the order of the
+    /// slots of the message; empty from a peer that does not know them.
+    #[prost(bytes = "vec", tag = "6")]
+    pub leaves: Vec<u8>,
+    /// How it is signed, as TLS numbers the schemes; 0 when it is not.
+    #[prost(uint32, tag = "7")]
+    pub scheme: u32,
+    /// SHA-256 of the public key of the authority by which the consumer is known, 32 bytes; empty
+    /// when it is not signed.
+    #[prost(bytes = "vec", tag = "8")]
+    pub cluster: Vec<u8>,
+    /// The consumer's certificate and those above it, DER. Only in the log, where the producer's node
+    /// has put what the consumer had shown it: so a receipt can be checked for as long as it is kept.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl Receipt {
+    /// The leaf of the slot at `index` of the batch; `None` where there is none.
+    #[must_use]
+    pub fn leaf(&self, index: usize) -> Option<Hash> {
+        let (leaves, _) = self.leaves.as_chunks::<HASH_BYTES>();
+        leaves.get(index).copied()
+    }
+
+    /// Whether it is of so many slots, or of a peer that does not know leaves, and no longer than a
+    /// receipt can be: it goes into the log.
+    #[must_use]
+    pub fn is_of(&self, slots: usize) -> bool {
+        let certificates: usize = self.certificates.iter().map(Vec::len).sum();
+        (self.leaves.is_empty() || self.leaves.len() == slots * HASH_BYTES)
+            && self.leaves.len() <= limits::RECEIPT_SLOTS_MAX * HASH_BYTES
+            && self.root.len() <= HASH_BYTES
+            && self.cluster.len() <= HASH_BYTES
+            && self.signature.len() <= limits::SIGNATURE_BYTES_MAX
+            && certificates <= limits::CERTIFICATES_BYTES_MAX
+    }
 }
 
 /// Consumer: where one slot stands.

@@ -224,6 +224,21 @@ pub struct LegsSettled {
     /// When this node heard it, in ms since the Unix epoch.
     #[prost(uint64, tag = "7")]
     pub at: u64,
+    /// The slots that the leaves of the receipt are of, in their order; empty when they are `slots`,
+    /// or when there are no leaves.
+    #[prost(message, repeated, tag = "8")]
+    pub covered: Vec<SlotRange>,
+}
+
+impl LegsSettled {
+    /// The slots that the leaves of the receipt are of, in their order.
+    #[must_use]
+    pub fn covered(&self) -> &[SlotRange] {
+        match self.covered.is_empty() {
+            true => &self.slots,
+            false => &self.covered,
+        }
+    }
 }
 
 /// Transfers of this producer that reached a common state together.

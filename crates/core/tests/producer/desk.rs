@@ -556,7 +556,6 @@ pub(crate) fn receipt(node: &str) -> Receipt {
         consumer: node.to_owned(),
         incarnation: 1,
         at: 1,
-        root: Vec::new(),
-        signature: Vec::new(),
+        ..Receipt::default()
     }
 }

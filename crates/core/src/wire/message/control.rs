@@ -1,5 +1,6 @@
 //! What producers and consumers say of transfers.
 
+use crate::limits;
 use crate::ranges::SlotRange;
 use crate::record::Receipt;
 use crate::spec::FileSpec;
@@ -137,6 +138,24 @@ pub struct Saved {
     /// The consumer's word for all of them.
     #[prost(message, required, tag = "3")]
     pub receipt: Receipt,
+}
+
+impl Saved {
+    /// How many slots it is of; `None` when they are more than one message may have, or not in order,
+    /// so that nobody could say which leaf is whose.
+    #[must_use]
+    pub fn slot_count(&self) -> Option<usize> {
+        let (mut count, mut last) = (0_u64, 0);
+        for range in &self.slots {
+            if range.from >= range.to || (count > 0 && range.from <= last) {
+                return None;
+            }
+            count = count.saturating_add(range.to - range.from);
+            last = range.to;
+        }
+        let count = usize::try_from(count).ok()?;
+        (count <= limits::RECEIPT_SLOTS_MAX).then_some(count)
+    }
 }
 
 /// Producer: never publish this, or say that you already hold it for good.
