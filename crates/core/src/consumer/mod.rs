@@ -53,6 +53,10 @@ use state::Entry;
 
 /// What waits for the log.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each waits for one sync, and few messages do"
+)]
 enum Then {
     Admit(NodeName, Session),
     FenceSynced(SlotId, Fence),

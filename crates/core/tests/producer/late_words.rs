@@ -1,12 +1,13 @@
 //! What consumers and disks say too late, twice, or out of turn.
 
-use consign_core::ids::{Attempt, Digest};
+use consign_core::ids::{Attempt, Digest, NodeName, TransferId, TransferKey};
 use consign_core::limits;
 use consign_core::producer::{Event, StreamFault};
-use consign_core::record::{LegRung, Record};
+use consign_core::receipt;
+use consign_core::record::{LegRung, Receipt, Record};
 use consign_core::spec::Replicas;
 use consign_core::wire::{
-    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, SmallLinkLost,
+    Abandoned, Holding, Message, OpenAnswer, Received, RefusalCode, Refused, Saved, SmallLinkLost,
     SmallReceived,
 };
 
@@ -40,6 +41,52 @@ fn saved_right_behind_a_final_refusal_ends_nobody() {
     assert_eq!(desk.producer.feeds()[0].failed, 1);
     let token = consign_core::producer::Token(1);
     desk.apply(Event::Retry { token, key: None });
+    assert!(desk.is_done(key), "a has it");
+}
+
+/// The receipt of `a` for a file of that name and digest.
+fn receipt_for(desk: &Desk, key: TransferKey, name: &str, digest: &Digest) -> Receipt {
+    let transfer = desk.producer.transfer(key).expect("it is under way");
+    let id = TransferId {
+        producer: NodeName::new("cam").expect("it is clean"),
+        key,
+    };
+    let leaf = receipt::leaf(&id, &transfer.spec.feed, name, transfer.spec.size, digest);
+    Receipt {
+        leaves: leaf.to_vec(),
+        ..crate::desk::receipt("a")
+    }
+}
+
+fn says_saved(desk: &mut Desk, key: TransferKey, receipt: Receipt) {
+    let leg = desk.leg(key, "a");
+    let saved = Saved {
+        slot_start: leg.start,
+        slots: one(leg.slot),
+        receipt,
+    };
+    desk.hear("a", Message::Saved(saved));
+}
+
+#[test]
+fn a_receipt_for_other_bytes_or_another_name_than_were_sent_is_no_receipt() {
+    let mut desk = desk(&["a"], 1);
+    let key = desk.submit_small("f", "one");
+    let sent = desk.producer.transfer(key).expect("it is under way");
+    let (name, digest) = (sent.spec.name.clone(), sent.digest.expect("it is small"));
+    let right = receipt_for(&desk, key, &name, &digest);
+    let wrong = [
+        receipt_for(&desk, key, "other", &digest),
+        receipt_for(&desk, key, &name, &Digest([9; 32])),
+    ];
+    let token = consign_core::producer::Token(1);
+    for (failed, receipt) in wrong.into_iter().enumerate() {
+        says_saved(&mut desk, key, receipt);
+        assert!(!desk.is_done(key));
+        assert_eq!(desk.producer.feeds()[0].failed, 1, "failure {failed}");
+        desk.apply(Event::Retry { token, key: None });
+    }
+    says_saved(&mut desk, key, right);
     assert!(desk.is_done(key), "a has it");
 }
 
