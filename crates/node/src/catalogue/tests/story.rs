@@ -130,6 +130,7 @@ impl Story {
             receipt: (rung == LegRung::Saved).then_some(receipt),
             refusal: String::new(),
             at,
+            ..LegsSettled::default()
         }));
     }
 
