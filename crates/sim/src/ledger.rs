@@ -4,6 +4,7 @@
 //! visible or is taken away, of every chunk that is accepted and of every answer. It never looks
 //! into a state machine.
 
+mod receipts;
 mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +120,7 @@ pub struct Ledger {
     /// Slots that a committed placement has drawn.
     decided: BTreeSet<(usize, SlotId)>,
     watermarks: BTreeMap<(usize, SlotId), u64>,
+    receipts: receipts::Expected,
     nodes: BTreeMap<NodeName, usize>,
     replicas: Vec<Replicas>,
     /// Feeds that place files without who is unreachable.
@@ -216,6 +218,8 @@ impl Ledger {
                         seq: consign_core::ids::Sequence(submitted.seq),
                     };
                     self.keys.insert((node, key), file);
+                    let digest = &self.stories[file].digest;
+                    self.receipts.submitted(name, key, &submitted.spec, digest);
                 }
             }
             Record::Placed(placed) => {
@@ -223,6 +227,7 @@ impl Ledger {
                     return;
                 };
                 for at in self.slots_of_legs(name, placed) {
+                    self.receipts.placed(name, placed, &at);
                     self.slots.insert(at, file);
                 }
             }

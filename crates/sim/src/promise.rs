@@ -38,6 +38,8 @@ promises! {
     SubmittedOnce "S1" "a file is submitted once",
     /// A receipt is given only for what a committed record says.
     SavedIsSynced "S2" "nothing is said to be saved before it is synced",
+    /// What a consumer attests is what its producer sent.
+    RightReceipt "S2" "a receipt is of the file that was sent",
     /// What a receipt was given for is published.
     SavedIsShown "S2" "what is saved becomes visible",
     /// Nothing is published without the record that makes recovery publish it.

@@ -39,7 +39,7 @@ impl Producer {
         }
         let mut settled = RangeSet::new();
         let mut touched = Vec::new();
-        let mut belied = Vec::new();
+        let (mut belied, mut worthless) = (Vec::new(), RangeSet::new());
         for (index, &slot) in slots.iter().enumerate() {
             let slot = Slot(slot);
             let abandoned = self
@@ -47,6 +47,11 @@ impl Producer {
                 .get(from)
                 .and_then(|d| d.abandons.get(&(start, slot)).copied());
             if let Some(abandonment) = abandoned {
+                let transfer = self.active.get(&abandonment.key);
+                if transfer.is_some_and(|t| !t.is_right(&self.me.node, receipt.leaf(index))) {
+                    worthless.insert(slot.0);
+                    continue;
+                }
                 settled.insert(slot.0);
                 touched.extend(self.extra_copy(abandonment.key, from, (start, slot)));
                 continue;
@@ -81,6 +86,10 @@ impl Producer {
         }
         if !settled.is_empty() {
             self.write_saved(from, start, settled, slots, receipt);
+        }
+        // Nobody waits for these any more: what lies there counts for nothing.
+        if !worthless.is_empty() {
+            self.write_settled(from, start, worthless, LegRung::Abandoned, "");
         }
         for key in touched {
             self.after_answer(key);

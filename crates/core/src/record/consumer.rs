@@ -48,6 +48,18 @@ impl Receipt {
         leaves.get(index).copied()
     }
 
+    /// The same word without anything that proves it: what is left of it where nobody has checked
+    /// more.
+    #[must_use]
+    pub fn unsigned(self) -> Self {
+        Self {
+            consumer: self.consumer,
+            incarnation: self.incarnation,
+            at: self.at,
+            ..Self::default()
+        }
+    }
+
     /// Whether it is of so many slots, or of a peer that does not know leaves, and no longer than a
     /// receipt can be: it goes into the log.
     #[must_use]

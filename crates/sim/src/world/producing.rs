@@ -353,37 +353,31 @@ impl World {
         }
     }
 
-    /// Nobody says `saved` before it is synced.
+    /// Nobody says `saved` before it is synced, nor of anything but what was sent.
     pub(super) fn check_word(&mut self, node: usize, session: u64, message: &Message) {
         let Some(producer) = self.producer_of(session) else {
             return;
         };
         let producer = self.name(producer);
-        let slots: Vec<SlotId> = match message {
+        let (start, slots, receipt) = match message {
             Message::Saved(saved) => {
-                let ranges = saved.slots.iter().flat_map(|range| range.from..range.to);
-                let slot = |slot| SlotId {
-                    producer: producer.clone(),
-                    start: Start(saved.slot_start),
-                    slot: consign_core::ids::Slot(slot),
-                };
-                ranges.map(slot).collect()
+                let slots = saved.slots.iter().flat_map(|range| range.from..range.to);
+                (saved.slot_start, slots.collect(), &saved.receipt)
             }
-            Message::OpenAnswer(answer) if answer.receipt.is_some() => vec![SlotId {
-                producer,
-                start: Start(answer.leg.slot_start),
-                slot: consign_core::ids::Slot(answer.leg.slot),
-            }],
+            Message::OpenAnswer(answer) => match &answer.receipt {
+                Some(receipt) => (answer.leg.slot_start, vec![answer.leg.slot], receipt),
+                None => return,
+            },
             _ => return,
         };
-        for slot in slots {
-            if !self.ledger.is_saved(node, &slot) {
-                self.violate(Violation {
-                    promise: Promise::SavedIsSynced,
-                    what: format!("{} says that {slot} is saved", self.nodes[node].name),
-                    file: self.ledger.file_at(node, &slot),
-                });
-            }
+        for (index, slot) in slots.into_iter().enumerate() {
+            let slot = SlotId {
+                producer: producer.clone(),
+                start: Start(start),
+                slot: consign_core::ids::Slot(slot),
+            };
+            let found = self.ledger.attested(node, &slot, receipt.leaf(index));
+            self.check(found);
         }
     }
 }

@@ -7,7 +7,7 @@ use consign_core::wire::{
     Abandoned, Holding, Hop, Leg, Message, OpenAnswer, Received, Saved, SmallMissing, SmallReceived,
 };
 
-use super::{Bench, NODES, ROUND_MS, ROUNDS, digest_of, key_of, leg, member, node, one, receipt};
+use super::{Bench, NODES, ROUND_MS, ROUNDS, digest_of, key_of, leg, member, node, one};
 
 impl Bench {
     /// Everybody keeps the protocol, and what was said for good.
@@ -101,7 +101,7 @@ impl Bench {
                         leg,
                         holding: holding.into(),
                         digest: digest_of(key).0.to_vec(),
-                        receipt: is_saved.then(|| receipt(who)),
+                        receipt: is_saved.then(|| self.receipt(who, leg.slot_start, &[leg.slot])),
                         ..OpenAnswer::default()
                     }),
                 );
@@ -146,7 +146,7 @@ impl Bench {
         let saved = Saved {
             slot_start,
             slots: one(slot),
-            receipt: receipt(who),
+            receipt: self.receipt(who, slot_start, &[slot]),
         };
         self.hear(who, Message::Saved(saved));
     }

@@ -1,6 +1,7 @@
 //! A producer among hostile consumers.
 
 mod honest;
+mod receipts;
 mod wild;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,7 +17,7 @@ use consign_core::producer::{
     Effect, Event, FeedRules, Identity, Producer, Session, SmallSend, Taken, Token,
 };
 use consign_core::ranges::SlotRange;
-use consign_core::record::{LegRung, Receipt, Record};
+use consign_core::record::{LegRung, Record};
 use consign_core::spec::{After, FileSpec, ProducePolicy, Replicas, Source};
 use consign_core::view::{Member, MemberState, View};
 use consign_core::watched::Machine;
@@ -56,15 +57,6 @@ fn one(slot: u64) -> Vec<SlotRange> {
         from: slot,
         to: slot.saturating_add(1),
     }]
-}
-
-fn receipt(consumer: &NodeName) -> Receipt {
-    Receipt {
-        consumer: consumer.to_string(),
-        incarnation: 1,
-        at: 1,
-        ..Receipt::default()
-    }
 }
 
 type At = (NodeName, u64, u64);
@@ -419,15 +411,15 @@ impl Bench {
             return;
         };
         match &message {
-            Message::Saved(saved) if saved.receipt.consumer == from.as_str() => {
+            Message::Saved(saved) => {
                 let slots = saved.slots.iter().flat_map(|range| range.from..range.to);
-                for slot in slots.take(10_000) {
-                    self.saved.insert((from.clone(), saved.slot_start, slot));
-                }
+                let slots = slots.take(10_000).collect::<Vec<_>>();
+                self.note_saved(from, saved.slot_start, &slots, Some(&saved.receipt));
             }
             Message::OpenAnswer(answer) if answer.holding == i32::from(Holding::Saved) => {
                 let leg = answer.leg;
-                self.saved.insert((from.clone(), leg.slot_start, leg.slot));
+                let receipt = answer.receipt.as_ref();
+                self.note_saved(from, leg.slot_start, &[leg.slot], receipt);
             }
             Message::OpenAnswer(answer) if answer.holding == i32::from(Holding::Abandoned) => {
                 let leg = answer.leg;

@@ -9,7 +9,7 @@ use consign_core::wire::{
     SmallLinkLost, SmallMissing, SmallReceived,
 };
 
-use super::{Bench, LARGE, NODES, digest_of, feed, key_of, member, node, one, receipt};
+use super::{Bench, LARGE, NODES, digest_of, feed, key_of, member, node, one};
 
 impl Bench {
     fn any_node(&mut self) -> &'static str {
@@ -83,18 +83,26 @@ impl Bench {
                 holding: self.rng.below(5) as i32,
                 from,
                 digest,
-                receipt: (!self.rng.one_in(4)).then(|| receipt(&who)),
+                receipt: match self.rng.one_in(4) {
+                    true => None,
+                    false => Some(self.any_receipt(&who, slot_start, &[leg.slot])),
+                },
             }),
             2 => Message::Progress(Progress { leg, bytes: from }),
             3..5 => Message::Received(Received { leg, digest }),
-            5..7 => Message::Saved(Saved {
-                slot_start,
-                slots,
-                receipt: match self.rng.one_in(10) {
-                    true => receipt(&node(&to)),
-                    false => receipt(&who),
-                },
-            }),
+            5..7 => {
+                let signer = match self.rng.one_in(10) {
+                    true => node(&to),
+                    false => who.clone(),
+                };
+                let of = slots.iter().flat_map(|range| range.from..range.to);
+                let of: Vec<u64> = of.take(100).collect();
+                Message::Saved(Saved {
+                    slot_start,
+                    receipt: self.any_receipt(&signer, slot_start, &of),
+                    slots,
+                })
+            }
             7 => Message::Abandoned(Abandoned { leg }),
             8 => Message::Refused(Refused {
                 leg,
