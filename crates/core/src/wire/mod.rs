@@ -13,8 +13,10 @@ pub use frame::{BadFrame, FRAME_HEAD_BYTES, Frame, FrameHead, encode_frame, pars
 pub use message::*;
 
 /// The protocol version that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 /// The first version that answers audits.
 pub const PROTOCOL_VERSION_AUDIT: u32 = 2;
+/// The first version whose receipts say of which files they are, and are signed where there are keys.
+pub const PROTOCOL_VERSION_RECEIPTS: u32 = 4;
 /// The oldest protocol version that this program still understands.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;

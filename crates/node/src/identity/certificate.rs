@@ -72,6 +72,22 @@ pub(super) fn common_name(subject: &[u8]) -> Option<&str> {
     None
 }
 
+/// A DER sequence of what is in it.
+pub(super) fn sequence(inside: &[u8]) -> Vec<u8> {
+    let len = (inside.len() as u64).to_be_bytes();
+    let skipped = len.iter().take_while(|byte| **byte == 0).count();
+    let mut der = vec![SEQUENCE];
+    match inside.len() {
+        short @ 0..=0x7f => der.push(short as u8),
+        _ => {
+            der.push(0x80 | (len.len() - skipped) as u8);
+            der.extend_from_slice(&len[skipped..]);
+        }
+    }
+    der.extend_from_slice(inside);
+    der
+}
+
 /// A row of DER values.
 struct Der<'a>(&'a [u8]);
 
@@ -185,6 +201,17 @@ mod tests {
             "２０００01",
         ] {
             assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_is_read_as_it_is_written() {
+        for len in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0x1_0000] {
+            let inside = vec![7; len];
+            let written = sequence(&inside);
+            let mut der = Der(&written);
+            assert_eq!(der.next(), Some((SEQUENCE, inside.as_slice())));
+            assert!(der.0.is_empty(), "{len}");
         }
     }
 

@@ -179,7 +179,7 @@ impl Keyring {
     fn verifier(&self) -> (Arc<Keys>, Arc<Verifier>) {
         let keys = self.keys();
         let algorithms = self.provider.signature_verification_algorithms;
-        let verifier = Verifier::new(Arc::clone(&keys.trust), self.revoked(), algorithms);
+        let verifier = Verifier::new(Arc::clone(&keys), self.revoked(), algorithms);
         (keys, verifier)
     }
 

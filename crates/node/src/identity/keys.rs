@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use consign_core::ids::NodeName;
+use consign_core::receipt::Hash;
 use rustls::crypto::CryptoProvider;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use thiserror::Error;
 
 use super::bounds::REVOKED_BYTES_MAX;
@@ -114,6 +115,10 @@ pub(crate) enum KeyError {
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(super) own: Arc<SingleCertAndKey>,
+    /// Signs what is to be believed after the connection.
+    pub(super) signer: Arc<dyn SigningKey>,
+    /// The authority by which others know this node.
+    pub(super) cluster: Hash,
     pub(super) me: Peer,
     pub(super) trust: Arc<Trust>,
     /// The list that the config names.
@@ -172,9 +177,15 @@ impl Keys {
         };
         let me = judge(End::Dialled)?;
         judge(End::Accepted)?;
+        let clusters = trust.clusters_of(certificate, above);
+        let cluster = *clusters.first().ok_or_else(|| {
+            mismatch("no authority in it has signed the certificate alone".to_owned())
+        })?;
         let own = CertifiedKey::from_der(parts.chain, parts.key, &provider())
             .map_err(|bad| mismatch(bad.to_string()))?;
         Ok(Self {
+            signer: Arc::clone(&own.key),
+            cluster,
             own: Arc::new(own.into()),
             me,
             trust: Arc::new(trust),

@@ -205,12 +205,12 @@ proptest::proptest! {
 
 /// Keys of an organisation's authority, made by other tools for hosts: no names of nodes, no roles,
 /// another algorithm, an intermediate authority, and long expired.
-struct Organisation {
+pub(super) struct Organisation {
     dir: tempfile::TempDir,
 }
 
 impl Organisation {
-    fn new(host: &str) -> Self {
+    pub(super) fn new(host: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let dated = |mut params: CertificateParams, year, name: &str| {
             params.not_before = rcgen::date_time_ymd(year, 1, 1);
@@ -251,7 +251,7 @@ impl Organisation {
         Self { dir }
     }
 
-    fn files(&self) -> KeyFiles {
+    pub(super) fn files(&self) -> KeyFiles {
         let path = |name| self.dir.path().join(name);
         KeyFiles::Apart {
             ca: path("ca.pem"),

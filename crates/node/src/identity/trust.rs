@@ -1,12 +1,14 @@
 //! Whom a node believes: the authorities that it was given, by their signatures.
 
+use consign_core::receipt::Hash;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, Error as TlsError};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::bounds::INTERMEDIATES_MAX;
-use super::certificate::valid_since;
+use super::certificate::{sequence, valid_since};
 use super::peer::Peer;
 use super::revoked::Revoked;
 
@@ -126,18 +128,15 @@ impl Trust {
             let count = above.len();
             return Err(BadPeer::LongChain { said, count });
         }
-        self.verify(certificate, above, end)
-            .map_err(|bad| match bad {
-                webpki::Error::UnknownIssuer => BadPeer::Stranger { said: said.clone() },
-                // A certificate of another authority of the same name.
-                webpki::Error::InvalidSignatureForPublicKey => {
-                    BadPeer::Stranger { said: said.clone() }
-                }
-                other => BadPeer::Unfit {
-                    said: said.clone(),
-                    why: format!("{other:?}"),
-                },
-            })?;
+        Self::verify(&self.anchors, certificate, above, end).map_err(|bad| match bad {
+            webpki::Error::UnknownIssuer => BadPeer::Stranger { said: said.clone() },
+            // A certificate of another authority of the same name.
+            webpki::Error::InvalidSignatureForPublicKey => BadPeer::Stranger { said: said.clone() },
+            other => BadPeer::Unfit {
+                said: said.clone(),
+                why: format!("{other:?}"),
+            },
+        })?;
         match revoked.covers(&peer) {
             None => Ok(peer),
             Some(serial) => Err(BadPeer::Revoked {
@@ -148,11 +147,27 @@ impl Trust {
         }
     }
 
+    /// The authorities each of which is enough to believe a certificate that has been judged: SHA-256
+    /// of their public keys.
+    pub(super) fn clusters_of(
+        &self,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+    ) -> Vec<Hash> {
+        let believes = |anchor: &&TrustAnchor<'static>| {
+            let alone = std::slice::from_ref(*anchor);
+            let is_good = |end| Self::verify(alone, certificate, above, end).is_ok();
+            self.anchors.len() == 1 || is_good(End::Accepted) || is_good(End::Dialled)
+        };
+        let anchors = self.anchors.iter().filter(believes);
+        anchors.map(fingerprint).collect()
+    }
+
     /// Checks the signatures up to an authority, at a moment that the certificates themselves name:
     /// if there is one at which all of them are valid, the youngest of them begins then. So a
     /// certificate is good for ever, and a wrong clock changes nothing.
     fn verify(
-        &self,
+        anchors: &[TrustAnchor<'_>],
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
         end: End,
@@ -164,34 +179,43 @@ impl Trust {
         moments.dedup();
         let mut outcome = Err(webpki::Error::BadDer);
         for moment in moments {
-            outcome = self.verify_at(&parsed, above, end, moment);
+            outcome = verify_at(anchors, &parsed, above, end, moment);
             if outcome.is_ok() {
                 break;
             }
         }
         outcome
     }
+}
 
-    fn verify_at(
-        &self,
-        certificate: &EndEntityCert<'_>,
-        above: &[CertificateDer<'_>],
-        end: End,
-        moment: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let usage = match end {
-            End::Dialled => KeyUsage::client_auth(),
-            End::Accepted => KeyUsage::server_auth(),
-        };
-        let verified = certificate.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &self.anchors,
-            above,
-            moment,
-            usage,
-            None,
-            None,
-        );
-        verified.map(drop)
-    }
+fn verify_at(
+    anchors: &[TrustAnchor<'_>],
+    certificate: &EndEntityCert<'_>,
+    above: &[CertificateDer<'_>],
+    end: End,
+    moment: UnixTime,
+) -> Result<(), webpki::Error> {
+    let usage = match end {
+        End::Dialled => KeyUsage::client_auth(),
+        End::Accepted => KeyUsage::server_auth(),
+    };
+    let verified = certificate.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        anchors,
+        above,
+        moment,
+        usage,
+        None,
+        None,
+    );
+    verified.map(drop)
+}
+
+/// SHA-256 of an authority's public key, as other tools compute it: over the whole
+/// `SubjectPublicKeyInfo`, of which an anchor holds the inside.
+fn fingerprint(anchor: &TrustAnchor<'_>) -> Hash {
+    let whole = sequence(&anchor.subject_public_key_info);
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("it is one of 1.3");
+    let digest = suite.common.hash_provider.hash(&whole);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -9,9 +9,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
+use super::keys::Keys;
 use super::peer::Peer;
+use super::receipts::Signatures;
 use super::revoked::Revoked;
-use super::trust::{BadPeer, End, Trust};
+use super::trust::{BadPeer, End};
 
 /// Why the other end's certificate was refused.
 pub(crate) type Refused = BadPeer;
@@ -19,7 +21,8 @@ pub(crate) type Refused = BadPeer;
 /// See the module. Every time that it is given is ignored.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    trust: Arc<Trust>,
+    /// Those of the connection, whatever comes later.
+    keys: Arc<Keys>,
     revoked: Arc<Revoked>,
     algorithms: WebPkiSupportedAlgorithms,
     judged: Mutex<Option<Result<Arc<Peer>, Refused>>>,
@@ -27,12 +30,12 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     pub(super) fn new(
-        trust: Arc<Trust>,
+        keys: Arc<Keys>,
         revoked: Arc<Revoked>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Arc<Self> {
         Arc::new(Self {
-            trust,
+            keys,
             revoked,
             algorithms,
             judged: Mutex::default(),
@@ -47,13 +50,21 @@ impl Verifier {
             .clone()
     }
 
+    /// What receipts on the connection need, where the other end has shown `theirs`.
+    pub(crate) fn signatures(&self, theirs: &[CertificateDer<'_>]) -> Signatures {
+        Signatures::new(Arc::clone(&self.keys), self.algorithms, theirs)
+    }
+
     fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
         end: End,
     ) -> Result<(), Error> {
-        let judged = self.trust.judge(certificate, above, end, &self.revoked);
+        let judged = self
+            .keys
+            .trust
+            .judge(certificate, above, end, &self.revoked);
         let answer = judged.as_ref().map(drop).map_err(BadPeer::as_tls);
         *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged.map(Arc::new));
         answer

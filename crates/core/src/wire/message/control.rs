@@ -5,6 +5,8 @@ use crate::ranges::SlotRange;
 use crate::record::Receipt;
 use crate::spec::FileSpec;
 
+use super::Message;
+
 /// Names a transfer at one consumer: the producer is the session's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Message)]
 pub struct Leg {
@@ -155,6 +157,21 @@ impl Saved {
         }
         let count = usize::try_from(count).ok()?;
         (count <= limits::RECEIPT_SLOTS_MAX).then_some(count)
+    }
+}
+
+impl Message {
+    /// The receipt in it, if there is one, and of how many slots it has to be: `None` when nobody can
+    /// say.
+    pub fn receipt_mut(&mut self) -> Option<(&mut Receipt, Option<usize>)> {
+        match self {
+            Self::Saved(saved) => {
+                let slots = saved.slot_count();
+                Some((&mut saved.receipt, slots))
+            }
+            Self::OpenAnswer(answer) => Some((answer.receipt.as_mut()?, Some(1))),
+            _ => None,
+        }
     }
 }
 

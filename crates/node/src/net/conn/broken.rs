@@ -104,6 +104,16 @@ pub(in crate::net) enum Broken {
     /// The peer sent a message that contradicts itself or its predecessors.
     #[error("{0}")]
     Protocol(String),
+    /// The peer gave a receipt that proves nothing.
+    #[error(
+        "{node} gave a receipt that {why}; hint: look at what that machine does and at its version, its word is not counted"
+    )]
+    Receipt {
+        /// The peer.
+        node: NodeName,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file's bytes are not those that were sent: the link, or a machine at either end of it,
     /// damages data.
     #[error(

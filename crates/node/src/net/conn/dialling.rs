@@ -31,6 +31,7 @@ pub(in crate::net) async fn dial(
     let answer = introduce(&mut conn, shared, Some(node), purpose, seen.of(node)).await?;
     if let Message::Welcome(welcome) = &answer {
         conn.their_list = welcome.revoked;
+        conn.version = welcome.version;
     }
     let incarnation = check_answer(me, seen, node, answer)?;
     seen.note(node, incarnation);

@@ -67,6 +67,7 @@ pub(in crate::net) async fn hear_hello(
     match checked {
         Ok(greeting) => {
             conn.their_list = greeting.revoked;
+            conn.version = greeting.version;
             Ok(greeting)
         }
         Err(reason) => {
@@ -102,7 +103,7 @@ fn check_certified(
 
 /// Tells a peer that speaks plaintext where nothing else is spoken why it is not heard.
 pub(super) async fn refuse_plaintext(stream: TcpStream) -> Broken {
-    let mut conn = Conn::new(stream::plain(stream), None);
+    let mut conn = Conn::new(stream::plain(stream));
     let hello = timeout(HELLO_DEADLINE, conn.reader.next_within(HELLO_BYTES_MAX)).await;
     let who = match hello {
         Ok(Ok(frame)) => match frame.message {

@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consign_core::ids::NodeName;
-use consign_core::wire::{Message, Ping};
+use consign_core::wire::{Message, PROTOCOL_VERSION_MIN, Ping};
 use rustix::net::sockopt;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::identity::{Door, Keyring, Peer, Role};
+use crate::identity::{Door, Keyring, Peer, Role, Signatures};
 
 use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
 
@@ -67,6 +67,10 @@ pub(super) struct Conn {
     pub(super) life: Arc<Life>,
     /// Who the peer is by its certificate; `None` where nothing is encrypted.
     pub(super) peer: Option<Arc<Peer>>,
+    /// Signs our receipts, and checks the peer's; `None` where nothing is encrypted.
+    pub(super) signatures: Option<Arc<Signatures>>,
+    /// The protocol version that both sides speak, once they have introduced themselves.
+    pub(super) version: u32,
     /// The number of the newest revocation list that the peer said it has.
     pub(super) their_list: u64,
 }
@@ -91,7 +95,7 @@ impl Conn {
             .map_err(broken)?;
         prepare(&stream).map_err(broken)?;
         match keyring {
-            None => Ok(Self::new(stream::plain(stream), None)),
+            None => Ok(Self::new(stream::plain(stream))),
             Some(keyring) => match tls::dial(stream, keyring).await {
                 Ok(secured) => Ok(Self::secured(secured)),
                 Err(Broken::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -119,7 +123,7 @@ impl Conn {
                 tls::linger(stream).await;
                 Err(Broken::WantsTls)
             }
-            (None, _) => Ok(Caller::Node(Self::new(stream::plain(stream), None))),
+            (None, _) => Ok(Caller::Node(Self::new(stream::plain(stream)))),
             (Some(_), FRAME_BEGINS) => Err(handshake::refuse_plaintext(stream).await),
             (Some(keyring), _) => match tls::accept(stream, keyring, door).await? {
                 tls::Accepted::Node(secured) => Ok(Caller::Node(Self::secured(*secured))),
@@ -130,10 +134,14 @@ impl Conn {
 
     fn secured(secured: tls::Secured) -> Self {
         let peer = Arc::clone(secured.cut.peer());
-        Self::new(stream::tls(secured.stream, &secured.cut), Some(peer))
+        Self {
+            peer: Some(peer),
+            signatures: Some(secured.signatures),
+            ..Self::new(stream::tls(secured.stream, &secured.cut))
+        }
     }
 
-    fn new((reader, writer): (ReadSide, WriteSide), peer: Option<Arc<Peer>>) -> Self {
+    fn new((reader, writer): (ReadSide, WriteSide)) -> Self {
         let life = Life::new();
         Self {
             reader: Frames::new(life::Heard {
@@ -142,7 +150,9 @@ impl Conn {
             }),
             writer,
             life,
-            peer,
+            peer: None,
+            signatures: None,
+            version: PROTOCOL_VERSION_MIN,
             their_list: 0,
         }
     }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
-use crate::identity::{Cut, Door, JOIN_PROTOCOL, Keyring, NODE_PROTOCOL, Verifier};
+use crate::identity::{Cut, Door, JOIN_PROTOCOL, Keyring, NODE_PROTOCOL, Signatures, Verifier};
 use crate::net::bounds::{TLS_BYTES_MAX, TLS_DEADLINE};
 
 use super::broken::Broken;
@@ -29,6 +29,7 @@ const PARTING_BYTES: usize = 64 << 10;
 pub(super) struct Secured {
     pub(super) stream: TlsStream<Wire>,
     pub(super) cut: Arc<Cut>,
+    pub(super) signatures: Arc<Signatures>,
 }
 
 /// The connection of a machine that is no node yet: it has shown no certificate, and seen ours.
@@ -123,10 +124,14 @@ fn known(
 ) -> Result<Secured, Broken> {
     stream.get_mut().0.known();
     match verifier.judged() {
-        Some(Ok(peer)) => Ok(Secured {
-            stream,
-            cut: keyring.cut(peer),
-        }),
+        Some(Ok(peer)) => {
+            let theirs = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            Ok(Secured {
+                signatures: Arc::new(verifier.signatures(theirs)),
+                cut: keyring.cut(peer),
+                stream,
+            })
+        }
         Some(Err(refused)) => Err(Broken::BadPeer(refused)),
         // The library does not let anybody through without.
         None => Err(Broken::NoCertificate),

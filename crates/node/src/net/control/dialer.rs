@@ -151,8 +151,7 @@ impl Line {
             Ok(entry) => entry,
             Err(reason) => return Broken::Ours(reason),
         };
-        let version = self.shared.seen.version_of(&self.node);
-        entry.send_queue.speaks(version.unwrap_or_default());
+        entry.send_queue.speaks(conn.version);
         {
             let mut state = lock(&self.state);
             state.connected = true;

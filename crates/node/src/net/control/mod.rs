@@ -3,6 +3,7 @@
 //! on a connection that it accepted is for its consumer side.
 
 mod dialer;
+mod receipts;
 mod serve;
 mod session;
 

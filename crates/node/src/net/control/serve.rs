@@ -22,6 +22,9 @@ pub(in crate::net) async fn serve(shared: &Shared, mut conn: Conn, greeting: &Gr
         Err(reason) => return send_away(&mut conn, reason, Incarnation(0)).await,
     };
     entry.send_queue.speaks(greeting.version);
+    if let Some(signatures) = &conn.signatures {
+        entry.send_queue.signs_with(signatures);
+    }
     let verdict = shared.roster.verdict(entry.session);
     shared
         .tell_consumer(Event::PeerUp {

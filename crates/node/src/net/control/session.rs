@@ -10,6 +10,8 @@ use crate::net::conn::{Broken, Conn, Life, Reader, SendQueue, watch_silence};
 use crate::net::shared::{NetEvent, Shared};
 use crate::net::tasks::contained;
 
+use super::receipts::{self, Shown};
+
 /// Which of this node's two sides a connection belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -40,9 +42,13 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
                 .push(&Message::RevokedList(RevokedList { list }));
         }
     }
+    let shown = Shown {
+        version: conn.version,
+        signatures: conn.signatures.as_deref(),
+    };
     let run = async {
         tokio::select! {
-            why = read(shared, &mut conn.reader, &life, peer) => why,
+            why = read(shared, &mut conn.reader, &life, shown, peer) => why,
             why = peer.send_queue.drain(&mut conn.writer) => why,
             why = watch_silence(&life, peer.send_queue) => why,
         }
@@ -52,7 +58,13 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
         .unwrap_or_else(|panicked| Broken::Ours(panicked.to_string()))
 }
 
-async fn read(shared: &Shared, reader: &mut Reader, life: &Life, peer: Peer<'_>) -> Broken {
+async fn read(
+    shared: &Shared,
+    reader: &mut Reader,
+    life: &Life,
+    shown: Shown<'_>,
+    peer: Peer<'_>,
+) -> Broken {
     loop {
         let frame = match reader.next().await {
             Ok(frame) if frame.payload_len == 0 => frame,
@@ -68,8 +80,14 @@ async fn read(shared: &Shared, reader: &mut Reader, life: &Life, peer: Peer<'_>)
                     return Broken::Protocol(reason);
                 }
             }
-            message if is_for(peer.role, &message) => {
+            mut message if is_for(peer.role, &message) => {
                 let _deaf = life.deaf();
+                if let Err(why) = receipts::check(peer.node, shown, &mut message) {
+                    return Broken::Receipt {
+                        node: peer.node.clone(),
+                        why,
+                    };
+                }
                 shared.tell(heard(peer, message)).await;
             }
             message => return unexpected(&message),

@@ -7,6 +7,7 @@ mod faults;
 mod gossip;
 mod identity;
 mod raw;
+mod receipts;
 mod smalls;
 mod strangers;
 mod support;

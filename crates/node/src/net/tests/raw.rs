@@ -4,14 +4,14 @@ use consign_core::wire::{
     Begin, Chunk, Credit, FRAME_HEAD_BYTES, Hello, Message, PROTOCOL_VERSION, Ping, Purpose,
     Welcome, encode_frame, parse_frame_head,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{Node, leg, soon};
 
 /// One end of a connection.
-pub(super) struct Raw {
-    pub(super) stream: TcpStream,
+pub(super) struct Raw<S = TcpStream> {
+    pub(super) stream: S,
 }
 
 pub(super) fn hello(to: &Node, purpose: Purpose) -> Hello {
@@ -49,19 +49,27 @@ impl Raw {
     pub(super) async fn accept(listener: &TcpListener, node: &str, purpose: Purpose) -> Self {
         let (stream, _) = soon(listener.accept()).await.unwrap();
         let mut raw = Self { stream };
-        let Some((Message::Hello(hello), _)) = raw.next().await else {
+        let hello = raw.welcome(node, PROTOCOL_VERSION).await;
+        assert_eq!(hello.purpose, i32::from(purpose));
+        raw
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// Hears a hello, and welcomes whoever says it in this protocol version.
+    pub(super) async fn welcome(&mut self, node: &str, version: u32) -> Hello {
+        let Some((Message::Hello(hello), _)) = self.next().await else {
             panic!("no hello");
         };
-        assert_eq!(hello.purpose, i32::from(purpose));
         let welcome = Welcome {
-            version: PROTOCOL_VERSION,
+            version,
             node: node.into(),
             incarnation: 1,
             seen: 0,
             revoked: 0,
         };
-        raw.send(&Message::Welcome(welcome), &[]).await;
-        raw
+        self.send(&Message::Welcome(welcome), &[]).await;
+        hello
     }
 
     pub(super) async fn send(&mut self, message: &Message, payload: &[u8]) {
