@@ -19,7 +19,7 @@ use crate::ids::{Digest, TransferId};
 /// A hash of this tree: a leaf, a parent or the root.
 pub type Hash = [u8; 32];
 
-/// Bytes of one [`Hash`].
+/// Bytes of one [`type@Hash`].
 pub const HASH_BYTES: usize = 32;
 
 /// The key of leaves. A change of what is hashed needs another one.
