@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 /// Small files that are staged under one sync of the filesystem.
 const BATCH_FILES: usize = 1024;
 
-/// Files in one record: with the longest names it stays below its limit.
-const FILES_PER_RECORD: usize = 256;
+/// Files in one record: with the longest names it stays far below its limit, and with usual ones it fits
+/// into the smallest segment of a log.
+const FILES_PER_RECORD: usize = 16;
 
 /// Batches under way at once: one is being staged while another is renamed.
 const BATCHES: usize = 2;
