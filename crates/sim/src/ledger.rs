@@ -282,11 +282,7 @@ impl Ledger {
             }
             Record::Done(list) => return self.done(node, list),
             Record::Cancelled(list) => self.cancelled(node, list),
-            Record::LegsSettled(settled) => match settled.rung() {
-                LegRung::Abandoned => self.unplaced(name, settled),
-                LegRung::Saved => self.placed_after_all(name, settled),
-                LegRung::Owed | LegRung::Refused | LegRung::Abandoning => {}
-            },
+            Record::LegsSettled(settled) => self.answered(name, settled),
             Record::SmallSaved(slots) => {
                 if let Ok(producer) = NodeName::new(&slots.producer) {
                     for slot in slots_of(&producer, slots.start, &slots.slots) {
@@ -383,7 +379,8 @@ impl Ledger {
         })
     }
 
-    fn unplaced(&mut self, producer: &NodeName, settled: &LegsSettled) {
+    /// A consumer answered for good. It had saved a file although it was to abandon it: its copy counts.
+    fn answered(&mut self, producer: &NodeName, settled: &LegsSettled) {
         let Some(&consumer) = NodeName::new(&settled.node)
             .ok()
             .and_then(|name| self.nodes.get(&name))
@@ -391,27 +388,19 @@ impl Ledger {
             return;
         };
         for slot in slots_of(producer, settled.start, &settled.slots) {
-            if let Some(file) = self.file_at(consumer, &slot) {
-                let kept = &mut self.stories[file].kept;
-                if kept.get(&consumer) == Some(&(slot.start, slot.slot)) {
+            let Some(file) = self.file_at(consumer, &slot) else {
+                continue;
+            };
+            let kept = &mut self.stories[file].kept;
+            let at = (slot.start, slot.slot);
+            match settled.rung() {
+                LegRung::Saved => {
+                    kept.entry(consumer).or_insert(at);
+                }
+                LegRung::Abandoned if kept.get(&consumer) == Some(&at) => {
                     kept.remove(&consumer);
                 }
-            }
-        }
-    }
-
-    /// A consumer that was to abandon a file had saved it before it heard so: its copy counts.
-    fn placed_after_all(&mut self, producer: &NodeName, settled: &LegsSettled) {
-        let Some(&consumer) = NodeName::new(&settled.node)
-            .ok()
-            .and_then(|name| self.nodes.get(&name))
-        else {
-            return;
-        };
-        for slot in slots_of(producer, settled.start, &settled.slots) {
-            if let Some(file) = self.file_at(consumer, &slot) {
-                let kept = &mut self.stories[file].kept;
-                kept.entry(consumer).or_insert((slot.start, slot.slot));
+                LegRung::Abandoned | LegRung::Owed | LegRung::Refused | LegRung::Abandoning => {}
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! Two files of zeroes: the *spare* is the next segment, so that what has been begun can always be
 //! logged to its end; the *refuge* is another one, with room for a start behind it, that only a recovery
-//! takes, so that an agent that is restarted on a full disk comes up. A log is never without one from its first segment on. On a
-//! disk that stays full a recovery takes no more than half of it, if that is enough, and leaves the
-//! rest to the next ones; of what it gives back a larger one is made again as far as there is space.
+//! takes, so that an agent that is restarted on a full disk comes up. A log is never without one from
+//! its first segment on. On a disk that stays full a recovery takes no more than half of it, if that is
+//! enough, and leaves the rest to the next ones; of what it gives back a larger one is made again as far
+//! as there is space.
 
 use std::io;
 use std::path::Path;

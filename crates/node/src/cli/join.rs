@@ -37,14 +37,7 @@ fn ask(newcomer: &Newcomer) -> Result<Roles, Failure> {
             newcomer.part().display()
         );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(format!(
-                "cannot begin: {error}; hint: are there too many processes or open files?"
-            ))
-        })?;
+    let runtime = super::runtime()?;
     let (certificate, authority) = runtime.block_on(ask_to_join(newcomer))?;
     Ok(newcomer.complete(certificate, authority)?)
 }

@@ -114,17 +114,22 @@ fn ask(
         target.config.as_deref(),
         from_env.as_deref(),
     )?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime()?;
+    let mut session = Session::new(Client::new(address, token));
+    runtime.block_on(command(&mut session))?;
+    Ok(session.out.flush()?)
+}
+
+/// For a command that speaks to somebody.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| {
             Failure::failed(format!(
                 "cannot begin: {error}; hint: are there too many processes or open files?"
             ))
-        })?;
-    let mut session = Session::new(Client::new(address, token));
-    runtime.block_on(command(&mut session))?;
-    Ok(session.out.flush()?)
+        })
 }
 
 fn environment(name: &str) -> Result<Option<String>, Failure> {
