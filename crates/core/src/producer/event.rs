@@ -144,6 +144,8 @@ pub enum Event {
     },
     /// The members changed.
     View(View),
+    /// This node's own zone changed: what is placed from now on begins its chain there.
+    Zone(Option<String>),
     /// The feeds' policies, at start and when the configuration is read again.
     Policies(Vec<FeedRules>),
     /// The log has room for new work, or not.

@@ -252,6 +252,7 @@ impl Producer {
             } => self.on_fetched(key, *submitted, placed),
             Event::SourcesReleased { keys, failed } => self.on_released(keys, failed),
             Event::View(view) => self.on_view(view),
+            Event::Zone(zone) => self.me.zone = zone,
             Event::Policies(rules) => self.on_policies(rules),
             Event::LogRoom(room) => self.log_room = room,
             Event::Retry { token, key } => self.on_retry(token, key),

@@ -29,6 +29,7 @@
 //! | `membership.ca`, `.cert`, `.key` | none | etcd: PEM files for TLS; `ca` is needed for https |
 //! | `membership.nodes` | `[]` | static: `name`, `addr`, `zone`, `weight` (100), `feeds` of each node; this one may be left out |
 //! | `membership.replace_after` | `"10m"` | how long a consumer may be unreachable before its files are placed elsewhere, or `"never"` |
+//! | `membership.forget_after` | `"never"` | how long a member may be away before it is forgotten as if a person had said so |
 //! | `produce.feed` | | |
 //! | `produce.watch` | none | directory whose files are taken |
 //! | `produce.include` | everything | patterns over the names under it: `*` stays in one directory, `**` does not |
@@ -154,6 +155,8 @@ pub(crate) struct Membership {
     /// How long a consumer may be unreachable before its files are placed elsewhere; `None` waits
     /// for ever.
     pub(crate) replace_after: Option<Duration>,
+    /// How long a member may be away before it is forgotten; `None` leaves that to a person.
+    pub(crate) forget_after: Option<Duration>,
 }
 
 /// Where a node learns who the members are.

@@ -66,6 +66,7 @@ pub(super) struct Membership {
     pub(super) cert: Option<String>,
     pub(super) key: Option<String>,
     pub(super) replace_after: Option<Deadline>,
+    pub(super) forget_after: Option<Deadline>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

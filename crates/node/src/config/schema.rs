@@ -74,13 +74,7 @@ const MEMBERSHIP: Keys = &[
     ("cert", Kind::Optional),
     ("key", Kind::Optional),
     ("replace_after", Kind::Optional),
-    (
-        "forget_after",
-        Kind::Only {
-            now: "never",
-            later: &[],
-        },
-    ),
+    ("forget_after", Kind::Optional),
 ];
 
 const MEMBER: Keys = &[

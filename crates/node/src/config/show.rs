@@ -39,6 +39,11 @@ impl fmt::Display for Config {
             "membership.replace_after",
             deadline(self.membership.replace_after),
         )?;
+        line(
+            f,
+            "membership.forget_after",
+            deadline(self.membership.forget_after),
+        )?;
         let mut produce = (1..).zip(&self.produce);
         produce.try_for_each(|(count, table)| show_produce(f, table, count))?;
         let mut consume = (1..).zip(&self.consume);

@@ -13,6 +13,7 @@ use consign_core::view::{Member, Sighting, Silence, View, merge};
 use tokio::sync::oneshot;
 
 use super::Driver;
+use super::absences::Absences;
 use super::orders::{Forgetting, Order};
 use crate::config::Source;
 use crate::hint;
@@ -43,6 +44,8 @@ pub(crate) struct Members {
     /// Whether the view in force is to be logged, and when one was last.
     unkept: bool,
     kept_at: Option<Instant>,
+    /// How long which members have been away.
+    pub(super) absences: Absences,
 }
 
 impl Members {
@@ -57,6 +60,7 @@ impl Members {
             forgot: BTreeSet::new(),
             unkept: false,
             kept_at: None,
+            absences: Absences::default(),
         }
     }
 
@@ -179,6 +183,7 @@ impl Driver {
     /// What time brings: views into the log, and the forgotten that have gone.
     pub(super) fn care_for_members(&mut self) {
         self.forget_heard();
+        self.forget_absent();
         let is_list = self.config.membership.source == Source::Static;
         let just_kept = |at: Instant| at.elapsed() < VIEW_KEPT_EVERY;
         if is_list || !self.members.unkept || self.members.kept_at.is_some_and(just_kept) {

@@ -6,6 +6,7 @@
 //! the log has its thread, files have the worker threads, connections have their tasks, and all of
 //! them answer with an event.
 
+mod absences;
 pub(crate) mod bounds;
 mod consuming;
 mod draining;

@@ -1,5 +1,6 @@
-//! The configuration, read again while the agent runs: members and the policies of produced feeds
-//! take effect at once, keys for connections that are made from then on. The rest needs a restart, and is named until it is restarted or undone.
+//! The configuration, read again while the agent runs: members, this node's own zone and weights,
+//! and the policies of produced feeds take effect at once, keys for connections that are made from
+//! then on. The rest needs a restart, and is named until it is restarted or undone.
 
 use crate::hint;
 use consign_core::producer::Event;
@@ -41,6 +42,8 @@ impl Driver {
         for feed in &mut config.produce {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
         }
+        self.config.node.zone.clone_from(&config.node.zone);
+        self.produce(Event::Zone(config.node.zone.clone()));
         self.reload_members(&mut config);
         if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
             self.net.renew(keys);
@@ -73,7 +76,6 @@ impl Driver {
         // The system has chosen a port, or the address needs a restart.
         config.membership.own.addr.clone_from(&now.own.addr);
         config.membership.own.feeds.clone_from(&now.own.feeds);
-        config.membership.own.zone.clone_from(&now.own.zone);
         if config.membership.own != now.own {
             let own = config.membership.own.clone();
             self.announce(own);
@@ -102,8 +104,10 @@ impl Driver {
             // The system has chosen one.
             listen.peer.port = self.config.listen.peer.port;
         }
+        let mut node = config.node.clone();
+        node.zone.clone_from(&self.config.node.zone);
         let sections = [
-            ("[node]", differ(&config.node, &self.config.node)),
+            ("[node]", differ(&node, &self.config.node)),
             ("[listen]", differ(&listen, &self.config.listen)),
             ("[tls]", protection(config) != protection(&self.config)),
             (

@@ -7,6 +7,9 @@ use crate::cluster::{Authority, Cluster, Etcd, SOON, files_in, random_bytes, unt
 /// How soon a new consumer has its first file, from the start of its process.
 const FIRST_FILE: Duration = Duration::from_secs(5);
 
+/// How long a member may be away, where that is limited.
+const FORGET_AFTER: Duration = Duration::from_secs(2);
+
 fn names_at(cluster: &Cluster, consumer: &str) -> Vec<String> {
     files_in(&cluster.node(consumer).inbox())
         .into_keys()
@@ -264,9 +267,51 @@ fn a_consumer_that_is_forgotten_on_one_node_is_forgotten_on_all() {
     }
 }
 
-/// A weight is for others to know, and they learn it from the node itself.
+/// Nobody has to forget a consumer that is away for longer than the configuration allows, and the
+/// one that does so on its own tells the others.
 #[test]
-fn a_weight_that_changes_is_known_everywhere_without_a_restart() {
+fn a_consumer_that_is_away_for_longer_than_forget_after_is_forgotten_everywhere() {
+    let mut cluster = strangers();
+    let seed = format!("127.0.0.1:{}", cluster.node("prod-1").port());
+    cluster.learns_by(&format!(
+        "kind = \"gossip\"\nseeds = [{seed:?}]\nreplace_after = \"never\"\nforget_after = \"{}s\"",
+        FORGET_AFTER.as_secs()
+    ));
+    cluster.start();
+    for node in ["cons-1", "cons-2"] {
+        until("it is heard", SOON, || is_heard(&cluster, "prod-1", node));
+    }
+    cluster.kill("cons-2");
+    send(&cluster, &["late"]);
+    cluster.wait_until_done("prod-1", 1, SOON);
+    for by in ["prod-1", "cons-1"] {
+        until("it is gone", SOON, || {
+            !cluster.ask(by, &["nodes"]).good().out.contains("cons-2")
+        });
+    }
+    let log = cluster.node("prod-1").log();
+    assert!(log.contains("longer than membership.forget_after"), "{log}");
+    // The last other one: whoever hears nobody may be the one that is cut off.
+    cluster.kill("cons-1");
+    let killed = Instant::now();
+    until("twice as long", SOON, || {
+        killed.elapsed() > 2 * FORGET_AFTER
+    });
+    assert!(
+        cluster
+            .ask("prod-1", &["nodes"])
+            .good()
+            .out
+            .contains("cons-1")
+    );
+    cluster.start_one("cons-1");
+    send(&cluster, &["later"]);
+    cluster.wait_until_done("prod-1", 2, SOON);
+}
+
+/// A weight is for others to know, and they learn it from the node itself; and so is a zone.
+#[test]
+fn a_weight_or_zone_that_changes_is_known_everywhere_without_a_restart() {
     let mut cluster = strangers();
     by_gossip(&mut cluster);
     cluster.start();
@@ -276,10 +321,13 @@ fn a_weight_that_changes_is_known_everywhere_without_a_restart() {
     let config = cluster.node("cons-1").config();
     let text = std::fs::read_to_string(&config).unwrap();
     let heavier = text.replace("[[consume]]", "[[consume]]\nweight = 250");
-    std::fs::write(&config, heavier).unwrap();
+    let moved = heavier.replace("[node]", "[node]\nzone = \"hall-2\"");
+    std::fs::write(&config, moved).unwrap();
     cluster.hang_up("cons-1");
-    until("the weight is known", SOON, || {
-        cluster.member("prod-1", "cons-1")["weight"] == 250
+    until("the weight and the zone are known", SOON, || {
+        let member = cluster.member("prod-1", "cons-1");
+        member["weight"] == 250 && member["zone"] == "hall-2"
     });
+    assert_eq!(cluster.status("cons-1")["zone"], "hall-2");
     assert_eq!(cluster.status("cons-1")["health"], "ok");
 }

@@ -37,6 +37,7 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
         history: deadline(file.node.history, Some(HISTORY_DEFAULT)),
     };
     let replace_after = deadline(file.membership.replace_after, Some(REPLACE_AFTER_DEFAULT));
+    let forget_after = deadline(file.membership.forget_after, None);
     let produce = numbered("produce", file.produce)
         .map(|(at, raw)| produce::check(raw, &at, replace_after, outline))
         .collect::<Result<Vec<_>, _>>()?;
@@ -71,6 +72,7 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
         nodes,
         own,
         replace_after,
+        forget_after,
     };
     Ok(Config {
         node,

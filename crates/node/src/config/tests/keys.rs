@@ -80,7 +80,6 @@ fn keys_of_later_versions_are_refused_by_name() {
 #[test]
 fn values_of_later_versions_are_refused_by_name() {
     for (table, line) in [
-        ("membership", "forget_after = \"30d\""),
         ("[produce]", "ack = \"processed\""),
         ("[produce]", "compression = \"auto\""),
         ("[produce]", "compression = \"zstd\""),

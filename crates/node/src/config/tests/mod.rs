@@ -174,6 +174,7 @@ membership.nodes[1].addr = "127.0.0.1:7420"
 membership.nodes[1].weight = 100
 membership.nodes[1].feeds = ["f"]
 membership.replace_after = "10m"
+membership.forget_after = "never"
 produce[1].feed = "f"
 produce[1].watch = "/w"
 produce[1].include = []
