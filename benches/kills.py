@@ -32,6 +32,8 @@ REPLICAS = 2
 SIZES = [0, 1, 100, 10_000, 10_000, 10_000, 10_000, 200_000, 262_144, 262_145, 1 << 20, 5 << 20]
 LARGE = [60 << 20, 300 << 20, 1 << 30]
 DIRECTORIES = ["", "", "sub dir", "größe/tief"]
+# An address of its own: while an agent is down, no connection of another program gets its port.
+HOST = f"127.{64 + (os.getpid() >> 16) % 64}.{(os.getpid() >> 8) % 256}.{1 + os.getpid() % 254}"
 PAUSE_S = 0.1
 END_DEADLINE_S = 300
 
@@ -106,7 +108,7 @@ class Soak:
         names = PRODUCERS + CONSUMERS
         ports = dict(zip(names, free_ports(len(names))))
         members = ",\n  ".join(
-            f'{{ name = "{name}", addr = "127.0.0.1:{ports[name]}"'
+            f'{{ name = "{name}", addr = "{HOST}:{ports[name]}"'
             + (', feeds = ["files"] }' if name in CONSUMERS else " }")
             for name in names
         )
@@ -117,7 +119,7 @@ class Soak:
             role = self.consumer(name) if name in CONSUMERS else self.producer(name)
             config = (
                 f'[node]\nname = "{name}"\ndata_dir = "{home}/{name}"\n'
-                f'[listen]\npeer = "127.0.0.1:{ports[name]}"\n'
+                f'[listen]\npeer = "{HOST}:{ports[name]}"\n'
                 f'[membership]\nkind = "static"\nnodes = [{members}]\n{role}'
             )
             self.agents[name] = Agent(options.binary, home, name, config)

@@ -13,7 +13,8 @@ use crate::log::Position;
 use crate::planted::{Planted, planted};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{
-    self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
+    self, InboxMarked, Outlived, Publishing, Reconciled, Record, SlotCarried, SlotRecord, Slots,
+    SlotsClosed, Watermark,
 };
 use crate::tree;
 use crate::view::MemberState;
@@ -48,6 +49,11 @@ impl Consumer {
             Record::Boot(boot) => {
                 self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
             }
+            Record::Outlived(Outlived { incarnation, .. })
+            | Record::Reconciled(Reconciled { incarnation, .. }) => {
+                let above = Incarnation(incarnation.saturating_add(1));
+                self.me.incarnation = self.me.incarnation.max(above);
+            }
             Record::StandingSet(set) => {
                 self.standing = MemberState::from_number(set.state).unwrap_or(self.standing);
             }
@@ -55,6 +61,7 @@ impl Consumer {
             Record::ViewSeen(_)
             | Record::Forgotten(_)
             | Record::PeerStanding(_)
+            | Record::PeerLog(_)
             | Record::Claiming(_)
             | Record::Unclaimed(_)
             | Record::Submitted(_)

@@ -20,7 +20,7 @@ use super::format::{ALIGN, HEADER_BYTES, Previous, Salt, SegmentHeader, first_po
 use super::replay::{Replay, Replayer, decode};
 use super::segment::{Segment, Unnamed, id_of, next_id, path_of, remove};
 use super::tail::{Tail, survey};
-use super::{Log, LogSettings, reserve};
+use super::{Log, LogSettings, Position, reserve};
 use crate::disk::{Disk, EntryKind, OpenMode};
 use crate::planted::{Planted, planted};
 
@@ -41,6 +41,8 @@ pub struct Recovery {
     pub cut_bytes: u64,
     /// Files of segments that had been dropped already and were still there.
     pub removed_segments: u32,
+    /// Where the last record stood that was found, before any was written again.
+    pub found_to: Option<Position>,
 }
 
 /// Opens the log in `dir`, or makes an empty one.
@@ -234,6 +236,7 @@ impl Opening<'_> {
             });
             self.replayer.hand_out(id, at, &raw, record);
             self.replayer.recovery.rewritten_records += 1;
+            self.replayer.found(newest.header.id, raw.at);
         }
         self.replayer.recovery.batches += 1;
         Ok(())

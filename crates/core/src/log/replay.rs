@@ -116,9 +116,15 @@ impl Replayer<'_> {
         for raw in segment.records(batch, heads)? {
             let record = decode(&raw, &segment.path)?;
             self.hand_out(segment.header.id, raw.at, &raw, record);
+            self.found(segment.header.id, raw.at);
         }
         self.recovery.batches += 1;
         Ok(())
+    }
+
+    /// Notes where a record was found.
+    pub(super) fn found(&mut self, segment: u32, offset: u32) {
+        self.recovery.found_to = Some(Position { segment, offset });
     }
 
     pub(super) fn hand_out(

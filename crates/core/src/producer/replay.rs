@@ -12,7 +12,9 @@ use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::replaying::{Fate, Replaying};
 use crate::producer::state::{LegState, TransferLeg};
 use crate::ranges::SlotRange;
-use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
+use crate::record::{
+    Claiming, LegRung, LegsSettled, Outlived, Placed, Reconciled, Record, Submitted,
+};
 use crate::view::MemberState;
 
 /// What a replay left of a transfer outside memory, beyond what its own records say.
@@ -35,6 +37,11 @@ impl Producer {
             Record::Boot(boot) => {
                 self.queue.note_start(Start(boot.start));
                 self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
+            }
+            Record::Outlived(Outlived { incarnation, .. })
+            | Record::Reconciled(Reconciled { incarnation, .. }) => {
+                let above = Incarnation(incarnation.saturating_add(1));
+                self.me.incarnation = self.me.incarnation.max(above);
             }
             Record::Forgotten(forgotten) => {
                 if let Ok(node) = NodeName::new(&forgotten.node) {
@@ -93,6 +100,7 @@ impl Producer {
             }
             // The consumer's, and the node's own.
             Record::PeerSeen(_)
+            | Record::PeerLog(_)
             | Record::ViewSeen(_)
             | Record::Opened(_)
             | Record::Watermark(_)

@@ -3,7 +3,8 @@
 use crate::ids::{FeedName, Incarnation, Millis, NodeName};
 use crate::producer::Producer;
 use crate::producer::destination::{Complaint, Destination};
-use crate::producer::state::Transfer;
+use crate::producer::dormant::Rest;
+use crate::producer::state::{Stage, Transfer};
 use crate::view::MemberState;
 
 /// How a feed stands.
@@ -67,6 +68,16 @@ impl Producer {
     #[must_use]
     pub fn transfer(&self, key: crate::ids::TransferKey) -> Option<&Transfer> {
         self.active.get(&key)
+    }
+
+    /// Whether a transfer is live and was never placed.
+    #[must_use]
+    pub fn is_unplaced(&self, key: crate::ids::TransferKey) -> bool {
+        match (self.active.get(&key), self.queue.dormant.get(key)) {
+            (Some(transfer), _) => transfer.stage == Stage::Queued && transfer.legs.is_empty(),
+            (None, Some(dormant)) => dormant.rest == Rest::Fresh && dormant.placed.is_none(),
+            (None, None) => false,
+        }
     }
 
     /// Files that count as under way to consumers: none, when nothing is unfinished.

@@ -30,6 +30,12 @@ numbered! {
         5 StandingSet(StandingSet),
         /// See [`PeerStanding`].
         6 PeerStanding(PeerStanding),
+        /// See [`PeerLog`].
+        7 PeerLog(PeerLog),
+        /// See [`Outlived`].
+        8 Outlived(Outlived),
+        /// See [`Reconciled`].
+        9 Reconciled(Reconciled),
         /// See [`Claiming`].
         16 Claiming(Claiming),
         /// See [`Unclaimed`].
@@ -98,7 +104,12 @@ impl Record {
     pub fn is_of_nodes(&self) -> bool {
         matches!(
             self,
-            Self::Forgotten(_) | Self::StandingSet(_) | Self::PeerStanding(_)
+            Self::Forgotten(_)
+                | Self::StandingSet(_)
+                | Self::PeerStanding(_)
+                | Self::PeerLog(_)
+                | Self::Outlived(_)
+                | Self::Reconciled(_)
         )
     }
 
@@ -107,6 +118,12 @@ impl Record {
     pub fn replaces(&self, older: &Self) -> bool {
         match (self, older) {
             (Self::Forgotten(this), Self::Forgotten(older)) => this.node == older.node,
+            (Self::Forgotten(this), Self::PeerLog(older)) => this.node == older.node,
+            // Who is gone for good may have lied, and its word does not count any more.
+            (Self::Forgotten(this), Self::Outlived(older)) => this.node == older.peer,
+            (Self::PeerLog(this), Self::PeerLog(older)) => this.node == older.node,
+            (Self::Outlived(this), Self::Outlived(older)) => this.peer == older.peer,
+            (Self::Reconciled(_), Self::Outlived(_) | Self::Reconciled(_)) => true,
             (Self::StandingSet(_), Self::StandingSet(_)) => true,
             (Self::PeerStanding(this), Self::PeerStanding(older)) => this.node == older.node,
             _ => false,

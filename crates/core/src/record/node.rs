@@ -38,6 +38,9 @@ pub struct Boot {
     /// When, in ms since the Unix epoch.
     #[prost(uint64, tag = "4")]
     pub at: u64,
+    /// How far the log was found: a [`Position`](crate::log::Position), packed; 0 when it was empty.
+    #[prost(uint64, tag = "5")]
+    pub found_to: u64,
 }
 
 /// A peer spoke under an incarnation; older ones of it are fenced from here on.
@@ -96,6 +99,51 @@ pub struct Forgotten {
     #[prost(string, tag = "1")]
     pub node: String,
     /// When.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}
+
+/// How far a peer had come when it last said so: should it be restored from an older copy of its disk,
+/// this node can tell it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PeerLog {
+    /// The peer.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Its incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// How far its log was synced: a [`Position`](crate::log::Position), packed.
+    #[prost(uint64, tag = "3")]
+    pub log: u64,
+}
+
+/// A peer has seen this node further on than its own log is: the data directory is an older copy, or
+/// another node has its name. Until [`Reconciled`] it neither sends nor takes in anything.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Outlived {
+    /// Who has seen it.
+    #[prost(string, tag = "1")]
+    pub peer: String,
+    /// In which incarnation.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// How far its log was then, packed; 0 when only the incarnation tells.
+    #[prost(uint64, tag = "3")]
+    pub log: u64,
+    /// When this node heard so, in ms since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
+}
+
+/// An operator has had an outlived node compared with its peers: from the next incarnation on, what
+/// was seen of earlier ones does not count.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Reconciled {
+    /// The highest incarnation that was seen; the next one is above it.
+    #[prost(uint64, tag = "1")]
+    pub incarnation: u64,
+    /// When, in ms since the Unix epoch.
     #[prost(uint64, tag = "2")]
     pub at: u64,
 }

@@ -174,6 +174,10 @@ mod tests {
             start: 0xfeed,
             seen: 2,
             revoked: 5,
+            log: 3,
+            seen_log: 4,
+            seen_log_in: 5,
+            reconciled: 6,
         })
     }
 
@@ -181,8 +185,8 @@ mod tests {
     fn frames_round_trip() {
         for message in [
             hello(),
-            Message::Ping(Ping { number: 0 }),
-            Message::Pong(Ping { number: 7 }),
+            Message::Ping(Ping::default()),
+            Message::Pong(Ping { number: 7, log: 8 }),
         ] {
             let frame = decode(&encode_frame(&message, 99)).unwrap();
             assert_eq!(

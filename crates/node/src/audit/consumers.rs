@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consign_core::ids::NodeName;
+use consign_core::ids::{NodeName, TransferKey};
 
 use super::report::{Line, Totals};
 use super::walk::{Broken, Walk};
@@ -18,6 +18,15 @@ struct Target {
     addr: Result<String, &'static str>,
 }
 
+/// What a node that was restored from an old copy has to know.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// Who has what that the ledger does not know to be there.
+    pub(super) held: Vec<(TransferKey, NodeName)>,
+    /// Who was to answer, and has not.
+    pub(super) silent: Vec<NodeName>,
+}
+
 impl Audits {
     /// Audits every consumer that is asked for, one after the other.
     pub(super) async fn consumers(
@@ -26,7 +35,8 @@ impl Audits {
         snapshot: &Snapshot,
         lines: &Lines,
         totals: &mut Totals,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Answered, Stopped> {
+        let mut answered = Answered::default();
         for target in self.targets(request, snapshot).await? {
             let mut walk = Walk::new(
                 &self.reader,
@@ -51,9 +61,16 @@ impl Audits {
                 Err(Broken::Here(stopped)) => return Err(stopped),
             }
             totals.add_consumer(&walk.sum);
+            if !walk.sum.reached && !walk.sum.gone {
+                answered.silent.push(target.node.clone());
+            }
+            let held = walk.held.into_iter();
+            answered
+                .held
+                .extend(held.map(|key| (key, target.node.clone())));
             tell(lines, Line::Consumer(walk.sum)).await?;
         }
-        Ok(())
+        Ok(answered)
     }
 
     /// The consumers that the ledger names, and the members that may have what it does not know of.

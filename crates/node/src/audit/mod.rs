@@ -14,7 +14,8 @@
 //! * [`report`]: what an audit says.
 //!
 //! An audit is read only, holds a page of the ledger and a part of an answer in memory, and rests as long
-//! as it works, so that transfers hardly notice it. Nothing of it passes through the driver.
+//! as it works, so that transfers hardly notice it. Nothing of it passes through the driver, but that a
+//! node which is set apart may go on.
 
 mod answering;
 pub(crate) mod bounds;
@@ -31,19 +32,21 @@ use consign_core::ids::NodeName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::catalogue::{QueryError, Reader};
+use crate::driver::handle::Handle;
 use crate::driver::snapshot::Snapshot;
 use crate::net::Auditor;
 use crate::timestamp::Timestamp;
 
 pub(crate) use answering::{Answering, answer_all};
 use bounds::LINES_WAITING_MAX;
-use report::{Line, Summary, Totals};
+use consumers::Answered;
+use report::{Line, Outcome, Summary, Totals};
 
 /// The way to audits: empty until the node is ready.
 pub(crate) type Door = Arc<OnceLock<Audits>>;
 
 /// What is to be audited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     /// Which files.
     pub(crate) scope: Scope,
@@ -51,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) to: Option<NodeName>,
     /// Only this node's own copies of this producer's files.
     pub(crate) from: Option<NodeName>,
+    /// Whether a node that is set apart may go on, once all consumers have answered: whom to tell.
+    pub(crate) reconcile: Option<Handle>,
 }
 
 /// Why an audit ended early.
@@ -127,12 +132,17 @@ impl Audits {
         self.reader.caught_up().await?;
         let known_from = self.reader.known_from().await?;
         let mut totals = Totals::default();
+        let mut answered = Answered::default();
         if request.from.is_none() {
-            self.consumers(request, snapshot, lines, &mut totals)
+            answered = self
+                .consumers(request, snapshot, lines, &mut totals)
                 .await?;
         }
         if request.to.is_none() {
             self.own(request, snapshot, lines, &mut totals).await?;
+        }
+        if let Some(handle) = &request.reconcile {
+            tell(lines, Line::Reconciled(reconcile(handle, answered).await)).await?;
         }
         let summary = Summary {
             node: snapshot.node.clone(),
@@ -143,6 +153,26 @@ impl Audits {
             took_ms: Timestamp::now().since(began),
         };
         tell(lines, Line::Summary(summary)).await
+    }
+}
+
+/// Has a node that is set apart go on, if everybody has answered.
+async fn reconcile(handle: &Handle, answered: Answered) -> Outcome {
+    let failed = |why: String| Outcome {
+        delivered: 0,
+        error: Some(why),
+    };
+    if let Some(node) = answered.silent.first() {
+        return failed(format!(
+            "{node} was not reached, and may have what this node would send again; hint: start it and audit again, or `consign forget {node}` if it is gone for good"
+        ));
+    }
+    match handle.reconcile(answered.held).await {
+        Ok(delivered) => Outcome {
+            delivered,
+            error: None,
+        },
+        Err(refusal) => failed(refusal.to_string()),
     }
 }
 

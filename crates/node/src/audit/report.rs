@@ -20,6 +20,8 @@ pub(crate) enum Line {
     Consumer(Sum),
     /// This node's own copies of one producer's files are through.
     Own(Sum),
+    /// Whether a node that was set apart may go on, where that was asked for.
+    Reconciled(Outcome),
     /// Everything is.
     Summary(Summary),
 }
@@ -107,6 +109,15 @@ pub(crate) struct Sum {
     pub(crate) counts: Counts,
     /// What it saved earlier it may not know any more; absent when it knows everything.
     pub(crate) history_from: Option<Timestamp>,
+}
+
+/// What became of the wish to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Files that a later life of this node has delivered, and that fail here now.
+    pub(crate) delivered: u64,
+    /// Why it is still set apart; ends in a hint.
+    pub(crate) error: Option<String>,
 }
 
 /// All nodes together.

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::time::Instant;
 
-use consign_core::audit::{Belief, LedgerFile, Question, Scope, judge, of_stranger};
+use consign_core::audit::{Belief, Class, LedgerFile, Question, Scope, judge, of_stranger};
 use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use consign_core::limits::{AUDIT_ENTRIES_MAX, AUDIT_STRANGERS_MAX};
 use consign_core::wire::AuditEntry;
@@ -59,6 +59,8 @@ pub(super) struct Walk<'a> {
     producer: &'a str,
     node: NodeName,
     pub(super) sum: Sum,
+    /// What it has, and the ledger does not know that it has.
+    pub(super) held: Vec<TransferKey>,
     /// Files that the ledger does not know.
     strangers: u64,
     told: Instant,
@@ -88,6 +90,7 @@ impl<'a> Walk<'a> {
             scope,
             producer,
             sum: Sum::new(node.as_str()),
+            held: Vec::new(),
             node,
             strangers: 0,
             told: Instant::now(),
@@ -235,6 +238,9 @@ impl<'a> Walk<'a> {
             self.sum.counts.files += 1;
         }
         for judged in judge(&file, said, known_from) {
+            if judged.class == Class::Extra && self.held.last() != Some(&row.key) {
+                self.held.push(row.key);
+            }
             self.sum.counts.count(&judged, said);
             let node = self.node.as_str();
             let finding = Finding::new(&judged, self.producer, node, row.key, Some(row), said);

@@ -10,7 +10,7 @@ use super::human::{self, paragraph};
 use super::session::Session;
 use super::table::{Heading, Listing, names, numbers, words};
 use crate::api::AuditWanted;
-use crate::audit::report::{Finding, Line, Progress, Sum, Summary};
+use crate::audit::report::{Finding, Line, Outcome, Progress, Sum, Summary};
 use crate::timestamp::Timestamp;
 
 /// Files of one class that are named on a terminal.
@@ -38,11 +38,13 @@ pub(super) async fn run(session: &mut Session, args: AuditArgs) -> Result<(), Fa
             Timestamp(Timestamp::now().0.saturating_sub(ms))
         }),
         read: args.read,
+        reconcile: args.reconcile,
     };
     let mut lines = session.client.stream("/audit", &wanted).await?;
     let mut picture = Picture::default();
     let mut ticker = Ticker::default();
     let mut summary = None;
+    let mut outcome = None;
     while let Some(mut line) = lines.next().await? {
         let told = read(&line)?;
         if args.output.json && !matches!(told, Line::Progress(_)) {
@@ -58,6 +60,7 @@ pub(super) async fn run(session: &mut Session, args: AuditArgs) -> Result<(), Fa
             Line::Finding(finding) => picture.found(finding),
             Line::Consumer(sum) => picture.consumers.push(sum),
             Line::Own(sum) => picture.own.push(sum),
+            Line::Reconciled(told) => outcome = Some(told),
             Line::Summary(last) => summary = Some(last),
         }
     }
@@ -69,10 +72,36 @@ pub(super) async fn run(session: &mut Session, args: AuditArgs) -> Result<(), Fa
         picture.print(session, &summary)?;
     }
     session.out.flush()?;
-    match summary.sound {
+    match outcome {
+        Some(outcome) => reconciled(outcome)?,
+        None if args.reconcile => {
+            return Err(Failure::failed(
+                "this agent does not know --reconcile; hint: upgrade it",
+            ));
+        }
+        None => {}
+    }
+    match summary.sound || args.reconcile {
         true => Ok(()),
         false => Err(Failure::silent(Exit::Failed)),
     }
+}
+
+/// Says what became of the wish to go on.
+fn reconciled(outcome: Outcome) -> Result<(), Failure> {
+    if let Some(why) = outcome.error {
+        return Err(Failure::failed(format!("this node stays set apart: {why}")));
+    }
+    if outcome.delivered > 0 {
+        eprintln!(
+            "{} were delivered by a later life of this node, and fail here: `consign transfers --state failed` lists them",
+            human::files(outcome.delivered)
+        );
+    }
+    eprintln!(
+        "this node is reconciled with its peers; hint: start its agent again, then `consign audit` on each producer lists what it has lost"
+    );
+    Ok(())
 }
 
 /// How far it is, on one line of a terminal.

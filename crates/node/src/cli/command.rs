@@ -273,6 +273,10 @@ pub(super) struct AuditArgs {
     /// Hash the copies that still lie in an inbox, too
     #[arg(long)]
     pub(super) read: bool,
+    /// On a node that is set apart since its data directory may be an old copy: have it go on with its
+    /// next start, if every consumer answers
+    #[arg(long, conflicts_with_all = ["feed", "to", "from", "since"])]
+    pub(super) reconcile: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -1,10 +1,12 @@
 //! Puts a recovered node together: its inboxes, the first records of this life, the thread of the
 //! log, the network, and the driver over them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use consign_core::consumer::Consumer;
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::log::{Log, Payload, Position};
 use consign_core::producer::Producer;
 use consign_core::record::{Boot, Record};
@@ -12,7 +14,7 @@ use consign_core::view::{Member, View};
 use tokio::sync::mpsc;
 
 use super::bounds::NET_EVENTS_WAITING_MAX;
-use super::recover::Recovered;
+use super::recover::{Own, Recovered};
 use super::watchers::{self, Watchers};
 use super::{Life, descriptors, random};
 use crate::audit::{self, Answering, Audits, Door};
@@ -22,12 +24,13 @@ use crate::driver::Reload;
 use crate::driver::handle::DriverEnd;
 use crate::driver::log_care::LogCare;
 use crate::driver::members::{self, Members};
+use crate::driver::old_copy::OldCopy;
 use crate::driver::{self, Driver, Ears};
 use crate::identity::{self, Keyring};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
 use crate::membership;
-use crate::net::{Asked, Identity, Net, NetConfig, NetEvent};
+use crate::net::{Asked, Identity, Net, NetConfig, NetEvent, Sight};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
 
@@ -52,6 +55,34 @@ pub(super) struct Assembled {
     pub(super) watchers: tokio::task::JoinSet<()>,
 }
 
+/// What the log says of this node's own past, and of its peers', for the network.
+struct Past {
+    /// How far the log was found when each life began, this one too, packed.
+    lives: BTreeMap<Incarnation, u64>,
+    reconciled: Incarnation,
+    set_apart: bool,
+    seen: BTreeMap<NodeName, Sight>,
+}
+
+impl Past {
+    fn of(own: &Own) -> Self {
+        Self {
+            lives: own.lives.clone(),
+            reconciled: own.reconciled(),
+            set_apart: own.is_outlived(),
+            seen: own.peer_logs().collect(),
+        }
+    }
+
+    /// Adds in which lives the members were heard.
+    fn note_members(&mut self, view: &View, consumer: &Consumer) {
+        for member in view.members() {
+            let sight = self.seen.entry(member.name.clone()).or_default();
+            sight.incarnation = sight.incarnation.max(consumer.seen(&member.name));
+        }
+    }
+}
+
 impl Ground {
     /// Does all that must precede the first word to anybody, then listens.
     ///
@@ -65,7 +96,7 @@ impl Ground {
         reload: mpsc::Receiver<Result<Reload, String>>,
     ) -> anyhow::Result<Assembled> {
         let inboxes = self.open_inboxes(&recovered)?;
-        let boot = self.boot(&recovered.producer);
+        let boot = self.boot(&recovered.producer, recovered.own.found_to);
         let Recovered {
             mut log,
             mut producer,
@@ -73,7 +104,11 @@ impl Ground {
             own,
             mut marks,
         } = recovered;
+        let set_apart = own.is_outlived();
+        let mut past = Past::of(&own);
+        past.lives.insert(producer.incarnation(), own.found_to);
         let view = members::first_view(&self.config, own.view.into_view())?;
+        past.note_members(&view, &consumer);
         producer.resume_view(view.clone());
         for (feed, inbox) in inboxes.iter() {
             marks.note_open(feed, &inbox.path, inbox.marker);
@@ -108,9 +143,7 @@ impl Ground {
         let answering = Arc::new(Answering::new(self.reader.clone(), Arc::clone(&inboxes)));
         let (asked, questions) = mpsc::channel(audit::bounds::ASKED_WAITING_MAX);
         tokio::spawn(audit::answer_all(questions, Arc::clone(&answering)));
-        let net = self
-            .listen(&producer, &consumer, &view, net_events, asked)
-            .await?;
+        let net = self.listen(&producer, past, net_events, asked).await?;
         let audits = Audits::new(self.reader.clone(), net.auditor(), answering);
         // Set once: this is the only place.
         let _ = self.audits.set(audits);
@@ -153,6 +186,7 @@ impl Ground {
             submissions: driver::submissions::Submissions::default(),
             unreleased: driver::releasing::Unreleased::default(),
             round: driver::Round::default(),
+            old_copy: OldCopy::new(set_apart),
             fatal: None,
         };
         let ears = Ears {
@@ -186,12 +220,13 @@ impl Ground {
         Ok(inboxes)
     }
 
-    fn boot(&self, producer: &Producer) -> Record {
+    fn boot(&self, producer: &Producer, found_to: u64) -> Record {
         Record::Boot(Boot {
             node: self.config.node.name.to_string(),
             incarnation: producer.incarnation().0,
             start: self.life.start.0,
             at: self.life.began_at.0,
+            found_to,
         })
     }
 
@@ -199,23 +234,23 @@ impl Ground {
     async fn listen(
         &mut self,
         producer: &Producer,
-        consumer: &Consumer,
-        view: &View,
+        past: Past,
         events: mpsc::Sender<NetEvent>,
         audits: mpsc::Sender<Asked>,
     ) -> anyhow::Result<Net> {
         let config = &mut self.config;
-        let members = view.members().iter();
-        let seen = members.map(|m| (m.name.clone(), consumer.seen(&m.name)));
         let wanted = NetConfig {
             me: Identity {
                 node: config.node.name.clone(),
                 incarnation: producer.incarnation(),
                 start: self.life.start,
+                lives: past.lives,
+                reconciled: past.reconciled,
             },
             keyring: self.keyring.take(),
             listen: config.listen.peer.to_string(),
-            seen: seen.collect(),
+            seen: past.seen.into_iter().collect(),
+            set_apart: past.set_apart,
             spool: config.node.data_dir.join("spool"),
             audits,
             open_files_max: descriptors::raise_limit(),

@@ -1,7 +1,7 @@
 //! Recovery: opens the log, replays it into the state machines, and makes up for what the last life
 //! left between two steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use consign_core::consumer::Consumer;
 use consign_core::disk::Disk;
-use consign_core::ids::{Incarnation, Sequence, Start, TransferId, TransferKey};
+use consign_core::ids::{Incarnation, NodeName, Sequence, Start, TransferId, TransferKey};
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::producer::{Identity, Producer};
@@ -20,6 +20,7 @@ use consign_core::view::{LastView, View};
 use crate::catalogue::{self, LogSpan};
 use crate::config::Config;
 use crate::inboxes::InboxMarks;
+use crate::net::Sight;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 use crate::problems::Problems;
@@ -145,7 +146,7 @@ fn replay(
     let mut consumer = Consumer::new(me);
     let mut own = Own::default();
     let mut marks = InboxMarks::default();
-    let mut sources = std::collections::BTreeMap::new();
+    let mut sources = BTreeMap::new();
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES,
         seed: u64::from_le_bytes(super::random()),
@@ -162,6 +163,7 @@ fn replay(
             follow_sources(&mut sources, &record);
         },
     )?;
+    own.found_to = recovery.found_to.map_or(0, Position::pack);
     tracing::info!(
         records = recovery.records,
         segments = recovery.segments,
@@ -191,9 +193,45 @@ pub(super) struct Own {
     pub(super) starts: BTreeSet<Start>,
     /// The segment of the oldest of all these, and of where inboxes were.
     pub(super) from: Option<u32>,
+    /// How far the log was found when earlier lives began, as far back as it tells.
+    pub(super) lives: BTreeMap<Incarnation, u64>,
+    /// And when this one did.
+    pub(super) found_to: u64,
 }
 
 impl Own {
+    /// Whether the data directory may be an old copy.
+    pub(super) fn is_outlived(&self) -> bool {
+        let mut records = self.of_nodes.iter();
+        records.any(|record| matches!(record, Record::Outlived(_)))
+    }
+
+    /// What others have seen of lives up to this one does not count.
+    pub(super) fn reconciled(&self) -> Incarnation {
+        let reconciled = self.of_nodes.iter().find_map(|record| match record {
+            Record::Reconciled(reconciled) => Some(Incarnation(reconciled.incarnation)),
+            _ => None,
+        });
+        reconciled.unwrap_or_default()
+    }
+
+    /// How far the logs of peers were seen.
+    pub(super) fn peer_logs(&self) -> impl Iterator<Item = (NodeName, Sight)> {
+        self.of_nodes.iter().filter_map(|record| match record {
+            Record::PeerLog(peer) => {
+                let (incarnation, log) = (Incarnation(peer.incarnation), peer.log);
+                let log_in = incarnation;
+                let sight = Sight {
+                    incarnation,
+                    log,
+                    log_in,
+                };
+                Some((NodeName::new(&peer.node).ok()?, sight))
+            }
+            _ => None,
+        })
+    }
+
     fn replay(&mut self, marks: &mut InboxMarks, position: Position, record: &Record) {
         match record {
             record if record.is_of_nodes() => {
@@ -204,6 +242,10 @@ impl Own {
             Record::ViewSeen(seen) => self.view.note(seen),
             Record::Boot(boot) => {
                 self.starts.insert(Start(boot.start));
+                if boot.found_to > 0 {
+                    let life = Incarnation(boot.incarnation);
+                    self.lives.insert(life, boot.found_to);
+                }
                 return;
             }
             _ => return,
@@ -213,10 +255,7 @@ impl Own {
 }
 
 /// Sources that a restart may have to finish with: copied ones, and watched ones that stay.
-fn follow_sources(
-    sources: &mut std::collections::BTreeMap<(u64, u64), Unfinished>,
-    record: &Record,
-) {
+fn follow_sources(sources: &mut BTreeMap<(u64, u64), Unfinished>, record: &Record) {
     match record {
         Record::Submitted(submitted) => {
             let source = &submitted.source;
@@ -321,7 +360,7 @@ mod tests {
 
     /// What a restart has to finish with after these records, of which there is one transfer.
     fn unfinished(source: &Source, cancelled: bool) -> usize {
-        let mut sources = std::collections::BTreeMap::new();
+        let mut sources = BTreeMap::new();
         let submitted = Record::Submitted(Submitted {
             start: 1,
             seq: 7,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consign_core::ids::{FeedName, NodeName, TransferId};
+use consign_core::ids::{FeedName, NodeName, TransferId, TransferKey};
 use consign_core::view::MemberState;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -161,6 +161,13 @@ pub(crate) enum Command {
         /// Sent when that is logged.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// Go on although the data directory is an old copy.
+    Reconcile {
+        /// What consumers have of files that the ledger has placed nowhere.
+        held: Vec<(TransferKey, NodeName)>,
+        /// How many of them fail, since a later life delivered them; sent when that is logged.
+        reply: oneshot::Sender<Result<u64, Refusal>>,
+    },
     /// Say where a key goes now.
     Explain {
         /// The feed.
@@ -262,6 +269,18 @@ impl Handle {
     pub(crate) async fn drain(&self, node: NodeName, state: MemberState) -> Result<(), Refusal> {
         let command = |reply| Command::Drain { node, state, reply };
         self.ask(command).await?
+    }
+
+    /// Ends that this node is set apart, with its next start. How many files a later life of it has
+    /// delivered.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub(crate) async fn reconcile(
+        &self,
+        held: Vec<(TransferKey, NodeName)>,
+    ) -> Result<u64, Refusal> {
+        self.ask(|reply| Command::Reconcile { held, reply }).await?
     }
 
     /// Says where a key goes now.

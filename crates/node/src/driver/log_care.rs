@@ -1,9 +1,10 @@
 //! Keeps the log short: decides when old segments are emptied, and when they may go.
 
-use consign_core::ids::{Incarnation, NodeName};
 use consign_core::limits;
-use consign_core::log::{LogLength, Payload, Position, Shortening};
-use consign_core::record::{Boot, Record};
+use std::collections::BTreeMap;
+
+use consign_core::log::{LogLength, Position, Shortening};
+use consign_core::record::{Outlived, PeerLog, Record};
 use consign_core::{consumer, producer};
 
 use super::{Driver, Worked};
@@ -19,7 +20,9 @@ pub(crate) struct LogCare {
     consumer_from: u32,
     /// The node's own records, to be written again before their segment goes.
     own: Vec<Record>,
-    /// The segment of the oldest of them.
+    /// Of them, how far the logs of peers were seen: as many as there are peers.
+    peer_logs: BTreeMap<String, PeerLog>,
+    /// The segment of the oldest of them all.
     own_from: u32,
     /// Own records that are being written again.
     rewriting: usize,
@@ -34,12 +37,23 @@ pub(crate) struct LogCare {
 impl LogCare {
     /// `own` are the node's own records that count, `own_from` the segment of the oldest.
     pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32) -> Self {
+        let mut peer_logs = BTreeMap::new();
+        let mut others = Vec::new();
+        for record in own {
+            match record {
+                Record::PeerLog(peer) => {
+                    peer_logs.insert(peer.node.clone(), peer);
+                }
+                record => others.push(record),
+            }
+        }
         Self {
             standing,
             free_bytes: 0,
             producer_from: standing.first_segment,
             consumer_from: standing.first_segment,
-            own,
+            own: others,
+            peer_logs,
             own_from,
             rewriting: 0,
             rewriting_all: 0,
@@ -50,6 +64,42 @@ impl LogCare {
             ),
             dropped: standing.first_segment,
         }
+    }
+
+    /// Who has seen this node further on than it is.
+    pub(super) fn outlived(&self) -> Vec<Outlived> {
+        let outlived = self.own.iter().filter_map(|record| match record {
+            Record::Outlived(outlived) => Some(outlived.clone()),
+            _ => None,
+        });
+        outlived.collect()
+    }
+
+    /// Whether this is how far the peer was last seen.
+    pub(super) fn has_seen(&self, peer: &PeerLog) -> bool {
+        self.peer_logs.get(&peer.node) == Some(peer)
+    }
+
+    /// All of the node's own records.
+    fn all_own(&self) -> Vec<Record> {
+        let peers = self.peer_logs.values().cloned().map(Record::PeerLog);
+        self.own.iter().cloned().chain(peers).collect()
+    }
+
+    /// Takes in what a record says of nodes, in place of what it replaces.
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::PeerLog(peer) => {
+                self.peer_logs.insert(peer.node.clone(), peer.clone());
+                return;
+            }
+            Record::Forgotten(forgotten) => {
+                self.peer_logs.remove(&forgotten.node);
+            }
+            _ => {}
+        }
+        self.own.retain(|known| !record.replaces(known));
+        self.own.push(record.clone());
     }
 
     /// The members in force, as they were just logged, in place of those before.
@@ -64,8 +114,12 @@ impl Driver {
     pub(super) fn log_care_synced(&mut self, records: &[(Role, Position)], standing: LogStanding) {
         let had_room = self.log_care.standing.has_room;
         self.log_care.standing = standing;
-        let own = records.iter().filter(|(role, _)| *role == Role::Node);
-        for (_, position) in own {
+        if let Some(last) = records.iter().map(|(_, position)| *position).max() {
+            self.net.note_log(last.pack());
+        }
+        let own = || records.iter().filter(|(role, _)| *role == Role::Node);
+        self.own_synced(own().count());
+        for (_, position) in own() {
             if self.log_care.rewriting > 0 {
                 if self.log_care.rewriting == self.log_care.rewriting_all {
                     self.log_care.own_from = position.segment;
@@ -129,40 +183,18 @@ impl Driver {
     }
 
     fn rewrite_own(&mut self) {
-        self.log_care.rewriting = self.log_care.own.len();
-        self.log_care.rewriting_all = self.log_care.rewriting;
-        for record in self.log_care.own.clone() {
-            self.log
-                .order(Order::Append(Role::Node, record, Payload::None));
+        let records = self.log_care.all_own();
+        self.log_care.rewriting = records.len();
+        self.log_care.rewriting_all = records.len();
+        for record in records {
+            self.order_own(record);
         }
     }
 
     /// Whatever is appended passes here: what it says of nodes is written again before it would go.
     pub(super) fn note_of_nodes(&mut self, record: &Record) {
         if record.is_of_nodes() {
-            let own = &mut self.log_care.own;
-            own.retain(|known| !record.replaces(known));
-            own.push(record.clone());
+            self.log_care.note(record);
         }
-    }
-
-    /// A peer has seen a later life of this node: its next start is raised above that one.
-    pub(super) fn outlived(&mut self, peer: &NodeName, seen: Incarnation) {
-        if seen <= self.producer.incarnation() {
-            return;
-        }
-        let boot = Boot {
-            node: self.config.node.name.to_string(),
-            incarnation: seen.0,
-            start: self.start.0,
-            at: super::now().0,
-        };
-        self.log
-            .order(Order::Append(Role::Node, Record::Boot(boot), Payload::None));
-        self.die(format!(
-            "{peer} has seen incarnation {seen} of this node, which is only at {}: the data directory is an old copy, or another node has this name; hint: make sure that only one node is called {}, then start it again, it continues above {seen}",
-            self.producer.incarnation(),
-            self.config.node.name
-        ));
     }
 }

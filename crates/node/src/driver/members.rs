@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use consign_core::consumer;
 use consign_core::ids::NodeName;
-use consign_core::log::Payload;
 use consign_core::producer::Event;
 use consign_core::record::Record;
 use consign_core::view::{Member, Sighting, Silence, View, merge};
@@ -17,7 +16,6 @@ use super::absences::Absences;
 use super::orders::{Forgetting, Order};
 use crate::config::Source;
 use crate::hint;
-use crate::log_writer::{self, Role};
 use crate::membership::{Heard, MembershipSource, Standing};
 use crate::problems::Problem;
 
@@ -199,11 +197,7 @@ impl Driver {
             .collect();
         for record in &records {
             // A crash before the sync loses who joined last, and their source says it again.
-            self.log.order(log_writer::Order::Append(
-                Role::Node,
-                record.clone(),
-                Payload::None,
-            ));
+            self.append_own(record.clone());
         }
         self.log_care.replace_view(records);
     }

@@ -14,6 +14,7 @@ pub(crate) mod handle;
 pub(crate) mod log_care;
 mod looking;
 pub(crate) mod members;
+pub(crate) mod old_copy;
 mod orders;
 mod originals;
 mod producing;
@@ -110,6 +111,7 @@ pub(crate) struct Driver {
     pub(crate) submissions: Submissions,
     pub(crate) unreleased: releasing::Unreleased,
     pub(crate) round: Round,
+    pub(crate) old_copy: old_copy::OldCopy,
     pub(crate) fatal: Option<String>,
 }
 
@@ -258,7 +260,7 @@ impl Driver {
         match event {
             NetEvent::Producer(event) => self.produce(event),
             NetEvent::Consumer(event) => self.consume(event),
-            NetEvent::OutlivedIncarnation { peer, seen } => self.outlived(&peer, seen),
+            NetEvent::Outlived { peer, seen } => self.outlived(&peer, seen),
             NetEvent::Alarm(text) => self.problems.add_text(&text),
             NetEvent::Fatal(why) => self.die(why),
         }
@@ -269,6 +271,7 @@ impl Driver {
         self.consume(consumer::Event::Tick);
         self.care_for_log();
         self.care_for_members();
+        self.keep_seen();
     }
 
     /// The node must not go on; its restart is an ordinary recovery.
@@ -292,6 +295,7 @@ impl Driver {
     }
 
     fn begin(&mut self) {
+        self.say_set_apart();
         let now = now();
         let rules = producing::rules_of(&self.config);
         self.produce(producer::Event::Policies(rules));

@@ -157,6 +157,9 @@ impl Driver {
         if let Some(rules) = known.get(feed) {
             return Ok(Arc::clone(rules));
         }
+        if let Some(refusal) = self.set_apart() {
+            return Err(refusal);
+        }
         let config = self
             .config
             .produce

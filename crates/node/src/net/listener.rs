@@ -18,7 +18,7 @@ use super::control;
 use super::gossip;
 use super::joining::Joining;
 use super::roster::{Entry, Side};
-use super::shared::{NetEvent, Shared};
+use super::shared::{NetEvent, Shared, set_apart};
 use super::strangers::{Place, Strangers};
 use super::tasks::contained;
 
@@ -176,8 +176,20 @@ async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting)
     if greeting.purpose == Purpose::Gossip {
         return gossip::serve(shared, conn, &greeting).await;
     }
-    if greeting.seen > shared.me.incarnation {
-        return outlived(shared, &mut conn, &greeting).await;
+    if shared.me.is_outlived_by(greeting.seen, shared.log()) {
+        let seen = greeting.seen;
+        let peer = greeting.node.clone();
+        shared.tell(NetEvent::Outlived { peer, seen }).await;
+        // What it holds may be asked for all the same: an audit is what finds out what is lost.
+        if greeting.purpose != Purpose::Audit {
+            return outlived(shared, &mut conn, &greeting).await;
+        }
+    }
+    if shared.set_apart && greeting.purpose != Purpose::Audit {
+        let why = set_apart(&shared.me.node);
+        // It makes no difference to us whether the caller hears why.
+        let _ = reject(&mut conn, &why, Incarnation(0)).await;
+        return Broken::Ours(why);
     }
     match greeting.purpose {
         Purpose::Control => control::serve(shared, conn, &greeting).await,
@@ -197,16 +209,13 @@ async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting)
     }
 }
 
-/// The caller has seen a later life of ours: this one must not act before a person knows.
+/// The caller has seen us further on than we are: nothing is done before a person knows.
 async fn outlived(shared: &Shared, conn: &mut Conn, greeting: &Greeting) -> Broken {
-    let (node, ours, seen) = (greeting.node.clone(), shared.me.incarnation, greeting.seen);
-    shared
-        .tell(NetEvent::OutlivedIncarnation {
-            peer: node.clone(),
-            seen,
-        })
-        .await;
-    let why = Broken::Outlived { node, ours, seen };
+    let why = Broken::Outlived {
+        node: greeting.node.clone(),
+        ours: shared.me.at_start(),
+        seen: greeting.seen,
+    };
     // It makes no difference to us whether the caller hears why.
     let _ = reject(conn, &why.to_string(), Incarnation(0)).await;
     why

@@ -45,7 +45,7 @@ pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
 pub(crate) use control::PeerState;
 pub(crate) use gossip::{Mail, Place, Postman};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, Sight};
 pub(crate) use shared::NetEvent;
 
 use bounds::{FILES_KEPT, STRANGERS_MAX};
@@ -66,8 +66,10 @@ pub(crate) struct NetConfig {
     pub(crate) keyring: Option<Arc<Keyring>>,
     /// Where peers connect to, as `host:port`.
     pub(crate) listen: String,
-    /// The highest incarnation that the log remembers of each peer.
-    pub(crate) seen: Vec<(NodeName, Incarnation)>,
+    /// How far the log remembers to have seen each peer.
+    pub(crate) seen: Vec<(NodeName, Sight)>,
+    /// Whether nothing may be sent or taken in, since the data directory may be an old copy.
+    pub(crate) set_apart: bool,
     /// Where the sources of large files lie.
     pub(crate) spool: PathBuf,
     /// Where the questions of audits go.
@@ -126,6 +128,7 @@ impl Net {
             events,
             config.audits,
             config.keyring,
+            config.set_apart,
         ));
         let bulk = Bulk::start(&shared, config.spool).map_err(NetError::Threads)?;
         let bulk = Arc::new(bulk);
@@ -175,6 +178,16 @@ impl Net {
                 tracing::error!("{why}");
             }
         });
+    }
+
+    /// Our log is synced that far, packed: peers are told of it now and then.
+    pub(crate) fn note_log(&self, log: u64) {
+        self.shared.note_log(log);
+    }
+
+    /// How far everybody was seen of whose log anything was heard.
+    pub(crate) fn seen(&self) -> Vec<(NodeName, Sight)> {
+        self.shared.seen.all()
     }
 
     /// Lets newcomers in at this door from here on, or nowhere.

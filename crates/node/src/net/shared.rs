@@ -1,8 +1,9 @@
 //! What every part of the net shares, and what the net tells its driver.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::NodeName;
 use consign_core::producer::Session;
 use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
@@ -12,7 +13,7 @@ use crate::identity::Keyring;
 
 use super::audit::Asked;
 use super::gossip::Office;
-use super::identity::{Identity, Seen};
+use super::identity::{Identity, Seen, Sight};
 use super::joining::Joining;
 use super::roster::{Roster, Verdict};
 use super::tasks::Tasks;
@@ -24,13 +25,13 @@ pub(crate) enum NetEvent {
     Producer(producer::Event),
     /// For the consumer's.
     Consumer(consumer::Event),
-    /// A peer has seen a later life of this node than the present one: the data directory is an old
-    /// copy. Told again at every connection that shows it.
-    OutlivedIncarnation {
+    /// A peer has seen this node further on than it is: the data directory is an old copy. Told again
+    /// at every connection that shows it.
+    Outlived {
         /// The peer.
         peer: NodeName,
         /// What it has seen.
-        seen: Incarnation,
+        seen: Sight,
     },
     /// Something that a person must see, in words that end in a hint. It is in the log already.
     Alarm(String),
@@ -50,9 +51,20 @@ pub(super) struct Shared {
     pub(super) gossip: Office,
     /// Our keys; `None` where nothing is encrypted.
     pub(super) keyring: Option<Arc<Keyring>>,
+    /// Whether nothing is sent or taken in, since this node's data directory may be an old copy.
+    pub(super) set_apart: bool,
+    /// How far our log is synced, packed.
+    log: AtomicU64,
     /// Where newcomers are let in, if they are.
     joining: RwLock<Option<Arc<Joining>>>,
     events: mpsc::Sender<NetEvent>,
+}
+
+/// Why a node has nothing to do with any file for now.
+pub(super) fn set_apart(node: &NodeName) -> String {
+    format!(
+        "{node} is set apart, since its data directory may be an old copy; hint: see `consign status` there"
+    )
 }
 
 impl Shared {
@@ -62,8 +74,11 @@ impl Shared {
         events: mpsc::Sender<NetEvent>,
         audits: mpsc::Sender<Asked>,
         keyring: Option<Arc<Keyring>>,
+        set_apart: bool,
     ) -> Self {
         Self {
+            log: AtomicU64::new(0),
+            set_apart,
             me,
             seen,
             roster: Roster::default(),
@@ -74,6 +89,16 @@ impl Shared {
             joining: RwLock::default(),
             events,
         }
+    }
+
+    /// How far our log is synced, packed.
+    pub(super) fn log(&self) -> u64 {
+        self.log.load(Ordering::Relaxed)
+    }
+
+    /// It is synced further.
+    pub(super) fn note_log(&self, log: u64) {
+        self.log.fetch_max(log, Ordering::Relaxed);
     }
 
     /// Where newcomers are let in, if they are.

@@ -16,5 +16,6 @@ mod inviting;
 mod joining;
 mod members;
 mod refusals;
+mod restored;
 mod scale;
 mod sources;

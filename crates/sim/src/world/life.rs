@@ -202,6 +202,7 @@ impl World {
             incarnation: identity.incarnation.0,
             start: identity.start.0,
             at: self.millis(node).0,
+            found_to: 0,
         });
         let life = self.life(node);
         let position = life.log.append(&boot, Payload::None);

@@ -50,6 +50,19 @@ pub struct Hello {
     /// The number of the newest revocation list that the sender has; 0 for none.
     #[prost(uint64, tag = "9")]
     pub revoked: u64,
+    /// How far the sender's own log is synced: a [`Position`](crate::log::Position), packed; 0 when
+    /// it does not say.
+    #[prost(uint64, tag = "10")]
+    pub log: u64,
+    /// The furthest that the sender has heard of the receiver's log; 0 for nothing.
+    #[prost(uint64, tag = "11")]
+    pub seen_log: u64,
+    /// The incarnation of the receiver that said so.
+    #[prost(uint64, tag = "12")]
+    pub seen_log_in: u64,
+    /// What was heard of the sender's log up to this incarnation does not count.
+    #[prost(uint64, tag = "13")]
+    pub reconciled: u64,
 }
 
 /// Answer to a [`Hello`] that is accepted.
@@ -70,6 +83,18 @@ pub struct Welcome {
     /// The number of the newest revocation list that it has; 0 for none.
     #[prost(uint64, tag = "5")]
     pub revoked: u64,
+    /// As in [`Hello`].
+    #[prost(uint64, tag = "6")]
+    pub log: u64,
+    /// As in [`Hello`].
+    #[prost(uint64, tag = "7")]
+    pub seen_log: u64,
+    /// As in [`Hello`].
+    #[prost(uint64, tag = "8")]
+    pub seen_log_in: u64,
+    /// As in [`Hello`].
+    #[prost(uint64, tag = "9")]
+    pub reconciled: u64,
 }
 
 /// Answer to a [`Hello`] that is not accepted; the connection is closed after it.
@@ -89,6 +114,9 @@ pub struct Ping {
     /// Chosen by who asks.
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    /// On a control connection: as in [`Hello`].
+    #[prost(uint64, tag = "2")]
+    pub log: u64,
 }
 
 /// Either side of a control connection: a revocation list that is newer than what the other side said it

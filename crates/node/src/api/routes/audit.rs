@@ -36,6 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) since: Option<Timestamp>,
     /// Whether published copies are hashed again.
     pub(crate) read: bool,
+    /// Whether a node that is set apart may go on afterwards.
+    pub(crate) reconcile: bool,
 }
 
 /// `POST /audit`: one JSON object a line, as it is found; the last is the summary. Without one it broke
@@ -45,7 +47,10 @@ pub(super) async fn run(State(api): State<Api>, body: Bytes) -> Result<Response,
         true => Wanted::default(),
         false => parsed(&body)?,
     };
-    let request = request(&wanted)?;
+    let request = Request {
+        reconcile: wanted.reconcile.then(|| api.handle.clone()),
+        ..request(&wanted)?
+    };
     let snapshot = api.handle.snapshot();
     let Some(audits) = api.audits.get().filter(|_| snapshot.ready) else {
         return Err(not_ready(&snapshot).into());
@@ -88,6 +93,12 @@ fn request(wanted: &Wanted) -> Result<Request, ApiError> {
             "an audit is of one consumer (to) or of own copies (from), not both; hint: leave one out",
         ));
     }
+    let is_part = wanted.to.is_some() || wanted.from.is_some();
+    if wanted.reconcile && (is_part || wanted.feed.is_some() || wanted.since.is_some()) {
+        return Err(ApiError::invalid(
+            "only an audit of everything can reconcile a node; hint: leave the rest out",
+        ));
+    }
     let feed = wanted.feed.as_deref().map(named::<FeedName>).transpose()?;
     Ok(Request {
         scope: Scope {
@@ -97,6 +108,7 @@ fn request(wanted: &Wanted) -> Result<Request, ApiError> {
         },
         to: wanted.to.as_deref().map(named::<NodeName>).transpose()?,
         from: wanted.from.as_deref().map(named::<NodeName>).transpose()?,
+        reconcile: None,
     })
 }
 

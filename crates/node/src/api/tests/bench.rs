@@ -259,6 +259,7 @@ async fn answer(mut driver: DriverEnd) {
                 let _ = reply.send(Outcome { files, refused });
             }
             Command::Drain { reply, .. } => drop(reply.send(Ok(()))),
+            Command::Reconcile { reply, .. } => drop(reply.send(Ok(0))),
             Command::Forget { node, reply } => {
                 let _ = reply.send(match node.as_str() {
                     "store-1" => Ok(()),

@@ -26,7 +26,7 @@ pub(super) async fn serve(inflows: &Inflows, mut conn: Conn, entry: &Entry<'_>) 
     let why = tokio::select! {
         why = arrivals.read(&mut conn.reader) => why,
         why = entry.send_queue.drain(&mut conn.writer) => why,
-        why = watch_silence(&conn.life, &entry.send_queue) => why,
+        why = watch_silence(&conn.life, &entry.send_queue, || 0) => why,
     };
     inflows.disconnected(entry.session);
     why

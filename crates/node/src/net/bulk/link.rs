@@ -195,7 +195,7 @@ impl Link {
             if needed.elapsed() > LINK_IDLE_MAX {
                 return Broken::Ours("it was not needed any more".into());
             }
-            self.say(&Message::Ping(Ping { number: 0 }));
+            self.say(&Message::Ping(Ping::default()));
         }
     }
 

@@ -4,6 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use consign_core::ids::{Incarnation, NodeName};
+
+use crate::net::identity::Sight;
 use consign_core::wire::BadFrame;
 use rustls::AlertDescription;
 
@@ -174,15 +176,15 @@ pub(in crate::net) enum Broken {
     },
     /// The peer has seen a later life of ours.
     #[error(
-        "{node} has seen incarnation {seen} of this node, which is only in {ours}; hint: this data directory is an old copy, or another node has this name: make sure that only one node has it, then start the agent again"
+        "{node} has seen {seen} of this node, which began as {ours}; hint: its data directory is an old copy, or another node has this name: see `consign status`"
     )]
     Outlived {
         /// The peer.
         node: NodeName,
-        /// Our incarnation.
-        ours: Incarnation,
+        /// How far we were when this life began.
+        ours: Sight,
         /// What it has seen.
-        seen: Incarnation,
+        seen: Sight,
     },
     /// It had not said who it is when its place was needed.
     #[error(

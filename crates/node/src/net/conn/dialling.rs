@@ -7,7 +7,7 @@ use consign_core::wire::{
 use tokio::time::timeout;
 
 use crate::net::bounds::{HELLO_BYTES_MAX, WELCOME_DEADLINE};
-use crate::net::identity::{Identity, Seen};
+use crate::net::identity::{Identity, Seen, Sight};
 use crate::net::shared::Shared;
 use crate::net::trusted::{self, Ends};
 
@@ -28,13 +28,17 @@ pub(in crate::net) async fn dial(
     let (me, seen) = (&shared.me, &shared.seen);
     let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
     check_dialled(shared, &mut conn, node, purpose).await?;
-    let answer = introduce(&mut conn, shared, Some(node), purpose, seen.of(node)).await?;
+    let answer = introduce(&mut conn, shared, Some(node), purpose, seen.sight(node)).await?;
+    let (mut their_log, mut reconciled) = (0, Incarnation(0));
     if let Message::Welcome(welcome) = &answer {
         conn.their_list = welcome.revoked;
         conn.version = welcome.version;
+        (their_log, reconciled) = (welcome.log, Incarnation(welcome.reconciled));
     }
-    let incarnation = check_answer(me, seen, node, answer)?;
+    let log = (purpose != Purpose::Audit).then(|| shared.log());
+    let incarnation = check_answer(me, log, seen, node, answer)?;
     seen.note(node, incarnation);
+    seen.note_log(node, incarnation, their_log, reconciled);
     Ok((conn, incarnation))
 }
 
@@ -44,7 +48,7 @@ async fn introduce(
     shared: &Shared,
     to: Option<&NodeName>,
     purpose: Purpose,
-    seen: Incarnation,
+    seen: Sight,
 ) -> Result<Message, Broken> {
     let me = &shared.me;
     let hello = Message::Hello(Hello {
@@ -55,8 +59,12 @@ async fn introduce(
         purpose: purpose.into(),
         incarnation: me.incarnation.0,
         start: me.start.0,
-        seen: seen.0,
+        seen: seen.incarnation.0,
         revoked: shared.list_number(),
+        log: shared.log(),
+        seen_log: seen.log,
+        seen_log_in: seen.log_in.0,
+        reconciled: me.reconciled.0,
     });
     // What the peer may have said of our certificate instead of reading this is what counts.
     let said = conn.say(&encode_frame(&hello, 0)).await;
@@ -83,7 +91,7 @@ pub(in crate::net) async fn dial_for_gossip(
     addr: &str,
 ) -> Result<(Conn, NodeName), Broken> {
     let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
-    let answer = introduce(&mut conn, shared, to, Purpose::Gossip, Incarnation(0)).await?;
+    let answer = introduce(&mut conn, shared, to, Purpose::Gossip, Sight::default()).await?;
     let found = match answer {
         Message::Welcome(welcome) => welcome.node,
         Message::Rejected(rejected) => {
@@ -145,18 +153,20 @@ async fn check_dialled(
     Err(why)
 }
 
+/// `log` is how far our log is synced, where it matters if the peer has seen it further.
 fn check_answer(
     me: &Identity,
+    log: Option<u64>,
     seen: &Seen,
     node: &NodeName,
     answer: Message,
 ) -> Result<Incarnation, Broken> {
     match answer {
-        Message::Welcome(welcome) => check_welcome(me, seen, node, &welcome),
+        Message::Welcome(welcome) => check_welcome(me, log, seen, node, &welcome),
         Message::Rejected(rejected) if rejected.seen > me.incarnation.0 => Err(Broken::Outlived {
             node: node.clone(),
-            ours: me.incarnation,
-            seen: Incarnation(rejected.seen),
+            ours: me.at_start(),
+            seen: Sight::told(me, rejected.seen, 0, 0),
         }),
         Message::Rejected(rejected) => Err(Broken::Rejected {
             reason: rejected.reason,
@@ -171,6 +181,7 @@ fn check_answer(
 
 fn check_welcome(
     me: &Identity,
+    log: Option<u64>,
     seen: &Seen,
     node: &NodeName,
     welcome: &Welcome,
@@ -187,11 +198,12 @@ fn check_welcome(
             welcome.version
         )));
     }
-    if welcome.seen > me.incarnation.0 {
+    let of_us = Sight::told(me, welcome.seen, welcome.seen_log, welcome.seen_log_in);
+    if log.is_some_and(|log| me.is_outlived_by(of_us, log)) {
         return Err(Broken::Outlived {
             node: node.clone(),
-            ours: me.incarnation,
-            seen: Incarnation(welcome.seen),
+            ours: me.at_start(),
+            seen: of_us,
         });
     }
     let (found, highest) = (Incarnation(welcome.incarnation), seen.of(node));
@@ -217,16 +229,20 @@ mod tests {
             node: NodeName::new("store-1").unwrap(),
             incarnation: Incarnation(4),
             start: Start(9),
+            lives: std::collections::BTreeMap::new(),
+            reconciled: Incarnation(0),
         }
     }
 
     #[test]
     fn a_welcome_is_checked_for_name_and_lives() {
         let node = NodeName::new("store-2").unwrap();
-        let seen = Seen::new([(node.clone(), Incarnation(6))]);
+        let seen = Seen::default();
+        seen.note(&node, Incarnation(6));
         let answer = |name: &str, incarnation, of_us| {
             check_welcome(
                 &me(),
+                Some(0),
                 &seen,
                 &node,
                 &Welcome {
@@ -234,7 +250,7 @@ mod tests {
                     node: name.into(),
                     incarnation,
                     seen: of_us,
-                    revoked: 0,
+                    ..Welcome::default()
                 },
             )
         };

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::identity::Peer;
 use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE};
-use crate::net::identity::Identity;
+use crate::net::identity::{Identity, Sight};
 use crate::net::shared::Shared;
 use crate::net::trusted::{self, Ends};
 
@@ -28,8 +28,12 @@ pub(in crate::net) struct Greeting {
     pub(in crate::net) incarnation: Incarnation,
     /// What for.
     pub(in crate::net) purpose: Purpose,
-    /// The highest incarnation of ours that it has seen.
-    pub(in crate::net) seen: Incarnation,
+    /// How far it has seen us.
+    pub(in crate::net) seen: Sight,
+    /// How far its own log is; 0 when it does not say.
+    pub(in crate::net) log: u64,
+    /// Up to which of its lives that does not count.
+    pub(in crate::net) reconciled: Incarnation,
     /// The number of the newest revocation list that it has.
     pub(in crate::net) revoked: u64,
     /// The version that both speak.
@@ -179,7 +183,9 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
         node,
         incarnation: Incarnation(hello.incarnation),
         purpose,
-        seen: Incarnation(hello.seen),
+        seen: Sight::told(me, hello.seen, hello.seen_log, hello.seen_log_in),
+        log: hello.log,
+        reconciled: Incarnation(hello.reconciled),
         revoked: hello.revoked,
         version: hello.version.min(PROTOCOL_VERSION),
     })
@@ -194,13 +200,17 @@ pub(in crate::net) async fn welcome(
     shared: &Shared,
     greeting: &Greeting,
 ) -> Result<(), Broken> {
-    let (me, seen) = (&shared.me, &shared.seen);
+    let (me, seen) = (&shared.me, shared.seen.sight(&greeting.node));
     let welcome = Message::Welcome(Welcome {
         version: greeting.version,
         node: me.node.to_string(),
         incarnation: me.incarnation.0,
-        seen: seen.of(&greeting.node).0,
+        seen: seen.incarnation.0,
         revoked: shared.list_number(),
+        log: shared.log(),
+        seen_log: seen.log,
+        seen_log_in: seen.log_in.0,
+        reconciled: me.reconciled.0,
     });
     say(conn, &welcome).await
 }
@@ -255,6 +265,8 @@ mod tests {
             node: NodeName::new("store-1").unwrap(),
             incarnation: Incarnation(4),
             start: Start(9),
+            lives: std::collections::BTreeMap::new(),
+            reconciled: Incarnation(0),
         }
     }
 
@@ -268,7 +280,7 @@ mod tests {
             incarnation: 2,
             start: 1,
             seen: 4,
-            revoked: 0,
+            ..Hello::default()
         }
     }
 

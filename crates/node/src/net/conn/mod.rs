@@ -200,14 +200,20 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Pings the peer, until nothing has been heard of it for too long.
-pub(super) async fn watch_silence(life: &Life, send_queue: &SendQueue) -> Broken {
+/// Pings the peer, and tells it with each ping how far our log is, until nothing has been heard of it
+/// for too long.
+pub(super) async fn watch_silence(
+    life: &Life,
+    send_queue: &SendQueue,
+    log: impl Fn() -> u64,
+) -> Broken {
     loop {
         tokio::time::sleep(PING_EVERY).await;
         if life.silence() > SILENCE_MAX {
             return Broken::Silent(SILENCE_MAX);
         }
-        send_queue.push(&Message::Ping(Ping { number: 0 }));
+        let (number, log) = (0, log());
+        send_queue.push(&Message::Ping(Ping { number, log }));
     }
 }
 
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_frame_begins_otherwise_than_tls() {
-        let frame = encode_frame(&Message::Ping(Ping { number: 0 }), 0);
+        let frame = encode_frame(&Message::Ping(Ping::default()), 0);
         assert_eq!(frame[0], FRAME_BEGINS);
         assert_ne!(FRAME_BEGINS, TLS_BEGINS);
     }

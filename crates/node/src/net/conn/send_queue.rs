@@ -212,7 +212,7 @@ mod tests {
     async fn a_peer_that_does_not_read_is_closed_and_never_waited_for() {
         let send_queue = SendQueue::default();
         for number in 0..=SEND_QUEUE_MESSAGES_MAX as u64 {
-            send_queue.push(&Message::Ping(Ping { number }));
+            send_queue.push(&Message::Ping(Ping { number, log: 0 }));
         }
         let (mut writer, _reader) = tokio::io::duplex(64);
         let why = send_queue.drain(&mut writer).await;
@@ -225,11 +225,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_left_before_the_end_is_written() {
         let send_queue = SendQueue::default();
-        send_queue.push(&Message::Ping(Ping { number: 7 }));
+        send_queue.push(&Message::Ping(Ping { number: 7, log: 0 }));
         send_queue.close(Broken::Ours("enough".into()));
         let mut written = Vec::new();
         let why = send_queue.drain(&mut written).await;
         assert_eq!(why.to_string(), "enough");
-        assert_eq!(written, encode_frame(&Message::Ping(Ping { number: 7 }), 0));
+        assert_eq!(
+            written,
+            encode_frame(&Message::Ping(Ping { number: 7, log: 0 }), 0)
+        );
     }
 }

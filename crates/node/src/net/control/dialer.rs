@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::net::conn::{Broken, Conn, dial};
 use crate::net::roster::Side;
-use crate::net::shared::{NetEvent, Shared};
+use crate::net::shared::{NetEvent, Shared, set_apart};
 use crate::net::tasks::contained;
 
 use super::session::{self, Peer, Role};
@@ -129,6 +129,9 @@ impl Line {
     /// Connects once, and stays until the connection ends.
     async fn connect(&self, delay: &mut Backoff) -> Broken {
         let shared = &self.shared;
+        if shared.set_apart {
+            return Broken::Ours(set_apart(&shared.me.node));
+        }
         let mut unwanted = self.unwanted.clone();
         let dialling = contained(dial(shared, &self.node, &self.addr, Purpose::Control));
         let dialled = tokio::select! {
@@ -171,6 +174,7 @@ impl Line {
         let peer = Peer {
             node: &node,
             session,
+            incarnation,
             role: Role::Producer,
             send_queue: &entry.send_queue,
         };
@@ -205,7 +209,7 @@ impl Line {
         }
         if let Broken::Outlived { node, seen, .. } = why {
             self.shared
-                .tell(NetEvent::OutlivedIncarnation {
+                .tell(NetEvent::Outlived {
                     peer: node.clone(),
                     seen: *seen,
                 })

@@ -1,7 +1,7 @@
 //! One control connection while it lives: reads events out of it, writes what waits into it, and
 //! notices when the peer falls silent.
 
-use consign_core::ids::NodeName;
+use consign_core::ids::{Incarnation, NodeName};
 use consign_core::producer::Session;
 use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
@@ -26,6 +26,7 @@ pub(super) enum Role {
 pub(super) struct Peer<'a> {
     pub(super) node: &'a NodeName,
     pub(super) session: Session,
+    pub(super) incarnation: Incarnation,
     pub(super) role: Role,
     pub(super) send_queue: &'a SendQueue,
 }
@@ -50,7 +51,7 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
         tokio::select! {
             why = read(shared, &mut conn.reader, &life, shown, peer) => why,
             why = peer.send_queue.drain(&mut conn.writer) => why,
-            why = watch_silence(&life, peer.send_queue) => why,
+            why = watch_silence(&life, peer.send_queue, || shared.log()) => why,
         }
     };
     contained(run)
@@ -72,7 +73,11 @@ async fn read(
             Err(why) => return why,
         };
         match frame.message {
-            Message::Ping(ping) => peer.send_queue.push(&Message::Pong(ping)),
+            Message::Ping(ping) => {
+                let (node, life) = (peer.node, peer.incarnation);
+                shared.seen.note_log(node, life, ping.log, Incarnation(0));
+                peer.send_queue.push(&Message::Pong(ping));
+            }
             Message::Pong(_) => {}
             Message::RevokedList(list) => {
                 let _deaf = life.deaf();

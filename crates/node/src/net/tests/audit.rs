@@ -106,8 +106,7 @@ async fn a_peer_of_an_older_version_is_named_and_its_other_connections_live() {
         version: PROTOCOL_VERSION_AUDIT - 1,
         node: "store".into(),
         incarnation: 1,
-        seen: 0,
-        revoked: 0,
+        ..Welcome::default()
     };
     control.send(&Message::Welcome(old), &[]).await;
     control.until_pong().await;
@@ -158,7 +157,10 @@ async fn answers_that_were_not_asked_for_end_the_audit() {
             Message::AuditAnswer(too_many),
             "more than an answer may hold",
         ),
-        (Message::Pong(Ping { number: 1 }), "Pong is not expected"),
+        (
+            Message::Pong(Ping { number: 1, log: 0 }),
+            "Pong is not expected",
+        ),
         (
             Message::AuditAsk(AuditAsk::default()),
             "AuditAsk is not expected",
@@ -199,7 +201,7 @@ async fn who_asks_wrongly_is_hung_up_on() {
         ..AuditAsk::default()
     };
     for wrong in [
-        Message::Ping(Ping { number: 1 }),
+        Message::Ping(Ping { number: 1, log: 0 }),
         Message::AuditAnswer(answer(1, 1, false)),
         Message::AuditAsk(long),
     ] {

@@ -167,7 +167,7 @@ async fn a_peer_that_remembers_a_later_life_of_ours_is_reported() {
     };
     raw.send(&Message::Hello(later), &[]).await;
     let reported = store.event(|event| match event {
-        NetEvent::OutlivedIncarnation { peer, seen } => Some((peer, seen)),
+        NetEvent::Outlived { peer, seen } => Some((peer, seen.incarnation)),
         _ => None,
     });
     assert_eq!(reported.await, (name("cam"), Incarnation(5)));
@@ -177,9 +177,11 @@ async fn a_peer_that_remembers_a_later_life_of_ours_is_reported() {
 #[tokio::test]
 async fn strangers_who_do_not_speak_our_protocol_are_closed() {
     let store = Node::start("store").await;
-    let mut too_long = consign_core::wire::encode_frame(&Message::Ping(Ping { number: 1 }), 0);
+    let mut too_long =
+        consign_core::wire::encode_frame(&Message::Ping(Ping { number: 1, log: 0 }), 0);
     too_long[8..12].copy_from_slice(&(1u32 << 20).to_le_bytes());
-    let before_hello = consign_core::wire::encode_frame(&Message::Ping(Ping { number: 1 }), 0);
+    let before_hello =
+        consign_core::wire::encode_frame(&Message::Ping(Ping { number: 1, log: 0 }), 0);
     for bytes in [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         too_long,

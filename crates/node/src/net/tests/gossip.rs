@@ -83,7 +83,7 @@ async fn who_gossips_wrongly_is_hung_up_on_and_the_others_are_heard() {
     let store = Node::start("store").await;
     let mut mail = store.net.mail().unwrap();
     for wrong in [
-        Message::Ping(Ping { number: 1 }),
+        Message::Ping(Ping { number: 1, log: 0 }),
         letter(&"x".repeat(LETTER_BYTES_MAX + 64)),
     ] {
         let mut raw = Raw::dial(&store, Purpose::Gossip).await;

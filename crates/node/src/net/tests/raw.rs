@@ -23,8 +23,7 @@ pub(super) fn hello(to: &Node, purpose: Purpose) -> Hello {
         purpose: purpose.into(),
         incarnation: 1,
         start: 1,
-        seen: 0,
-        revoked: 0,
+        ..Hello::default()
     }
 }
 
@@ -65,8 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
             version,
             node: node.into(),
             incarnation: 1,
-            seen: 0,
-            revoked: 0,
+            ..Welcome::default()
         };
         self.send(&Message::Welcome(welcome), &[]).await;
         hello
@@ -96,7 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 
     /// Everything up to the answer to a ping that is sent now, which is the last to be answered.
     pub(super) async fn until_pong(&mut self) -> Vec<Message> {
-        let ping = Ping { number: 4711 };
+        let ping = Ping {
+            number: 4711,
+            log: 0,
+        };
         self.send(&Message::Ping(ping), &[]).await;
         let mut heard = Vec::new();
         loop {

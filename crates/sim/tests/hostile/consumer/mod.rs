@@ -132,6 +132,7 @@ impl Bench {
             incarnation: self.incarnation,
             start: 1,
             at: self.now.0,
+            found_to: 0,
         });
         let mut begun = vec![boot];
         for name in FEEDS {

@@ -149,7 +149,7 @@ impl Line {
         // From here on the end of the line tells of the frame, whatever becomes of these two.
         let frame = Message::SmallFrame(frame);
         if self.link.send(&frame, body, Some(place.turn)).await.is_ok() {
-            let ping = Message::Ping(Ping { number });
+            let ping = Message::Ping(Ping { number, log: 0 });
             let _ = self.link.send(&ping, Body::None, None).await;
         }
         Ok(())

@@ -42,7 +42,7 @@ pub(in crate::net::bulk) async fn serve(
         why = receive.read(&mut conn.reader, &conn.life, arrived) => why,
         why = receive.handle(arrivals) => why,
         why = entry.send_queue.drain(&mut conn.writer) => why,
-        why = watch_silence(&conn.life, &entry.send_queue) => why,
+        why = watch_silence(&conn.life, &entry.send_queue, || 0) => why,
     }
 }
 
