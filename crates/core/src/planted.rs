@@ -15,6 +15,8 @@ pub enum Hunt {
     Simulator,
     /// On real filesystems that lose power: it is in code that the simulator models.
     Machines,
+    /// Among peers that say anything: those of the simulator do not lie.
+    Peers,
 }
 
 macro_rules! planted {
@@ -215,6 +217,9 @@ planted! {
     /// A download was moved into place before its bytes were synced. Breaks S2.
     SealNotSynced "seal-not-synced" Machines
         "`saved` is logged before a large file's bytes are synced",
+    /// A receipt was checked for its signature, and not for what it is of. Breaks S5.
+    LeafUnchecked "leaf-unchecked" Peers
+        "a receipt that attests another file than was sent is believed",
 }
 
 impl std::fmt::Display for Planted {

@@ -37,6 +37,28 @@ fn run(test: &str, many: u64, one: impl Fn(u64) + std::panic::RefUnwindSafe) {
     }
 }
 
+/// Bugs that only a lying consumer brings out, one at a time: each must be found.
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_are_found_within_a_thousand_seeds() {
+    use consign_core::planted::{Hunt, Planted, plant};
+
+    let bugs = Planted::ALL.iter().filter(|bug| bug.hunt() == Hunt::Peers);
+    for &bug in bugs {
+        let begun = std::time::Instant::now();
+        plant(Some(bug));
+        let finds = |seed: &u64| std::panic::catch_unwind(|| producer::run_seed(*seed)).is_err();
+        let found = (0..1000).find(finds);
+        plant(None);
+        let found = found.unwrap_or_else(|| panic!("{bug} survived"));
+        let (words, took) = (bug.words(), begun.elapsed().as_secs_f64());
+        println!(
+            "| `{bug}` | {words} | hostile consumers | {} | {took:.1} |",
+            found + 1
+        );
+    }
+}
+
 /// What no simulated cluster has to do was done here, in this thread.
 fn assert_taken(machines: &[Machine]) {
     let taken = watched::take();

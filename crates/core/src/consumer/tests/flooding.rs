@@ -1,9 +1,10 @@
 //! A producer that says more than can be remembered.
 
 use super::{CHUNK, Node, SIZE, START, leg, refusals, spec};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Event};
 use crate::limits;
 use crate::ranges::SlotRange;
+use crate::spec::ConsumePolicy;
 use crate::wire::{Abandon, Closed, Leg, Message, Open, OpenStarts, RefusalCode};
 
 fn tables(consumer: &Consumer) -> usize {
@@ -106,4 +107,29 @@ fn commits_that_are_held_back_are_no_more_than_files_that_are_held() {
         .map(|(_, _, slots)| slots.len())
         .sum();
     assert_eq!((node.consumer.held.len(), held), (1, 1));
+}
+
+#[test]
+fn a_producer_that_a_feed_does_not_name_brings_nothing_into_it() {
+    let mut node = Node::new();
+    let from = vec!["lab-*".parse().unwrap()];
+    let only_labs = ConsumePolicy {
+        from,
+        ..node.policies[0].clone()
+    };
+    node.apply(Event::Policies(vec![only_labs]));
+    let large = node.hear(Message::Open(Open {
+        leg: leg(1, 1),
+        spec: spec("large", SIZE),
+        chunk_bytes: CHUNK,
+    }));
+    let small = node.small(2);
+    for (refused, what) in [(large, "large"), (small, "small")] {
+        let [(code, why)] = refusals(&refused)[..] else {
+            panic!("{what}: {refused:?}");
+        };
+        assert_eq!(code, RefusalCode::NotAllowed, "{what}");
+        assert!(why.contains("does not take feed images from cam"), "{why}");
+    }
+    assert_eq!(node.consumer.entries().count(), 0);
 }

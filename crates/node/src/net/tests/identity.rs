@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use consign_core::consumer::Event;
 use consign_core::wire::{Message, Purpose, SmallFrame, encode_frame};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use crate::identity::Keyring;
 use crate::identity::tests::Ca;
 use crate::net::bounds::{TLS_BYTES_MAX, TLS_DEADLINE};
+use crate::net::shared::NetEvent;
 
 use super::raw::{Raw, hello};
 use super::support::{Node, name, soon};
@@ -338,4 +340,67 @@ async fn refusal_of_silent(cam: &Node, addr: &str, listener: &TcpListener) -> St
             None => tokio::time::sleep(TLS_DEADLINE / 10).await,
         }
     }
+}
+
+/// Passes one connection on, and keeps what the dialling side said.
+async fn listen_in(listener: TcpListener, to: String) -> Vec<u8> {
+    let (mut near, _) = listener.accept().await.unwrap();
+    let mut far = TcpStream::connect(to).await.unwrap();
+    let (mut from_near, mut to_near) = near.split();
+    let (mut from_far, mut to_far) = far.split();
+    let mut said = Vec::new();
+    let there = async {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = from_near.read(&mut bytes).await {
+            said.extend_from_slice(&bytes[..count]);
+            to_far.write_all(&bytes[..count]).await.unwrap();
+        }
+        let _ = to_far.shutdown().await;
+    };
+    let back = tokio::io::copy(&mut from_far, &mut to_near);
+    let _ = tokio::join!(there, back);
+    said
+}
+
+#[tokio::test]
+async fn a_session_that_is_played_back_is_not_heard() {
+    let mut ca = Ca::new();
+    let (cam, store) = (
+        ca.keyring("cam", "producer"),
+        ca.keyring("store", "consumer"),
+    );
+    let cam = Node::start_secured("cam", &cam).await;
+    let mut store = Node::start_secured("store", &store).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let heard = tokio::spawn(listen_in(listener, store.addr.clone()));
+    cam.net.set_targets(vec![(name("store"), addr)]);
+    let is_up = |event| matches!(event, NetEvent::Consumer(Event::PeerUp { .. })).then_some(());
+    store.event(is_up).await;
+    soon(async {
+        while !cam.net.peer_states().iter().any(|state| state.connected) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    cam.net.set_targets(Vec::new());
+    let said = soon(heard).await.unwrap();
+    let is_down = |event| matches!(event, NetEvent::Consumer(Event::PeerDown { .. })).then_some(());
+    store.event(is_down).await;
+    assert!(said.len() > 500, "{} bytes are no session", said.len());
+
+    let mut again = TcpStream::connect(&store.addr).await.unwrap();
+    again.write_all(&said).await.unwrap();
+    let mut answer = Vec::new();
+    // It ends with or without a reset, since not all was read.
+    let _ = soon(again.read_to_end(&mut answer)).await;
+    // Whoever comes next is the first who is heard.
+    let next = ca.keyring("cam-2", "producer");
+    let next = Node::start_secured("cam-2", &next).await;
+    connects(&next, &store).await;
+    let who = |event| match event {
+        NetEvent::Consumer(Event::PeerUp { node, .. }) => Some(node),
+        _ => None,
+    };
+    assert_eq!(store.event(who).await, name("cam-2"));
 }

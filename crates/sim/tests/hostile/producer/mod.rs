@@ -474,15 +474,18 @@ fn identity(start: u64) -> Identity {
 /// How many seeds are run, unless others are asked for.
 const SEEDS: u64 = 400;
 
+/// What one seed has consumers say, and what comes of it.
+pub(super) fn run_seed(seed: u64) {
+    let mut bench = Bench::new(seed);
+    for _ in 0..STEPS {
+        bench.step();
+    }
+    bench.be_honest();
+}
+
 #[test]
 fn whatever_consumers_say_no_source_is_lost_and_all_is_delivered_once_they_are_honest() {
-    super::run("whatever_consumers_say", SEEDS, |seed| {
-        let mut bench = Bench::new(seed);
-        for _ in 0..STEPS {
-            bench.step();
-        }
-        bench.be_honest();
-    });
+    super::run("whatever_consumers_say", SEEDS, run_seed);
     if super::seeds(SEEDS) == (0..SEEDS) {
         super::assert_taken(&[Machine::Leg, Machine::Transfer]);
     }
