@@ -1,6 +1,7 @@
 //! Taking this node out of service, and back in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use consign_core::consumer::{self, OwedBy};
 use consign_core::ids::{FeedName, NodeName};
@@ -13,6 +14,11 @@ use super::Driver;
 use super::orders::Order;
 use super::refusal::Refusal;
 use super::snapshot::Drain;
+use crate::config::Source;
+
+/// How long a node that leaves says so: several rounds of gossip, or a write to etcd. Who did not hear
+/// it waits for it as for any other that is away, until somebody forgets it.
+const LEAVING_TIME: Duration = Duration::from_secs(2);
 
 /// Producers that are named one by one among what a drain waits for; the others are counted.
 const PRODUCERS_NAMED_MAX: usize = 8;
@@ -51,6 +57,21 @@ impl Driver {
         // Who is answered finds it in force.
         self.publish_snapshot();
         let _ = reply.send(Ok(()));
+    }
+
+    /// A node that is out of service when it is stopped says that it has left, so that nobody counts on
+    /// it any more. It is a member again when it starts again.
+    pub(super) async fn leave(&mut self) {
+        let is_list = self.config.membership.source == Source::Static;
+        let drain = self.drain_so_far(&self.producer.feeds());
+        if is_list || !drain.is_some_and(|drain| drain.is_done) {
+            return;
+        }
+        tracing::info!("leaving: it is out of service");
+        let own = self.config.membership.own.clone();
+        let state = MemberState::Left;
+        self.members.source.announce(Member { state, ..own });
+        tokio::time::sleep(LEAVING_TIME).await;
     }
 
     /// How far this node is out of service, if it is to be.

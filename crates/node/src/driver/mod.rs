@@ -164,7 +164,10 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             biased;
-            _ = stop.changed() => return Ended::Stopped,
+            _ = stop.changed() => {
+                driver.leave().await;
+                return Ended::Stopped;
+            }
             Some(done) = ears.log.recv() => driver.on_log(done),
             Some(done) = ears.worked.recv() => driver.on_worked(done),
             _ = tick.tick() => driver.on_tick(),

@@ -149,6 +149,53 @@ fn everybody_hears_who_drains_by_etcd() {
     everybody_hears_who_drains(cluster);
 }
 
+/// Who is out of service and stops is no member any more: nobody has to forget it.
+fn who_is_drained_and_stops_has_left(mut cluster: Cluster) {
+    cluster.start();
+    for node in ["cons-1", "cons-2"] {
+        until("it is heard", SOON, || is_heard(&cluster, "prod-1", node));
+    }
+    cluster.ask("cons-1", &["drain", "--wait"]).good();
+    cluster.stop("cons-1");
+    let knows = |cluster: &Cluster, by: &str| {
+        let nodes = cluster.ask(by, &["nodes", "--json"]).good().objects();
+        nodes.iter().any(|one| one["name"] == "cons-1")
+    };
+    for by in ["prod-1", "cons-2"] {
+        until("it has left", SOON, || !knows(&cluster, by));
+    }
+    send(&cluster, &["a"]);
+    cluster.wait_until_done("prod-1", 1, SOON);
+    // It comes back as it went, and takes part when it is told to.
+    cluster.start_one("cons-1");
+    until("it is a member again", SOON, || knows(&cluster, "prod-1"));
+    cluster.ask("cons-1", &["drain", "--undo"]).good();
+    until("it takes part", SOON, || {
+        cluster.member("prod-1", "cons-1")["state"] == "active"
+    });
+    send(&cluster, &["b"]);
+    until("it has the next file", SOON, || {
+        names_at(&cluster, "cons-1") == ["b"]
+    });
+}
+
+#[test]
+fn who_is_drained_and_stops_has_left_by_gossip() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    who_is_drained_and_stops_has_left(cluster);
+}
+
+#[test]
+fn who_is_drained_and_stops_has_left_by_etcd() {
+    let Some(etcd) = Etcd::start("who_is_drained_and_stops_has_left_by_etcd") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    who_is_drained_and_stops_has_left(cluster);
+}
+
 /// Everybody is restarted meanwhile: who the members are is in each one's log.
 #[test]
 fn files_flow_between_known_members_while_etcd_is_away() {
