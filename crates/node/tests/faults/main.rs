@@ -15,6 +15,7 @@
 //! | `LINK_ROUNDS` | `links`: rounds of faults of bytes on links |
 //! | `FAULT_SEED` | everything: another seed, printed by each test |
 
+mod bridge;
 mod fleet;
 mod full;
 mod http;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::bridge::{self, in_its_network};
 use crate::fleet::{self, Addresses};
-use crate::image::{Scratch, tool};
+use crate::image::Scratch;
 use crate::isolated::{amount, isolated};
 use crate::ledger::Ledger;
 use crate::load;
@@ -81,18 +82,15 @@ struct Bench {
 impl Bench {
     fn new(seed: u64) -> Self {
         let scratch = Scratch::new();
-        // Names of network namespaces are files, which would outlive the test.
-        tool("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
-        tool("ip", &["link", "add", "bridge", "type", "bridge"]);
-        tool("ip", &["link", "set", "bridge", "up"]);
-        let addresses = Addresses::given(&NAMES, |at| format!("10.77.0.{}:7420", at + 1));
+        bridge::build();
+        let addresses = Addresses::given(&NAMES, |at| bridge::peer_addr(at + 1));
         let machine = |(at, name): (usize, &&str)| {
-            plug_in(name, at + 1);
+            bridge::plug_in(name, at + 1);
             let machine = Machine::new(scratch.path(), name);
             fleet::prepare(&machine.disk);
             let tls = "[tls]\nplaintext = true\n";
             fleet::configure(&machine, addresses.of(name), &addresses.members(), tls);
-            machine.spawn_under(&["ip", "netns", "exec", name]);
+            machine.spawn_under(&bridge::under(name));
             machine
         };
         let machines: Vec<_> = NAMES.iter().enumerate().map(machine).collect();
@@ -154,7 +152,7 @@ impl Bench {
         let kind = self.rng.below(4);
         self.hand_some();
         match kind {
-            0 => plug(victim, false),
+            0 => bridge::plug(victim, false),
             1 => {
                 let direction = *self.rng.pick(&["from", "to"]);
                 drop_packets(victim, direction, "");
@@ -162,16 +160,16 @@ impl Bench {
             2 => drop_packets(victim, "from", "numgen random mod 100 < 25"),
             _ => {
                 for _ in 0..5 {
-                    plug(victim, false);
+                    bridge::plug(victim, false);
                     self.lasts(300);
-                    plug(victim, true);
+                    bridge::plug(victim, true);
                     self.lasts(700);
                 }
             }
         }
         self.lasts(FAULT_MS);
         self.take();
-        plug(victim, true);
+        bridge::plug(victim, true);
         in_its_network(victim, &["nft", "flush", "ruleset"]);
     }
 
@@ -208,29 +206,6 @@ impl Bench {
     }
 }
 
-/// A network of its own, with a cable to the bridge.
-fn plug_in(name: &str, at: usize) {
-    let outer = format!("to-{name}");
-    tool("ip", &["netns", "add", name]);
-    tool(
-        "ip",
-        &[
-            "link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", name,
-        ],
-    );
-    tool("ip", &["link", "set", &outer, "master", "bridge", "up"]);
-    let addr = format!("10.77.0.{at}/24");
-    tool("ip", &["-n", name, "addr", "add", &addr, "dev", "eth0"]);
-    for device in ["lo", "eth0"] {
-        tool("ip", &["-n", name, "link", "set", device, "up"]);
-    }
-}
-
-fn plug(name: &str, into: bool) {
-    let state = if into { "up" } else { "down" };
-    tool("ip", &["link", "set", &format!("to-{name}"), state]);
-}
-
 fn drop_packets(name: &str, direction: &str, which: &str) {
     let hook = if direction == "from" {
         "output"
@@ -249,8 +224,4 @@ fn drop_packets(name: &str, direction: &str, which: &str) {
         name,
         &["nft", "add", "rule", "inet", "faults", "drops", &rule],
     );
-}
-
-fn in_its_network(name: &str, command: &[&str]) {
-    tool("ip", &[&["netns", "exec", name], command].concat());
 }
