@@ -179,17 +179,22 @@ impl Machine {
         http::call(&self.socket(), method, path, body)
     }
 
-    /// Runs a command that asks its agent; returns whether it ended well, and what it said.
-    pub(crate) fn ask(&self, args: &[&str]) -> (bool, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_consign"))
+    /// A command that asks its agent.
+    pub(crate) fn asking(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+        command
             .arg("--agent")
             .arg(format!("unix:{}", self.socket().display()))
             .args(args)
             .env_remove("CONSIGN_AGENT")
             .env_remove("CONSIGN_CONFIG")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that asks its agent; returns whether it ended well, and what it said.
+    pub(crate) fn ask(&self, args: &[&str]) -> (bool, String, String) {
+        let output = self.asking(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = (text(&output.stdout), text(&output.stderr));
         (output.status.success(), said.0, said.1)
@@ -197,11 +202,13 @@ impl Machine {
 
     /// Its transfers, or nothing when it does not answer.
     pub(crate) fn transfers(&self) -> Option<Vec<Value>> {
-        let (good, out, _) = self.ask(&["transfers", "--json"]);
-        good.then(|| {
-            let objects = out.lines().map(|line| serde_json::from_str(line).unwrap());
-            objects.collect()
-        })
+        self.listed(&["transfers", "--json"])
+    }
+
+    /// What a listing has, or nothing when the agent does not answer.
+    pub(crate) fn listed(&self, args: &[&str]) -> Option<Vec<Value>> {
+        let (good, out, _) = self.ask(args);
+        good.then(|| objects(&out))
     }
 
     pub(crate) fn status(&self) -> String {
@@ -216,6 +223,12 @@ impl Drop for Machine {
             eprintln!("--- log of {}\n{}", self.name, self.log_tail());
         }
     }
+}
+
+/// JSON, one object a line.
+pub(crate) fn objects(text: &str) -> Vec<Value> {
+    let objects = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    objects.collect()
 }
 
 /// Every file under a directory, without what is in staging.

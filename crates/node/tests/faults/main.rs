@@ -12,10 +12,12 @@
 //! | `LIE_CASES` | `lies`: syncs and writes that lie |
 //! | `CRASH_STATES` | `states`: states of each filesystem |
 //! | `LINK_FAULTS` | `network`: faults of links |
+//! | `CHURN_FILES` | `churn`: files that flow while machines come and go |
 //! | `LINK_ROUNDS` | `links`: rounds of faults of bytes on links |
 //! | `FAULT_SEED` | everything: another seed, printed by each test |
 
 mod bridge;
+mod churn;
 mod fleet;
 mod full;
 mod http;

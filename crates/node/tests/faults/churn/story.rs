@@ -1,0 +1,207 @@
+//! What happens to a fleet while files flow, one step after the other.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::fleet::{Fleet, Keys, inbox};
+use super::sources::Sources;
+use crate::machine::files_in;
+use crate::waiting::{SOON, until};
+
+/// How soon a new consumer has its first file, from the start of its process.
+const FIRST_FILE_MAX: Duration = Duration::from_secs(5);
+/// Files that are handed over again and again while a newcomer waits for its first.
+const TRICKLE_FILES: u64 = 10;
+/// For a thousand files and more, on a machine with other work to do.
+const FLOW_DEADLINE: Duration = Duration::from_secs(90);
+
+/// How a consumer went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Going {
+    Drained,
+    Lost,
+}
+
+/// A consumer that went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    pub(super) how: Going,
+    /// Files from this number on were handed over afterwards.
+    pub(super) before: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Story {
+    pub(super) fleet: Fleet,
+    pub(super) sources: Sources,
+    /// Those that take files now.
+    producers: Vec<String>,
+    pub(super) gone: BTreeMap<String, Gone>,
+    began: Instant,
+}
+
+impl Story {
+    pub(super) fn new(by_etcd: bool, seed: u64) -> Self {
+        Self {
+            fleet: Fleet::new(by_etcd),
+            sources: Sources::new(seed),
+            producers: Vec::new(),
+            gone: BTreeMap::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Says when something was done.
+    pub(super) fn tell(&self, what: &str) {
+        let at = self.began.elapsed().as_secs_f64();
+        println!("{at:6.2} s: {} files: {what}", self.sources.count());
+    }
+
+    /// The first ones, who all know each other when this returns.
+    pub(super) fn begin(&mut self, consumers: &[&str], producers: &[&str]) {
+        let all = [consumers, producers].concat();
+        self.fleet.start(&all, Keys::Brought);
+        self.fleet.hear(producers, consumers);
+        self.producers = producers.iter().map(|&name| name.to_owned()).collect();
+        self.tell("the first ones know each other");
+    }
+
+    /// Begins to hand over files, to all producers alike.
+    pub(super) fn hand(&mut self, files: u64) {
+        let producers = self.producers.len() as u64;
+        for (at, name) in (0..).zip(&self.producers) {
+            let share = files / producers + u64::from(at < files % producers);
+            self.sources.hand(self.fleet.machine(name), share);
+        }
+    }
+
+    /// More consumers, by tokens: each has its first file in time.
+    pub(super) fn consumers_join(&mut self, names: &[&str]) {
+        for name in names {
+            self.fleet.add(name, Keys::Token);
+        }
+        let began = Instant::now();
+        names.iter().for_each(|name| self.fleet.spawn(name));
+        let mut waiting: Vec<&str> = names.to_vec();
+        until("newcomers have a file each", SOON, || {
+            waiting.retain(|name| {
+                let has_one = !files_in(&inbox(self.fleet.machine(name))).is_empty();
+                if has_one {
+                    let took = began.elapsed();
+                    println!("          {name} has its first file {took:.2?} after its start");
+                    assert!(took <= FIRST_FILE_MAX, "{name} took {took:?}");
+                }
+                !has_one
+            });
+            if !waiting.is_empty() {
+                self.hand(TRICKLE_FILES);
+                self.sources.are_submitted();
+            }
+            waiting.is_empty()
+        });
+        self.tell("newcomers take their share");
+    }
+
+    /// More producers, by tokens.
+    pub(super) fn producers_join(&mut self, names: &[&str], consumers: &[&str]) {
+        self.fleet.start(names, Keys::Token);
+        self.fleet.hear(names, consumers);
+        self.producers
+            .extend(names.iter().map(|&name| name.to_owned()));
+        self.tell("new producers know the consumers");
+    }
+
+    /// A consumer is taken out of service: when it says that it has no duty left, nobody knows of one.
+    pub(super) fn drain(&mut self, name: &str) {
+        self.fleet.ask(name, &["drain", "--wait", "--json"]);
+        self.has_no_duty(name);
+        self.fleet.machine(name).kill();
+        let before = self.sources.count();
+        let how = Going::Drained;
+        self.gone.insert(name.to_owned(), Gone { how, before });
+        self.tell("it has drained, and is switched off");
+    }
+
+    fn has_no_duty(&self, name: &str) {
+        for producer in self.fleet.named("prod") {
+            let members = self.fleet.members(&producer.name);
+            let owed = members.iter().find(|one| one["name"] == name);
+            let owed = owed.map_or(0, |one| one["owed_files"].as_u64().unwrap());
+            assert_eq!(owed, 0, "{} owes {name}", producer.name);
+            let args = ["transfers", "--json", "--to", name];
+            for transfer in self.fleet.ask(&producer.name, &args) {
+                let legs = transfer["consumers"].as_array().unwrap().iter();
+                let mut own = legs.filter(|leg| leg["node"] == name);
+                let waits = own.any(|leg| leg["state"] == "owed" || leg["state"] == "receiving");
+                assert!(!waits, "{} waits for {name}: {transfer}", producer.name);
+            }
+        }
+        let staging = inbox(self.fleet.machine(name)).join(".consign");
+        let left = std::fs::read_dir(staging)
+            .unwrap()
+            .map(|one| one.unwrap().file_name());
+        let left: Vec<_> = left.filter(|one| one != "marker").collect();
+        assert!(left.is_empty(), "left in staging of {name}: {left:?}");
+    }
+
+    /// SIGKILL, in the middle of its work.
+    pub(super) fn kill(&mut self, name: &str) {
+        let machine = self.fleet.machine(name);
+        let count = || files_in(&inbox(machine)).len();
+        let before = count();
+        until("it is at work", SOON, || count() > before);
+        machine.kill();
+        let (how, before) = (Going::Lost, self.sources.count());
+        self.gone.insert(name.to_owned(), Gone { how, before });
+        self.tell("one was killed for good");
+    }
+
+    /// Once, at one node; that one refuses while it has not noticed.
+    pub(super) fn forget(&self, name: &str, at: &str) {
+        until("it may be forgotten", SOON, || {
+            self.fleet.machine(at).ask(&["forget", name]).0
+        });
+        self.tell("it was forgotten");
+    }
+
+    /// SIGKILL to what the members are learned from, if that is a server.
+    pub(super) fn etcd_goes(&mut self) {
+        if let Some(etcd) = &mut self.fleet.etcd {
+            etcd.kill();
+            self.tell("etcd was killed");
+        }
+    }
+
+    /// It is there again, and heard.
+    pub(super) fn etcd_returns(&mut self) {
+        let Some(etcd) = &mut self.fleet.etcd else {
+            return;
+        };
+        etcd.run();
+        for name in &self.producers {
+            until("etcd is heard again", SOON, || {
+                self.fleet.status(name)["membership"]["reachable"] == true
+            });
+        }
+        self.tell("etcd is back");
+    }
+
+    fn done(&self, producer: &str) -> u64 {
+        let status = self.fleet.status(producer);
+        let counts = status["transfers"].as_array().unwrap().iter();
+        let counts = counts.filter(|count| count["state"] == "done");
+        counts.map(|count| count["files"].as_u64().unwrap()).sum()
+    }
+
+    /// Waits until everything that was handed over is done.
+    #[track_caller]
+    pub(super) fn all_done(&mut self) {
+        self.sources.are_submitted();
+        for name in &self.producers {
+            let files = self.sources.of(name);
+            let what = format!("{files} files of {name} are done");
+            until(&what, FLOW_DEADLINE, || self.done(name) == files);
+        }
+        self.tell("all done");
+    }
+}
