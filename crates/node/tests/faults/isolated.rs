@@ -25,6 +25,8 @@ pub(crate) fn isolated(test: &str, tools: &[&str], body: impl FnOnce()) {
     let status = unshare()
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        // Whoever runs this test has asked for it.
+        .arg("--include-ignored")
         .env(INSIDE, "1")
         .stdin(Stdio::null())
         .status()

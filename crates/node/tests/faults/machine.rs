@@ -130,6 +130,11 @@ impl Machine {
         process.as_ref().expect("it was started").id()
     }
 
+    /// Whether its agent was started, and not killed.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.lock().unwrap().is_some()
+    }
+
     /// How it ended, if it did by itself.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.process.lock().unwrap().as_mut()?.try_wait().unwrap()

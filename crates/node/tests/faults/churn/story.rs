@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::figures;
 use super::fleet::{Fleet, Keys, inbox};
 use super::sources::Sources;
 use crate::machine::files_in;
 use crate::waiting::{SOON, until};
 
-/// How soon a new consumer has its first file, from the start of its process.
-const FIRST_FILE_MAX: Duration = Duration::from_secs(5);
 /// Files that are handed over again and again while a newcomer waits for its first.
 const TRICKLE_FILES: u64 = 10;
 /// For a thousand files and more, on a machine with other work to do.
@@ -57,6 +56,12 @@ impl Story {
         println!("{at:6.2} s: {} files: {what}", self.sources.count());
     }
 
+    /// Says what the agents cost now.
+    pub(super) fn tell_figures(&self) {
+        figures::tell("consumers", self.fleet.named("cons"));
+        figures::tell("producers", self.fleet.named("prod"));
+    }
+
     /// The first ones, who all know each other when this returns.
     pub(super) fn begin(&mut self, consumers: &[&str], producers: &[&str]) {
         let all = [consumers, producers].concat();
@@ -75,8 +80,8 @@ impl Story {
         }
     }
 
-    /// More consumers, by tokens: each has its first file in time.
-    pub(super) fn consumers_join(&mut self, names: &[&str]) {
+    /// More consumers, by tokens: each has its first file so soon after the start of its process.
+    pub(super) fn consumers_join(&mut self, names: &[&str], within: Duration) {
         for name in names {
             self.fleet.add(name, Keys::Token);
         }
@@ -89,7 +94,7 @@ impl Story {
                 if has_one {
                     let took = began.elapsed();
                     println!("          {name} has its first file {took:.2?} after its start");
-                    assert!(took <= FIRST_FILE_MAX, "{name} took {took:?}");
+                    assert!(took <= within, "{name} took {took:?}");
                 }
                 !has_one
             });
@@ -144,13 +149,23 @@ impl Story {
         assert!(left.is_empty(), "left in staging of {name}: {left:?}");
     }
 
-    /// SIGKILL, in the middle of its work.
-    pub(super) fn kill(&mut self, name: &str) {
-        let machine = self.fleet.machine(name);
-        let count = || files_in(&inbox(machine)).len();
-        let before = count();
-        until("it is at work", SOON, || count() > before);
-        machine.kill();
+    /// A producer is taken out of service: all that it had is delivered.
+    pub(super) fn drain_producer(&mut self, name: &str) {
+        self.producers.retain(|one| one != name);
+        self.sources.are_submitted();
+        self.fleet.ask(name, &["drain", "--wait", "--json"]);
+        let done = self.done(name);
+        assert_eq!(done, self.sources.of(name), "{name} has drained");
+        self.tell("a producer has drained");
+    }
+
+    /// Begins to hand over files; SIGKILL to a consumer that has got some of them.
+    pub(super) fn kill(&mut self, name: &str, files: u64) {
+        let inbox = inbox(self.fleet.machine(name));
+        let before = files_in(&inbox).len();
+        self.hand(files);
+        until("it is at work", SOON, || files_in(&inbox).len() > before);
+        self.fleet.machine(name).kill();
         let (how, before) = (Going::Lost, self.sources.count());
         self.gone.insert(name.to_owned(), Gone { how, before });
         self.tell("one was killed for good");
