@@ -7,6 +7,9 @@
 //!
 //! Deliberately absent: what letters say. That is the business of membership.
 
+#[cfg(test)]
+mod in_memory;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +28,9 @@ use super::conn::{Broken, Conn, Greeting, dial_for_gossip, is_itself, reject, we
 use super::roster::Side;
 use super::shared::Shared;
 use super::tasks::contained;
+
+#[cfg(test)]
+pub(crate) use in_memory::{Exchange, Traffic};
 
 /// Somewhere a letter can go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -185,12 +191,19 @@ pub(crate) struct Mail {
 
 /// Takes letters.
 #[derive(Debug, Clone)]
-pub(crate) struct Postman(Weak<Shared>);
+pub(crate) struct Postman(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    Connections(Weak<Shared>),
+    #[cfg(test)]
+    InMemory(in_memory::Desk),
+}
 
 impl Mail {
     pub(super) fn new(shared: &Arc<Shared>) -> Option<Self> {
         let letters = lock(&shared.gossip.unread).take()?;
-        let postman = Postman(Arc::downgrade(shared));
+        let postman = Postman(Way::Connections(Arc::downgrade(shared)));
         Some(Self { postman, letters })
     }
 
@@ -209,7 +222,12 @@ impl Postman {
     /// Sends a letter, over a connection that is made to `addr` if there is none. It is dropped when
     /// that cannot be.
     pub(crate) fn send(&self, place: &Place, addr: Option<&str>, letter: Vec<u8>) {
-        let Some(shared) = self.0.upgrade() else {
+        let shared = match &self.0 {
+            Way::Connections(shared) => shared.upgrade(),
+            #[cfg(test)]
+            Way::InMemory(desk) => return desk.send(place, letter),
+        };
+        let Some(shared) = shared else {
             return;
         };
         let office = &shared.gossip;
@@ -245,7 +263,11 @@ impl Postman {
 
     /// Why seeds cannot be reached, for a person; `None` when none was tried in vain.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let shared = self.0.upgrade()?;
+        let shared = match &self.0 {
+            Way::Connections(shared) => shared.upgrade()?,
+            #[cfg(test)]
+            Way::InMemory(_) => return None,
+        };
         let troubles = lock(&shared.gossip.troubles);
         troubles.values().min().cloned()
     }

@@ -44,6 +44,8 @@ pub(crate) use asking::{NotJoined, ask_to_join};
 pub(crate) use audit::{Asked, AuditCall, Auditor, CallError};
 pub(crate) use bulk::{ForwardOrder, Payloads, SealOrder};
 pub(crate) use control::PeerState;
+#[cfg(test)]
+pub(crate) use gossip::{Exchange, Traffic};
 pub(crate) use gossip::{Mail, Place, Postman};
 pub(crate) use identity::{Identity, Sight};
 pub(crate) use shared::NetEvent;

@@ -7,6 +7,7 @@
 mod etcd;
 mod gossip;
 mod list;
+mod scale;
 mod suite;
 
 use std::collections::BTreeSet;
