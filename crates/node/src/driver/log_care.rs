@@ -144,6 +144,9 @@ impl Driver {
     /// Drops what nobody needs, and has what is live in the oldest segment carried forward when
     /// the log holds much more than that.
     pub(super) fn care_for_log(&mut self) {
+        if self.old_copy.reconciled {
+            return;
+        }
         let care = &self.log_care;
         let current = care.standing.current_segment;
         let unneeded = care.producer_from.min(care.consumer_from).min(current);

@@ -35,6 +35,9 @@ const RANGES_PER_RECORD: usize = 4096;
 pub(crate) struct OldCopy {
     /// Whether this node is set apart.
     pub(crate) set_apart: bool,
+    /// Whether it goes on with its next start: what was found out for that must stay in the log until
+    /// then, although neither machine knows of it in this life.
+    pub(super) reconciled: bool,
     /// When it was last logged how far peers were seen.
     kept_at: Option<Instant>,
     /// Peers of which that is still to be logged.
@@ -87,7 +90,7 @@ impl Driver {
             self.old_copy.reconciling = Some(open);
             return;
         }
-        self.say_reconciled();
+        self.say_until_next_start();
         let _ = open.reply.send(Ok(open.files));
     }
 
@@ -120,11 +123,15 @@ impl Driver {
 
     /// Says who has seen this node further on.
     pub(super) fn say_set_apart(&self) {
-        self.problems.remove_starting(SET_APART);
         let known = self.log_care.outlived();
         if known.is_empty() {
+            // Nobody says so any more: those who did were forgotten.
+            if self.old_copy.set_apart {
+                self.say_until_next_start();
+            }
             return;
         }
+        self.problems.remove_starting(SET_APART);
         let peers: Vec<&str> = known.iter().map(|one| one.peer.as_str()).take(3).collect();
         let what = format!(
             "{SET_APART}, and sends and takes in nothing: {} has seen more of it than its log has, so that its data directory is an old copy, or another node has its name",
@@ -135,9 +142,9 @@ impl Driver {
         self.problems.add(what, hint);
     }
 
-    fn say_reconciled(&self) {
+    fn say_until_next_start(&self) {
         self.problems.remove_starting(SET_APART);
-        let what = format!("{SET_APART} until its next start: it is reconciled with its peers");
+        let what = format!("{SET_APART} until its next start, and goes on then");
         self.problems.add(what, "start this agent again".to_owned());
     }
 
@@ -193,6 +200,7 @@ impl Driver {
             incarnation: highest.max(self.producer.incarnation().0),
             at: now().0,
         }));
+        self.old_copy.reconciled = true;
         let left = self.old_copy.unsynced;
         self.old_copy.reconciling = Some(Reconciling { left, files, reply });
     }

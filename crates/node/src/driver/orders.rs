@@ -241,6 +241,7 @@ impl Driver {
         let result = if forgetting.known {
             // Told again after each restart, in case this is the last word of this life.
             self.members.source.forget(&node);
+            self.say_set_apart();
             Ok(())
         } else {
             Err(Refusal::UnknownNode { node })
