@@ -9,6 +9,7 @@ mod catalogue;
 mod cli;
 mod config;
 mod daemon;
+mod database;
 mod demo;
 mod doctor;
 mod driver;

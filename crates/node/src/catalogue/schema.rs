@@ -1,7 +1,6 @@
 //! The database file: opening it, and setting it aside when it is of no use.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use consign_core::log::Position;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -9,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::LogSpan;
 use super::health::Health;
 use crate::catalogue::bounds::{BROKEN_KEPT_MAX, CACHE_KIB, CHECKPOINT_PAGES};
+use crate::database::{is_corruption, set_aside};
 use crate::timestamp::Timestamp;
 
 /// "cnsg": tells this database from any other.
@@ -43,22 +43,6 @@ impl Unusable {
     }
 }
 
-/// Whether SQLite says that the file itself is damaged.
-pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    match error {
-        rusqlite::Error::SqliteFailure(inner, _) => {
-            matches!(inner.code, DatabaseCorrupt | NotADatabase)
-        }
-        // Tables or values that this program never wrote, in a file that claims to be ours.
-        rusqlite::Error::SqlInputError { .. }
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::QueryReturnedNoRows => true,
-        _ => false,
-    }
-}
-
 /// Opens the database for writing, or sets it aside and begins a new one, or gives up and says so.
 pub(super) fn open_or_rebuild(path: &Path, log: LogSpan, health: &Health) -> Option<Connection> {
     let first = match open(path, log) {
@@ -69,7 +53,7 @@ pub(super) fn open_or_rebuild(path: &Path, log: LogSpan, health: &Health) -> Opt
         health.fail(format!("cannot open {}: {first}", path.display()));
         return None;
     }
-    let second = set_aside(path).map_err(|error| error.to_string());
+    let second = set_aside(path, BROKEN_KEPT_MAX).map_err(|error| error.to_string());
     let second = second.and_then(|kept_as| {
         health.set_aside(&first.to_string(), &kept_as);
         open(path, log).map_err(|unusable| unusable.to_string())
@@ -199,27 +183,4 @@ pub(super) fn set_applied(db: &Connection, position: u64) -> rusqlite::Result<()
     )?
     .execute(params![position.cast_signed()])?;
     Ok(())
-}
-
-/// Renames the database and its companions to the first free `….broken-N`. A rename, so that what
-/// is in it can still be looked at; its write-ahead log goes with it, or the new database would
-/// take it for its own.
-pub(super) fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let free = (1..BROKEN_KEPT_MAX).find(|n| !with_suffix(path, &format!(".broken-{n}")).exists());
-    let n = free.unwrap_or(BROKEN_KEPT_MAX);
-    let kept_as = with_suffix(path, &format!(".broken-{n}"));
-    for companion in ["-wal", "-shm"] {
-        let from = with_suffix(path, companion);
-        if from.exists() {
-            std::fs::rename(from, with_suffix(&kept_as, companion))?;
-        }
-    }
-    std::fs::rename(path, &kept_as)?;
-    Ok(kept_as)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -21,7 +21,10 @@ use super::lag::Lag;
 use super::packed::Interned;
 use super::schema;
 use super::{Applied, LogSpan};
-use crate::catalogue::bounds::{FILLING_TOLD_AFTER, RECORDS_PER_TRANSACTION_AIM, RETRY_EVERY};
+use crate::catalogue::bounds::{
+    BROKEN_KEPT_MAX, FILLING_TOLD_AFTER, RECORDS_PER_TRANSACTION_AIM, RETRY_EVERY,
+};
+use crate::database::{is_corruption, set_aside};
 
 /// Where the log is read again, from when it is recovered.
 pub(crate) type Source = Arc<OnceLock<LogReader>>;
@@ -123,9 +126,9 @@ fn begin(
 
 fn degrade(error: &ApplyError, path: &Path, health: &Health) {
     let kept = match error {
-        ApplyError::Database(inner) if schema::is_corruption(inner) => {
+        ApplyError::Database(inner) if is_corruption(inner) => {
             // Out of the way, so that the next start fills a new one.
-            schema::set_aside(path).ok()
+            set_aside(path, BROKEN_KEPT_MAX).ok()
         }
         ApplyError::Database(_)
         | ApplyError::NumberTooLarge { .. }
@@ -139,7 +142,7 @@ fn degrade(error: &ApplyError, path: &Path, health: &Health) {
 /// damaged file is left to the next start, and so is a record that cannot be applied.
 fn is_curable(error: &ApplyError) -> bool {
     match error {
-        ApplyError::Database(inner) => !schema::is_corruption(inner),
+        ApplyError::Database(inner) => !is_corruption(inner),
         ApplyError::NumberTooLarge { .. } | ApplyError::UnknownRung { .. } => false,
     }
 }
