@@ -23,6 +23,7 @@ mod net;
 mod os_disk;
 mod outbox;
 mod problems;
+mod receipts;
 mod timestamp;
 #[doc(hidden)]
 pub mod untrusted;

@@ -77,6 +77,7 @@ impl HttpServer {
         let api = api::Api {
             handle,
             reader: opened.reader,
+            receipts: crate::receipts::Reader::default(),
             audits: Door::default(),
         };
         let listen = api::Listen {

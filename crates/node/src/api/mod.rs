@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use crate::audit::Door;
 use crate::catalogue::Reader;
 use crate::driver::handle::Handle;
+use crate::receipts;
 pub(crate) use bounds::{IDS_PER_REQUEST_MAX, REQUEST_BYTES_MAX};
 pub(crate) use listen::ListenError;
 pub(crate) use routes::audit::Wanted as AuditWanted;
@@ -42,6 +43,8 @@ pub(crate) struct Api {
     pub(crate) handle: Handle,
     /// The way to the catalogue.
     pub(crate) reader: Reader,
+    /// The way to receipts.
+    pub(crate) receipts: receipts::Reader,
     /// The way to audits.
     pub(crate) audits: Door,
 }

@@ -52,6 +52,9 @@ pub(crate) struct Consumer {
     pub(crate) state: String,
     /// Bytes that it holds.
     pub(crate) bytes: u64,
+    /// Of one that has saved it: `signed`, or `unsigned`. Only told of a single transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) receipt: Option<String>,
 }
 
 impl Transfer {
@@ -181,6 +184,7 @@ fn merge(consumers: &mut Vec<Consumer>, active: &ActiveTransfer) {
                 node: live.node.clone(),
                 state: live.state.clone(),
                 bytes: live.bytes,
+                receipt: None,
             }),
         }
     }
@@ -192,6 +196,7 @@ impl From<LegRow> for Consumer {
             node: leg.node,
             state: leg.state.to_string(),
             bytes: leg.bytes,
+            receipt: None,
         }
     }
 }

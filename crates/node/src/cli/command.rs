@@ -91,9 +91,8 @@ pub(super) enum Command {
     Keys(KeysArgs),
     /// Make this machine a node of a cluster, by a token
     Join(JoinArgs),
-    /// Show and verify signed receipts [not in this version]
-    #[command(hide = true)]
-    Receipt(Later),
+    /// Print what consumers have signed for a file
+    Receipt(ReceiptArgs),
     /// Look at a configuration file
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -199,6 +198,23 @@ pub(super) struct ShowArgs {
     pub(super) id: String,
     #[command(flatten)]
     pub(super) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReceiptArgs {
+    /// The transfer, as `send` and `transfers` print it
+    #[arg(value_parser = transfer_id)]
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) output: OneLine,
+}
+
+/// How a document is printed that is JSON in any case.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct OneLine {
+    /// Print it on one line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ mod join;
 mod keys;
 mod nodes;
 pub(crate) mod paint;
+mod receipt;
 mod send;
 mod session;
 mod show;
@@ -90,7 +91,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Top(_) => missing("top"),
         Command::Keys(args) => keys::run(args, &config_path(target)),
         Command::Join(args) => join::run(args),
-        Command::Receipt(_) => missing("receipt"),
+        Command::Receipt(args) => ask(&target, async |session| {
+            receipt::export(session, args).await
+        }),
         Command::Man(_) => missing("man"),
     }
 }

@@ -132,9 +132,13 @@ fn consumers(out: &mut String, transfer: &Transfer, paint: Paint) {
             true => String::new(),
             false => format!(" {progress}, {}", human::bytes(consumer.bytes)),
         };
+        let receipt = match consumer.receipt.as_deref() {
+            None => String::new(),
+            Some(word) => format!(", receipt {word}"),
+        };
         let _ = writeln!(
             out,
-            "  {:wide$}  {}{}",
+            "  {:wide$}  {}{}{receipt}",
             consumer.node,
             paint.state(&consumer.state),
             paint.dim(held),
@@ -181,6 +185,7 @@ mod tests {
             node: node.to_owned(),
             state: state.to_owned(),
             bytes,
+            receipt: (state == "saved").then(|| "signed".to_owned()),
         };
         let transfer = Transfer {
             id: "cam-7.00c0ffee00c0ffee.42".to_owned(),

@@ -199,6 +199,7 @@ fn moving(out: &mut String, node: &Snapshot, paint: Paint) {
                 node: consumer.node.clone(),
                 state: consumer.state.clone(),
                 bytes: consumer.bytes,
+                receipt: None,
             };
             format!("{} {}", consumer.node, progress(&known, *size))
         });

@@ -33,6 +33,7 @@ use crate::membership;
 use crate::net::{Asked, Identity, Net, NetConfig, NetEvent, Sight};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
+use crate::receipts::Archive;
 
 /// What a node stands on beside its log.
 pub(super) struct Ground {
@@ -43,6 +44,7 @@ pub(super) struct Ground {
     pub(super) outbox: Arc<Outbox>,
     pub(super) problems: Problems,
     pub(super) lag: Arc<Lag>,
+    pub(super) archive: Archive,
     pub(super) reader: Reader,
     pub(super) audits: Door,
 }
@@ -120,6 +122,8 @@ impl Ground {
         }
         // From here on the catalogue reads from the log what it does not have.
         self.lag.note_synced(booted.pack());
+        // And so does the archive of receipts.
+        self.archive.follow(log.reader(), booted);
         let first = Applied {
             position: booted.pack(),
             record: boot.clone(),
@@ -136,7 +140,8 @@ impl Ground {
 
         let (log_done, log_ears) = mpsc::unbounded_channel();
         let me = self.config.node.name.clone();
-        let log = LogWriter::start(me, log, log_done, catalogue, self.lag.clone())
+        let followers = (self.lag.clone(), self.archive.clone());
+        let log = LogWriter::start(me, log, log_done, catalogue, followers)
             .context("cannot start threads; hint: raise the limit of processes")?;
         let (net_events, net_ears) = mpsc::channel(NET_EVENTS_WAITING_MAX);
         let inboxes = Arc::new(inboxes);
@@ -178,6 +183,7 @@ impl Ground {
             log_care,
             net,
             outbox: self.outbox,
+            archive: self.archive,
             inboxes,
             worked,
             snapshot: end.snapshot,

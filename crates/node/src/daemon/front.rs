@@ -15,11 +15,13 @@ use crate::config::Config;
 use crate::driver::handle::{self, DriverEnd};
 use crate::driver::snapshot::Snapshot;
 use crate::problems::Problems;
+use crate::receipts;
 use crate::timestamp::Timestamp;
 
 /// The API, what it reads from, and the end of it that the driver will have.
 pub(super) struct Front {
     pub(super) catalogue: Catalogue,
+    pub(super) receipts: receipts::Opened,
     pub(super) end: DriverEnd,
     /// Where audits begin, once the node can make them.
     pub(super) audits: Door,
@@ -27,22 +29,26 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Opens the catalogue and begins to answer.
+    /// Opens the catalogue, and the archive of receipts where the node has keys, and begins to answer.
     ///
     /// # Errors
     /// When it cannot listen.
     pub(super) async fn open(
         config: &Config,
         life: Life,
+        has_keys: bool,
+        problems: &Problems,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
         let history = config.node.history;
+        let history = history.map(|history| u64::try_from(history.as_millis()).unwrap_or(u64::MAX));
         let catalogue = catalogue::open(
             &config.node.data_dir,
             &config.node.name,
             recover::span_of_log(&config.node.data_dir),
-            history.map(|history| u64::try_from(history.as_millis()).unwrap_or(u64::MAX)),
+            history,
         );
+        let receipts = receipts::open(&config.node.data_dir, has_keys, history, problems);
         let (handle, end) = handle::channel(first_snapshot(config, life));
         let listen = api::Listen {
             data_dir: config.node.data_dir.clone(),
@@ -52,12 +58,14 @@ impl Front {
         let api = api::Api {
             handle,
             reader: catalogue.reader.clone(),
+            receipts: receipts.reader.clone(),
             audits: Door::default(),
         };
         let audits = Arc::clone(&api.audits);
         let served = api::serve(api, &listen, stop).await?;
         Ok(Self {
             catalogue,
+            receipts,
             end,
             audits,
             served,

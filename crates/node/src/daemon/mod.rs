@@ -32,6 +32,7 @@ use crate::config::{self, Config};
 use crate::driver::{self, Ended};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
+use crate::receipts;
 
 use assemble::{Assembled, Ground};
 use bounds::BLOCKING_THREADS;
@@ -85,10 +86,11 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     let (stop_sender, stop) = watch::channel(false);
     let Front {
         catalogue,
+        receipts,
         end,
         audits,
         served,
-    } = Front::open(&config, life, stop.clone()).await?;
+    } = Front::open(&config, life, keyring.is_some(), &problems, stop.clone()).await?;
     let reload = signals.heard(config_path.to_owned(), stop_sender);
 
     let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
@@ -124,6 +126,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
         outbox,
         problems,
         lag,
+        archive: receipts.archive,
         reader: reader.clone(),
         audits,
     };
@@ -143,9 +146,12 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
     // A query that hangs on a dead disk does not keep the agent from its end.
     let _ = tokio::time::timeout(WORKERS_DEADLINE, reader.close()).await;
     // It ends, with all committed, now that the driver has dropped its feed.
-    tokio::task::spawn_blocking(move || writer.join())
-        .await
-        .ok();
+    tokio::task::spawn_blocking(move || {
+        writer.join();
+        receipts.writer.map(receipts::Writer::join)
+    })
+    .await
+    .ok();
     drop(data_dir);
     match ended {
         Ended::Stopped => {

@@ -30,7 +30,7 @@ impl Verdict {
 pub(crate) struct Finding {
     /// How bad it is.
     pub(crate) verdict: Verdict,
-    /// Of what: `data`, `log`, `spool`, `inbox`, `catalogue` or `salvage`.
+    /// Of what: `data`, `log`, `spool`, `inbox`, `catalogue`, `receipts` or `salvage`.
     pub(crate) part: &'static str,
     /// What was found.
     pub(crate) what: String,

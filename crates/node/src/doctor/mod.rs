@@ -54,6 +54,7 @@ pub(crate) fn examine(config: &Config, request: &Request) -> anyhow::Result<Vec<
     spool::examine(&ledger, config, request.read, &mut findings);
     inbox::examine(&ledger, config, request.read, &mut findings);
     of_catalogue(data_dir, &mut findings);
+    of_receipts(data_dir, &mut findings);
     if let Some(to) = &request.salvage {
         salvage::run(&disk, &ledger, config, to, &mut findings)?;
     }
@@ -110,5 +111,35 @@ fn of_catalogue(data_dir: &Path, findings: &mut Findings) {
             format!("{} is damaged", path.display()),
             "remove it: the next start makes it again, and only history of finished transfers is lost",
         ),
+    }
+}
+
+fn of_receipts(data_dir: &Path, findings: &mut Findings) {
+    let Some(examined) = crate::receipts::examine(data_dir) else {
+        let what = "there is no archive of them: consumers with keys have signed nothing yet";
+        findings.note("receipts", what.into());
+        return;
+    };
+    let path = examined.path.display();
+    for kept in &examined.set_aside {
+        let what = format!(
+            "{} was damaged, and was set aside: receipts from before are in it",
+            kept.display()
+        );
+        findings.note("receipts", what);
+    }
+    for wrong in &examined.wrong {
+        findings.problem(
+            "receipts",
+            format!("{path} is damaged: {wrong}"),
+            "copy it away and bring back a copy from before, if there is one; without one the agent begins a new one, and receipts of files that are done are lost, no file is",
+        );
+    }
+    if examined.wrong.is_empty() && !examined.path.as_os_str().is_empty() {
+        let what = format!(
+            "{path}: {} receipts under {} signatures",
+            examined.receipts, examined.batches
+        );
+        findings.sound("receipts", what);
     }
 }

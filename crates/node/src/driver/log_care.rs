@@ -155,6 +155,11 @@ impl Driver {
         }
         let care = &mut self.log_care;
         let droppable = unneeded.min(care.own_from);
+        let droppable = match droppable > care.dropped {
+            // What a consumer has signed is nowhere else until the archive has it, synced.
+            true => droppable.min(self.archive.needs_from().unwrap_or(droppable)),
+            false => droppable,
+        };
         if droppable > care.dropped && self.outbox.kept().owes() {
             // What the kept set could not take in yet, the next start must find in the log.
             let outbox = std::sync::Arc::clone(&self.outbox);

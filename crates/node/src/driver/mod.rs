@@ -45,6 +45,7 @@ use crate::membership::Heard;
 use crate::net::{Net, NetEvent};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
+use crate::receipts::Archive;
 
 pub(crate) use reload::Reload;
 
@@ -103,6 +104,7 @@ pub(crate) struct Driver {
     pub(crate) log_care: LogCare,
     pub(crate) net: Net,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) archive: Archive,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) worked: mpsc::UnboundedSender<Worked>,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,

@@ -7,12 +7,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::bounds::PEM_BYTES_MAX;
 use super::files;
 use super::keys::KeyError;
+
+/// Characters of a line of PEM (RFC 7468, section 2).
+const PEM_LINE: usize = 64;
 
 /// Where a node's identity is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +79,17 @@ impl KeyFiles {
             }),
         }
     }
+}
+
+/// A certificate as PEM.
+pub(crate) fn to_pem(certificate: &[u8]) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let coded = STANDARD.encode(certificate);
+    for line in coded.as_bytes().chunks(PEM_LINE) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text + "-----END CERTIFICATE-----\n"
 }
 
 fn open(path: &Path) -> Result<Vec<u8>, KeyError> {

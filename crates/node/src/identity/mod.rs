@@ -30,7 +30,7 @@ mod trust;
 mod verify;
 
 pub(crate) use authority::{Authority, AuthorityError, Issued};
-pub(crate) use bundle::KeyFiles;
+pub(crate) use bundle::{KeyFiles, to_pem};
 pub(crate) use door::{Door, DoorError, JOIN_PROTOCOL, Said};
 pub(crate) use invitations::Invitation;
 pub(crate) use inviting::{Admitted, NotAdmitted};

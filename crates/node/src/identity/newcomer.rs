@@ -9,8 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey as _};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
@@ -21,7 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error as TlsError, Signatu
 use thiserror::Error;
 
 use super::bounds::PEM_BYTES_MAX;
-use super::bundle::Parts;
+use super::bundle::{Parts, to_pem};
 use super::door::JOIN_PROTOCOL;
 use super::files::{self, SECRET};
 use super::inviting::proof_of;
@@ -29,9 +27,6 @@ use super::keyring::NoClock;
 use super::keys::{KeyError, Keys, provider};
 use super::roles::Roles;
 use super::token::{Fingerprint, Secret, Token};
-
-/// Characters of a line of PEM (RFC 7468, section 2).
-const PEM_LINE: usize = 64;
 
 /// Why a machine cannot join. What is said of the files is all that has changed.
 #[derive(Debug, Error)]
@@ -178,7 +173,7 @@ impl Newcomer {
         authority: CertificateDer<'static>,
     ) -> Result<Roles, NewcomerError> {
         let own = CertificateDer::from(certificate);
-        let text = [pem(&own), self.pair.serialize_pem(), pem(&authority)].concat();
+        let text = [to_pem(&own), self.pair.serialize_pem(), to_pem(&authority)].concat();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pair.serialize_der()));
         let parts = Parts {
             chain: vec![own],
@@ -250,16 +245,6 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Newcomer
         path: path.to_owned(),
         source,
     }
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    let coded = STANDARD.encode(certificate);
-    for line in coded.as_bytes().chunks(PEM_LINE) {
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
-    }
-    text + "-----END CERTIFICATE-----\n"
 }
 
 /// Believes whoever has the key of one authority, and nobody else.

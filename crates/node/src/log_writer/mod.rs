@@ -20,6 +20,7 @@ use consign_core::record::{Record, SlotCarried};
 use tokio::sync::mpsc;
 
 use crate::catalogue::{Applied, Lag};
+use crate::receipts::{self, Archive};
 use bounds::{
     FULL_LOG_PAUSE, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, IDLE_AFTER, RECENT_BYTES,
     RECENT_ENTRY_BYTES, RECORD_OVERHEAD_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_FOR_MAX,
@@ -100,7 +101,7 @@ impl LogWriter {
         log: Log,
         done: mpsc::UnboundedSender<Done>,
         catalogue: mpsc::Sender<Vec<Applied>>,
-        lag: Arc<Lag>,
+        (lag, archive): (Arc<Lag>, Archive),
     ) -> std::io::Result<Self> {
         let payloads = Arc::new(Payloads::new(log.reader()));
         let (orders, inbox) = channel();
@@ -111,6 +112,8 @@ impl LogWriter {
             done,
             catalogue,
             lag,
+            archive,
+            to_archive: None,
             payloads: Arc::clone(&payloads),
             group: Vec::new(),
             applied: Vec::new(),
@@ -176,6 +179,9 @@ struct Writer {
     done: mpsc::UnboundedSender<Done>,
     catalogue: mpsc::Sender<Vec<Applied>>,
     lag: Arc<Lag>,
+    archive: Archive,
+    /// Position of the last record of the group that the archive of receipts needs.
+    to_archive: Option<u64>,
     payloads: Arc<Payloads>,
     group: Vec<(Role, Position)>,
     applied: Vec<Applied>,
@@ -249,6 +255,9 @@ impl Writer {
                 let position = self.append_or_carry(&record, payload)?;
                 if let Some(bytes) = bytes {
                     self.payloads.keep(position, &bytes);
+                }
+                if receipts::concerns(&record) {
+                    self.to_archive = Some(position.pack());
                 }
                 self.group.push((role, position));
                 self.applied.push(Applied {
@@ -325,6 +334,10 @@ impl Writer {
         // Before anybody can tell a peer of it, who may ask for it at once.
         if let Some(last) = self.applied.last() {
             self.lag.note_synced(last.position);
+        }
+        // Before the driver can have its segment dropped.
+        if let Some(position) = self.to_archive.take() {
+            self.archive.note_synced(position);
         }
         self.tell();
         if !self.applied.is_empty() {

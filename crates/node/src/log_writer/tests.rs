@@ -60,7 +60,7 @@ fn a_payload_that_rotted_is_carried_as_lost_and_stops_nobody() {
         log,
         done,
         catalogue,
-        Arc::default(),
+        (Arc::default(), Archive::default()),
     )
     .unwrap();
     assert_eq!(writer.payloads.record(old).unwrap(), submitted(1));

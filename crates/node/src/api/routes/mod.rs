@@ -6,6 +6,7 @@ mod files;
 mod later;
 mod nodes;
 mod probes;
+mod receipts;
 mod status;
 mod transfers;
 
@@ -28,6 +29,7 @@ pub(super) fn all() -> Router<Api> {
         .route("/transfers/retry-failed", post(transfers::retry_failed))
         .route("/transfers/{id}", get(transfers::one))
         .route("/transfers/{id}/events", get(transfers::events))
+        .route("/transfers/{id}/receipts", get(receipts::document))
         .route("/transfers/{id}/retry", post(transfers::retry))
         .route("/transfers/{id}/cancel", post(transfers::cancel))
         .route("/nodes", get(nodes::list))

@@ -13,7 +13,7 @@ use super::super::error::{ApiError, ErrorBody};
 use super::super::model::{Acted, File, Live, RefusedTransfer};
 use super::super::stream::{self, Format};
 use super::super::{Api, IDS_PER_REQUEST_MAX};
-use super::named;
+use super::{named, receipts};
 use crate::catalogue::{FileRow, Filter, Pages, Part, TransferRow, TransferState};
 use crate::driver::handle::{Failed, Outcome};
 use crate::driver::refusal::Refusal;
@@ -101,9 +101,14 @@ pub(super) async fn one(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<File>, ApiError> {
-    let row = found(&api, named(&id)?).await?;
+    let id: TransferId = named(&id)?;
+    let row = found(&api, id.clone()).await?;
     let snapshot = api.handle.snapshot();
-    Ok(Json(Live::new(&snapshot).over(row)))
+    let mut file = Live::new(&snapshot).over(row);
+    if let File::Produced(transfer) = &mut file {
+        receipts::note_signed(&api, id, &mut transfer.consumers).await;
+    }
+    Ok(Json(file))
 }
 
 /// `GET /transfers/{id}/events`: its whole timeline.
@@ -120,7 +125,7 @@ pub(super) async fn events(
 
 /// The row of a transfer. Who has just been told an id must find it, so the catalogue is given a
 /// moment to catch up.
-async fn found(api: &Api, id: TransferId) -> Result<FileRow, ApiError> {
+pub(super) async fn found(api: &Api, id: TransferId) -> Result<FileRow, ApiError> {
     let snapshot = api.handle.snapshot();
     let ours = id.producer.as_str() == snapshot.node;
     let may_come = ours && format!("{:016x}", id.key.start.0) == snapshot.start;

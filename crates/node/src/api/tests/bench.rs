@@ -98,6 +98,7 @@ impl Bench {
         let api = Api {
             handle,
             reader: catalogue.reader.clone(),
+            receipts: crate::receipts::Reader::default(),
             audits: Door::default(),
         };
         Self {

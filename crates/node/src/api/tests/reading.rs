@@ -19,7 +19,7 @@ async fn a_transfer_is_told_exactly_as_the_contract_says() {
             "id": id(1).to_string(), "feed": "images", "name": "f1", "key": "f1", "size": 100,
             "digest": null, "state": "done", "attempt": 1,
             "consumers": [
-                {"node": "store-1", "state": "saved", "bytes": 100},
+                {"node": "store-1", "state": "saved", "bytes": 100, "receipt": "unsigned"},
                 {"node": "store-2", "state": "owed", "bytes": 0},
             ],
             "submitted_at": "1970-01-01T00:00:01.001Z",
