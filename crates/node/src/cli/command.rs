@@ -91,7 +91,7 @@ pub(super) enum Command {
     Keys(KeysArgs),
     /// Make this machine a node of a cluster, by a token
     Join(JoinArgs),
-    /// Print what consumers have signed for a file
+    /// Print what consumers have signed for a file, or check such a document
     Receipt(ReceiptArgs),
     /// Look at a configuration file
     Config(ConfigArgs),
@@ -201,12 +201,15 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct ReceiptArgs {
     /// The transfer, as `send` and `transfers` print it
-    #[arg(value_parser = transfer_id)]
-    pub(super) id: String,
+    #[arg(value_parser = transfer_id, required = true)]
+    pub(super) id: Option<String>,
     #[command(flatten)]
     pub(super) output: OneLine,
+    #[command(subcommand)]
+    pub(super) command: Option<ReceiptCommand>,
 }
 
 /// How a document is printed that is JSON in any case.
@@ -215,6 +218,32 @@ pub(super) struct OneLine {
     /// Print it on one line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReceiptCommand {
+    /// Check a document, without any agent, network or clock
+    Verify(VerifyArgs),
+}
+
+const VERIFY_AFTER_HELP: &str = "\
+A good receipt proves that whoever had the consumer's key said so, and that the authority made that \
+key a consumer of this name. It does not prove that the key was not revoked: offline nobody knows. \
+`consign keys list` says what was revoked.
+Exit codes: 0 every receipt in it is good, and there is one; 1 otherwise; 2 wrong usage.";
+
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_AFTER_HELP)]
+pub(super) struct VerifyArgs {
+    /// What `consign receipt ID` printed; - is stdin
+    #[arg(value_name = "FILE")]
+    pub(super) document: PathBuf,
+    /// The certificate of the authority that you trust, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: PathBuf,
+    /// A file to compare with what was signed
+    #[arg(long, value_name = "DATA")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

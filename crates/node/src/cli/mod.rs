@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use client::Client;
-use command::{Cli, Command, ConfigCommand, Target};
+use command::{Cli, Command, ConfigCommand, ReceiptArgs, ReceiptCommand, Target};
 use exit::{Exit, Failure};
 use session::Session;
 
@@ -91,6 +91,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Top(_) => missing("top"),
         Command::Keys(args) => keys::run(args, &config_path(target)),
         Command::Join(args) => join::run(args),
+        Command::Receipt(ReceiptArgs {
+            command: Some(ReceiptCommand::Verify(args)),
+            ..
+        }) => receipt::verify(&args),
         Command::Receipt(args) => ask(&target, async |session| {
             receipt::export(session, args).await
         }),

@@ -81,6 +81,14 @@ impl KeyFiles {
     }
 }
 
+/// Authorities out of a file.
+///
+/// # Errors
+/// [`KeyError`].
+pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    certificates(path, &open(path)?)
+}
+
 /// A certificate as PEM.
 pub(crate) fn to_pem(certificate: &[u8]) -> String {
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");

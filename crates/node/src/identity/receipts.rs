@@ -101,28 +101,38 @@ impl Signatures {
             .find(|cluster| receipt.cluster == **cluster)
             .ok_or(BadReceipt::Cluster)?;
         let statement = statement(receipt, *cluster, root);
-        self.check_signature(receipt, &statement)?;
+        let theirs = self.theirs.first().ok_or(BadReceipt::Signature)?;
+        let signed = (receipt.scheme, receipt.signature.as_slice());
+        check_signature(&self.algorithms, theirs, &statement, signed)?;
         receipt.certificates.clone_from(&self.theirs);
         Ok(())
     }
+}
 
-    fn check_signature(&self, receipt: &Receipt, statement: &[u8]) -> Result<(), BadReceipt> {
-        let unknown = BadReceipt::Scheme(receipt.scheme);
-        let scheme = u16::try_from(receipt.scheme).map_err(|_| unknown)?;
-        let scheme = SignatureScheme::from(scheme);
-        let mut mapping = self.algorithms.mapping.iter();
-        let (_, algorithms) = mapping.find(|(known, _)| *known == scheme).ok_or(unknown)?;
-        let der = self.theirs.first().ok_or(BadReceipt::Signature)?;
-        let der = CertificateDer::from(der.as_slice());
-        let certificate = EndEntityCert::try_from(&der).map_err(|_| BadReceipt::Signature)?;
-        let is_good = algorithms.iter().any(|algorithm| {
-            let checked = certificate.verify_signature(*algorithm, statement, &receipt.signature);
-            checked.is_ok()
-        });
-        match is_good {
-            true => Ok(()),
-            false => Err(BadReceipt::Signature),
-        }
+/// Checks that the key of a certificate has signed a statement.
+///
+/// # Errors
+/// [`BadReceipt::Scheme`] and [`BadReceipt::Signature`].
+pub(super) fn check_signature(
+    algorithms: &WebPkiSupportedAlgorithms,
+    certificate: &[u8],
+    statement: &[u8],
+    (scheme, signature): (u32, &[u8]),
+) -> Result<(), BadReceipt> {
+    let unknown = BadReceipt::Scheme(scheme);
+    let scheme = u16::try_from(scheme).map_err(|_| unknown)?;
+    let scheme = SignatureScheme::from(scheme);
+    let mut mapping = algorithms.mapping.iter();
+    let (_, algorithms) = mapping.find(|(known, _)| *known == scheme).ok_or(unknown)?;
+    let der = CertificateDer::from(certificate);
+    let certificate = EndEntityCert::try_from(&der).map_err(|_| BadReceipt::Signature)?;
+    let is_good = algorithms.iter().any(|algorithm| {
+        let checked = certificate.verify_signature(*algorithm, statement, signature);
+        checked.is_ok()
+    });
+    match is_good {
+        true => Ok(()),
+        false => Err(BadReceipt::Signature),
     }
 }
 

@@ -39,6 +39,9 @@ pub(super) const SWEEP_STEP_EVERY: Duration = Duration::from_millis(100);
 /// Time between the end of one sweep over everything and the begin of the next.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// An exported document, in bytes: a thousand receipts with long chains of certificates fit.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+
 /// Receipts in one document: one for each consumer that a file may have.
 pub(super) const RECEIPTS_MAX: usize = 1024;
 

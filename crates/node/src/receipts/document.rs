@@ -1,4 +1,4 @@
-//! An exported document: what `consign receipt ID` prints, and all that a check needs beside an
+//! An exported document: what `consign receipt ID` prints, and all that its check needs beside an
 //! authority. Fields are only ever added; `docs/operations.md` lists them.
 //!
 //! Read from strangers: every list has a bound that holds while it is read.
@@ -6,7 +6,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-#[cfg(test)]
 use consign_core::receipt::Hash;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -101,7 +100,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Bytes that were written in hexadecimal.
-#[cfg(test)]
 pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let byte = |pair: &[u8; 2]| {
@@ -115,7 +113,6 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// A hash that was written in hexadecimal.
-#[cfg(test)]
 pub(super) fn unhex_hash(text: &str) -> Option<Hash> {
     unhex(text)?.try_into().ok()
 }

@@ -1,11 +1,12 @@
 //! The archive of receipts: what consumers have signed for the files of this node, in SQLite, for as
-//! long as the history of these files.
+//! long as the history of these files; and the check of what was exported from one, offline.
 //!
 //! ```text
 //!  log_writer ──how far it is synced──▶ progress ──▶ follow ──reads──▶ intent log
 //!                                          ▲             └──writes──▶ receipts.db
 //!  driver ──which segments must stay?──────┘                               │
 //!  api ◀── document ◀── reader ◀───────────────────────────────────────────┘
+//!  cli ──▶ check, which needs nothing but the document and an authority
 //! ```
 //! Each transaction stores the position of the last record in it and is synced; the log drops no
 //! segment that holds a record beyond it. So a crash between any two steps loses no receipt, and what
@@ -18,6 +19,7 @@
 
 mod apply;
 mod bounds;
+mod check;
 mod document;
 mod examine;
 mod follow;
@@ -37,6 +39,8 @@ use consign_core::log::{LogReader, Position};
 use crate::problems::Problems;
 
 pub(crate) use apply::concerns;
+pub(crate) use bounds::DOCUMENT_BYTES_MAX;
+pub(crate) use check::{Proven, check, digest};
 pub(crate) use document::Document;
 pub(crate) use examine::examine;
 use follow::Follower;

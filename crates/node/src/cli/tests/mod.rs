@@ -56,6 +56,7 @@ fn completions_offer_only_what_exists() {
             "revoke",
             "invite",
             "receipt",
+            "verify",
         ] {
             let word = word.trim_start_matches('-');
             assert!(script.contains(word), "{shell} lacks {word}");
@@ -92,6 +93,8 @@ fn wrong_usage_is_noticed_before_anything_is_asked() {
         "status --agent ftp://x",
         "demo --producers 0",
         "receipt",
+        "receipt a verify b --ca c",
+        "receipt verify a",
     ] {
         let words = std::iter::once("consign").chain(line.split(' '));
         let error = Cli::try_parse_from(words).expect_err(line);

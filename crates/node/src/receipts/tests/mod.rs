@@ -1,6 +1,7 @@
 //! The archive over a real log and real SQLite files.
 
 mod story;
+mod strangers;
 
 use std::fs;
 use std::time::{Duration, Instant};
