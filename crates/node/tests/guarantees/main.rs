@@ -15,6 +15,7 @@ mod inboxes;
 mod inviting;
 mod joining;
 mod members;
+mod receipts;
 mod refusals;
 mod restored;
 mod scale;
