@@ -23,6 +23,8 @@ pub(super) enum Unusable {
     Version(i32),
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
+    #[error("another program is at it")]
+    Busy,
     #[error("it cannot be set aside: {0}")]
     Aside(#[from] std::io::Error),
 }
@@ -34,7 +36,7 @@ impl Unusable {
         match self {
             Self::Foreign(_) | Self::Version(_) => true,
             Self::Database(error) => is_corruption(error),
-            Self::Aside(_) => false,
+            Self::Busy | Self::Aside(_) => false,
         }
     }
 }
@@ -93,7 +95,20 @@ fn open(path: &Path) -> Result<Connection, Unusable> {
         ))?;
     }
     check(&db)?;
+    sync(&db)?;
     Ok(db)
+}
+
+/// Writes and syncs what lies in the write-ahead log into the database. A kill, or a sync that failed,
+/// may have left a commit there that is in the page cache alone; believed, it would let the log drop what
+/// a power cut then takes from here.
+fn sync(db: &Connection) -> Result<(), Unusable> {
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let is_busy: bool = db.query_row(checkpoint, [], |row| row.get(0))?;
+    match is_busy {
+        true => Err(Unusable::Busy),
+        false => Ok(()),
+    }
 }
 
 /// Opens the database for reading.

@@ -130,6 +130,31 @@ fn a_kill_between_any_two_steps_loses_nothing() {
 }
 
 #[test]
+fn what_a_kill_left_is_synced_before_it_is_believed() {
+    let mut bench = Bench::new();
+    let through = bench.tell(&eventful());
+    let opened = bench.open(None);
+    opened.archive.follow(bench.log.reader(), through);
+    bench.document(&opened, 1);
+    let image = tempfile::tempdir().unwrap();
+    let wal = format!("{FILE}-wal");
+    for file in [FILE, &wal] {
+        fs::copy(bench.dir.path().join(file), image.path().join(file)).unwrap();
+    }
+    opened.writer.unwrap().join();
+    let left = || image.path().join(&wal).metadata().unwrap().len();
+    assert!(
+        left() > 0,
+        "the last commit is in the write-ahead log alone"
+    );
+    let again = open(image.path(), true, None, &Problems::default());
+    again.archive.follow(bench.log.reader(), through);
+    assert!(bench.document(&again, 1).is_some());
+    assert_eq!(left(), 0, "it is written and synced into the database");
+    again.writer.unwrap().join();
+}
+
+#[test]
 fn a_log_keeps_its_segments_until_the_archive_has_them_synced() {
     let mut bench = Bench::new();
     let through = bench.tell(&eventful());
