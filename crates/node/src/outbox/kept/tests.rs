@@ -35,6 +35,26 @@ fn a_kept_file_is_known_until_it_changes_and_after_a_restart() {
 }
 
 #[test]
+fn what_a_kill_has_left_is_synced_before_it_is_believed() {
+    let (dir, kept) = set();
+    kept.insert_batch([("f", "a", stamp(1))]).unwrap();
+    // As a killed agent leaves them.
+    let (killed, wal) = (
+        dir.path().join("killed.db"),
+        dir.path().join("killed.db-wal"),
+    );
+    std::fs::copy(dir.path().join("kept.db"), &killed).unwrap();
+    std::fs::copy(dir.path().join("kept.db-wal"), &wal).unwrap();
+    let kept = Kept::open(&killed).unwrap();
+    assert_eq!(
+        std::fs::metadata(&wal).unwrap().len(),
+        0,
+        "not in the database yet"
+    );
+    assert!(kept.contains_unchanged("f", "a", &stamp(1)).unwrap());
+}
+
+#[test]
 fn versions_that_finish_in_the_wrong_order_do_not_hide_each_other() {
     let (_dir, kept) = set();
     kept.insert_batch([("f", "a", stamp(2))]).unwrap();
