@@ -29,6 +29,7 @@ mod lies;
 mod links;
 mod load;
 mod machine;
+mod names;
 mod network;
 #[cfg(feature = "planted")]
 mod planted;
