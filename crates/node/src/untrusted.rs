@@ -40,7 +40,7 @@ pub fn hear(said: &[u8]) -> String {
         node: NodeName::new("store").expect("a clean name"),
         incarnation: Incarnation(1),
         start: Start(1),
-        lives: std::collections::BTreeMap::new(),
+        lives: Vec::new(),
         reconciled: Incarnation(0),
     };
     runtime.block_on(net::hear_all(&me, said))

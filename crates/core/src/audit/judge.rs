@@ -116,7 +116,9 @@ pub fn of_stranger(said: &AuditEntry, ledger_from: u64) -> Option<Judged> {
     Some(Judged::new(Class::Unknown, None, reason))
 }
 
-fn is_held(said: &AuditEntry) -> bool {
+/// Whether the consumer says that it has the file for good.
+#[must_use]
+pub fn is_held(said: &AuditEntry) -> bool {
     match AuditState::try_from(said.state) {
         Ok(AuditState::Saved | AuditState::Published) => true,
         Ok(AuditState::Receiving | AuditState::Received | AuditState::Abandoned) | Err(_) => false,

@@ -13,5 +13,5 @@ mod question;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{Belief, Class, Judged, LedgerFile, judge, of_stranger};
+pub use judge::{Belief, Class, Judged, LedgerFile, is_held, judge, of_stranger};
 pub use question::{BadAnswer, Heard, Question, Scope};

@@ -47,7 +47,10 @@ impl Consumer {
             Record::SlotCarried(carried) => self.replay_carried(position, carried),
             Record::InboxMarked(marked) => self.replay_inbox(marked),
             Record::Boot(boot) => {
-                self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
+                self.me.incarnation = self
+                    .me
+                    .incarnation
+                    .max(Incarnation(boot.incarnation.saturating_add(1)));
             }
             Record::Outlived(Outlived { incarnation, .. })
             | Record::Reconciled(Reconciled { incarnation, .. }) => {

@@ -36,7 +36,10 @@ impl Producer {
         match record {
             Record::Boot(boot) => {
                 self.queue.note_start(Start(boot.start));
-                self.me.incarnation = self.me.incarnation.max(Incarnation(boot.incarnation + 1));
+                self.me.incarnation = self
+                    .me
+                    .incarnation
+                    .max(Incarnation(boot.incarnation.saturating_add(1)));
             }
             Record::Outlived(Outlived { incarnation, .. })
             | Record::Reconciled(Reconciled { incarnation, .. }) => {

@@ -1,5 +1,7 @@
 //! What can be seen of a producer from outside.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{FeedName, Incarnation, Millis, NodeName};
 use crate::producer::Producer;
 use crate::producer::destination::{Complaint, Destination};
@@ -75,9 +77,20 @@ impl Producer {
     pub fn is_unplaced(&self, key: crate::ids::TransferKey) -> bool {
         match (self.active.get(&key), self.queue.dormant.get(key)) {
             (Some(transfer), _) => transfer.stage == Stage::Queued && transfer.legs.is_empty(),
-            (None, Some(dormant)) => dormant.rest == Rest::Fresh && dormant.placed.is_none(),
+            (None, Some(dormant)) => match dormant.rest {
+                Rest::Fresh | Rest::Parked | Rest::Fetching => dormant.placed.is_none(),
+                Rest::Failed | Rest::Unreleased => false,
+            },
             (None, None) => false,
         }
+    }
+
+    /// All transfers that are live and were never placed.
+    #[must_use]
+    pub fn unplaced(&self) -> BTreeSet<crate::ids::TransferKey> {
+        let active = self.active.keys().copied();
+        let all = active.chain(self.queue.dormant.iter().map(|(key, _)| key));
+        all.filter(|key| self.is_unplaced(*key)).collect()
     }
 
     /// Files that count as under way to consumers: none, when nothing is unfinished.

@@ -116,6 +116,9 @@ pub struct PeerLog {
     /// How far its log was synced: a [`Position`](crate::log::Position), packed.
     #[prost(uint64, tag = "3")]
     pub log: u64,
+    /// The start that said so.
+    #[prost(fixed64, tag = "4")]
+    pub start: u64,
 }
 
 /// A peer has seen this node further on than its own log is: the data directory is an older copy, or

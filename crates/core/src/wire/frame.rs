@@ -176,8 +176,10 @@ mod tests {
             revoked: 5,
             log: 3,
             seen_log: 4,
-            seen_log_in: 5,
+            seen_start: 5,
             reconciled: 6,
+            found_to: 7,
+            seen_log_in: 2,
         })
     }
 

@@ -21,7 +21,7 @@ struct Target {
 /// What a node that was restored from an old copy has to know.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
-    /// Who has what that the ledger does not know to be there.
+    /// Who has what this node would send anew.
     pub(super) held: Vec<(TransferKey, NodeName)>,
     /// Who was to answer, and has not.
     pub(super) silent: Vec<NodeName>,
@@ -35,6 +35,7 @@ impl Audits {
         snapshot: &Snapshot,
         lines: &Lines,
         totals: &mut Totals,
+        unplaced: &BTreeSet<TransferKey>,
     ) -> Result<Answered, Stopped> {
         let mut answered = Answered::default();
         for target in self.targets(request, snapshot).await? {
@@ -44,6 +45,7 @@ impl Audits {
                 &request.scope,
                 &snapshot.node,
                 target.node.clone(),
+                unplaced,
             );
             let outcome = match &target.addr {
                 Ok(addr) => match self.auditor.call(&target.node, addr).await {
@@ -89,7 +91,8 @@ impl Audits {
         let produced: BTreeSet<&str> = snapshot.produces.iter().map(|own| &*own.feed).collect();
         let consumes = |member: &&Member| {
             let mut feeds = member.feeds.iter();
-            feeds.any(|feed| produced.contains(&**feed))
+            // What a feed was delivered to before its configuration changed counts as well.
+            feeds.any(|feed| request.reconcile.is_some() || produced.contains(&**feed))
         };
         names.extend(
             snapshot

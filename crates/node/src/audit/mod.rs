@@ -25,6 +25,7 @@ mod own;
 pub(crate) mod report;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use consign_core::audit::Scope;
@@ -133,16 +134,26 @@ impl Audits {
         let known_from = self.reader.known_from().await?;
         let mut totals = Totals::default();
         let mut answered = Answered::default();
+        let unplaced = match &request.reconcile {
+            Some(handle) => handle.to_reconcile().await.map_err(|why| why.to_string()),
+            None => Ok(BTreeSet::new()),
+        };
         if request.from.is_none() {
+            let none = BTreeSet::new();
+            let unplaced = unplaced.as_ref().unwrap_or(&none);
             answered = self
-                .consumers(request, snapshot, lines, &mut totals)
+                .consumers(request, snapshot, lines, &mut totals, unplaced)
                 .await?;
         }
         if request.to.is_none() {
             self.own(request, snapshot, lines, &mut totals).await?;
         }
         if let Some(handle) = &request.reconcile {
-            tell(lines, Line::Reconciled(reconcile(handle, answered).await)).await?;
+            let outcome = match unplaced {
+                Ok(_) => reconcile(handle, answered).await,
+                Err(why) => Outcome::failed(why),
+            };
+            tell(lines, Line::Reconciled(outcome)).await?;
         }
         let summary = Summary {
             node: snapshot.node.clone(),
@@ -158,12 +169,8 @@ impl Audits {
 
 /// Has a node that is set apart go on, if everybody has answered.
 async fn reconcile(handle: &Handle, answered: Answered) -> Outcome {
-    let failed = |why: String| Outcome {
-        delivered: 0,
-        error: Some(why),
-    };
     if let Some(node) = answered.silent.first() {
-        return failed(format!(
+        return Outcome::failed(format!(
             "{node} was not reached, and may have what this node would send again; hint: start it and audit again, or `consign forget {node}` if it is gone for good"
         ));
     }
@@ -172,7 +179,7 @@ async fn reconcile(handle: &Handle, answered: Answered) -> Outcome {
             delivered,
             error: None,
         },
-        Err(refusal) => failed(refusal.to_string()),
+        Err(refusal) => Outcome::failed(refusal.to_string()),
     }
 }
 

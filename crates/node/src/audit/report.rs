@@ -120,6 +120,16 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<String>,
 }
 
+impl Outcome {
+    /// It stays set apart.
+    pub(super) fn failed(why: String) -> Self {
+        Self {
+            delivered: 0,
+            error: Some(why),
+        }
+    }
+}
+
 /// All nodes together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {

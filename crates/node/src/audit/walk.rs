@@ -1,9 +1,10 @@
 //! Walks the ledger of this node beside what one consumer says.
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::time::Instant;
 
-use consign_core::audit::{Belief, Class, LedgerFile, Question, Scope, judge, of_stranger};
+use consign_core::audit::{Belief, LedgerFile, Question, Scope, is_held, judge, of_stranger};
 use consign_core::ids::{NodeName, Sequence, Start, TransferKey};
 use consign_core::limits::{AUDIT_ENTRIES_MAX, AUDIT_STRANGERS_MAX};
 use consign_core::wire::AuditEntry;
@@ -59,7 +60,9 @@ pub(super) struct Walk<'a> {
     producer: &'a str,
     node: NodeName,
     pub(super) sum: Sum,
-    /// What it has, and the ledger does not know that it has.
+    /// Of these it is to be found out whether the consumer may have them.
+    unplaced: &'a BTreeSet<TransferKey>,
+    /// Those that it may have.
     pub(super) held: Vec<TransferKey>,
     /// Files that the ledger does not know.
     strangers: u64,
@@ -83,8 +86,10 @@ impl<'a> Walk<'a> {
         scope: &'a Scope,
         producer: &'a str,
         node: NodeName,
+        unplaced: &'a BTreeSet<TransferKey>,
     ) -> Self {
         Self {
+            unplaced,
             reader,
             lines,
             scope,
@@ -207,8 +212,18 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whatever the ledger says: a copy of it may be newer than the log.
+    fn note_held(&mut self, key: TransferKey, said: &[AuditEntry]) {
+        if said.iter().any(is_held) && self.unplaced.contains(&key) {
+            self.held.push(key);
+        }
+    }
+
     async fn stranger(&mut self, said: &[AuditEntry], ledger_from: u64) -> Result<(), Stopped> {
         self.strangers += 1;
+        if let Some(first) = said.first() {
+            self.note_held(key_of(first), said);
+        }
         for entry in said {
             let Some(judged) = of_stranger(entry, ledger_from) else {
                 continue;
@@ -229,6 +244,7 @@ impl<'a> Walk<'a> {
         said: &[AuditEntry],
         known_from: u64,
     ) -> Result<(), Stopped> {
+        self.note_held(row.key, said);
         let file = LedgerFile {
             belief: row.belief,
             size: row.size,
@@ -238,9 +254,6 @@ impl<'a> Walk<'a> {
             self.sum.counts.files += 1;
         }
         for judged in judge(&file, said, known_from) {
-            if judged.class == Class::Extra && self.held.last() != Some(&row.key) {
-                self.held.push(row.key);
-            }
             self.sum.counts.count(&judged, said);
             let node = self.node.as_str();
             let finding = Finding::new(&judged, self.producer, node, row.key, Some(row), said);

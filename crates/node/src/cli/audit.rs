@@ -81,7 +81,7 @@ pub(super) async fn run(session: &mut Session, args: AuditArgs) -> Result<(), Fa
         }
         None => {}
     }
-    match summary.sound || args.reconcile {
+    match summary.sound {
         true => Ok(()),
         false => Err(Failure::silent(Exit::Failed)),
     }
@@ -94,7 +94,7 @@ fn reconciled(outcome: Outcome) -> Result<(), Failure> {
     }
     if outcome.delivered > 0 {
         eprintln!(
-            "{} were delivered by a later life of this node, and fail here: `consign transfers --state failed` lists them",
+            "delivered by a later life of this node, and failed here with its next start: {}; `consign transfers --state failed` lists them then",
             human::files(outcome.delivered)
         );
     }

@@ -140,6 +140,11 @@ pub(crate) enum Problem {
         /// What the matcher says.
         why: String,
     },
+    /// A member is forgotten before its files were placed elsewhere.
+    #[error(
+        "a member is replaced first and forgotten when it does not come back; hint: make it longer than membership.replace_after"
+    )]
+    ForgottenTooSoon,
     /// A list that matches nothing at all.
     #[error("the list is empty; hint: name something, or remove the key for everything")]
     EmptyList,

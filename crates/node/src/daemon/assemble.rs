@@ -30,7 +30,7 @@ use crate::identity::{self, Keyring};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{LogStanding, LogWriter};
 use crate::membership;
-use crate::net::{Asked, Identity, Net, NetConfig, NetEvent, Sight};
+use crate::net::{Asked, Identity, Net, NetConfig, NetEvent, PastLife, Sight};
 use crate::outbox::Outbox;
 use crate::problems::Problems;
 use crate::receipts::Archive;
@@ -59,8 +59,7 @@ pub(super) struct Assembled {
 
 /// What the log says of this node's own past, and of its peers', for the network.
 struct Past {
-    /// How far the log was found when each life began, this one too, packed.
-    lives: BTreeMap<Incarnation, u64>,
+    lives: Vec<PastLife>,
     reconciled: Incarnation,
     set_apart: bool,
     seen: BTreeMap<NodeName, Sight>,
@@ -70,9 +69,9 @@ impl Past {
     fn of(own: &Own) -> Self {
         Self {
             lives: own.lives.clone(),
-            reconciled: own.reconciled(),
-            set_apart: own.is_outlived(),
-            seen: own.peer_logs().collect(),
+            reconciled: own.of_nodes.reconciled(),
+            set_apart: !own.of_nodes.outlived().is_empty(),
+            seen: own.of_nodes.sights().collect(),
         }
     }
 
@@ -106,9 +105,13 @@ impl Ground {
             own,
             mut marks,
         } = recovered;
-        let set_apart = own.is_outlived();
         let mut past = Past::of(&own);
-        past.lives.insert(producer.incarnation(), own.found_to);
+        past.lives.push(PastLife {
+            incarnation: producer.incarnation(),
+            start: self.life.start,
+            found_to: Some(own.found_to),
+        });
+        let set_apart = past.set_apart;
         let view = members::first_view(&self.config, own.view.into_view())?;
         past.note_members(&view, &consumer);
         producer.resume_view(view.clone());
@@ -135,7 +138,8 @@ impl Ground {
             Source::Gossip { .. } | Source::Etcd(_) => view.records(),
         };
         let seen = seen.into_iter().map(Record::ViewSeen).collect();
-        let own_records = [vec![boot], own.of_nodes, marked, seen].concat();
+        let mut own_records = own.of_nodes;
+        own_records.extend([vec![boot], marked, seen].concat());
         let log_care = LogCare::new(LogStanding::of(&log), own_records, own_from);
 
         let (log_done, log_ears) = mpsc::unbounded_channel();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use consign_core::consumer::Consumer;
 use consign_core::disk::Disk;
-use consign_core::ids::{Incarnation, NodeName, Sequence, Start, TransferId, TransferKey};
+use consign_core::ids::{Incarnation, Sequence, Start, TransferId, TransferKey};
 use consign_core::limits::SEGMENT_BYTES;
 use consign_core::log::{Log, LogError, LogSettings, Position};
 use consign_core::producer::{Identity, Producer};
@@ -19,8 +19,9 @@ use consign_core::view::{LastView, View};
 
 use crate::catalogue::{self, LogSpan};
 use crate::config::Config;
+use crate::driver::own_records::OwnRecords;
 use crate::inboxes::InboxMarks;
-use crate::net::Sight;
+use crate::net::PastLife;
 use crate::os_disk::OsDisk;
 use crate::outbox::{OrphanKind, Outbox, OwedRemoval, owes_removal};
 use crate::problems::Problems;
@@ -186,65 +187,40 @@ fn replay(
 #[derive(Default)]
 pub(super) struct Own {
     /// What counts of what they say of nodes.
-    pub(super) of_nodes: Vec<Record>,
+    pub(super) of_nodes: OwnRecords,
     /// Whom it knew as members last.
     pub(super) view: LastView,
     /// The starts of its earlier lives.
     pub(super) starts: BTreeSet<Start>,
     /// The segment of the oldest of all these, and of where inboxes were.
     pub(super) from: Option<u32>,
-    /// How far the log was found when earlier lives began, as far back as it tells.
-    pub(super) lives: BTreeMap<Incarnation, u64>,
+    /// Earlier lives, as far back as it tells.
+    pub(super) lives: Vec<PastLife>,
     /// And when this one did.
     pub(super) found_to: u64,
 }
 
 impl Own {
-    /// Whether the data directory may be an old copy.
-    pub(super) fn is_outlived(&self) -> bool {
-        let mut records = self.of_nodes.iter();
-        records.any(|record| matches!(record, Record::Outlived(_)))
-    }
-
-    /// What others have seen of lives up to this one does not count.
-    pub(super) fn reconciled(&self) -> Incarnation {
-        let reconciled = self.of_nodes.iter().find_map(|record| match record {
-            Record::Reconciled(reconciled) => Some(Incarnation(reconciled.incarnation)),
-            _ => None,
-        });
-        reconciled.unwrap_or_default()
-    }
-
-    /// How far the logs of peers were seen.
-    pub(super) fn peer_logs(&self) -> impl Iterator<Item = (NodeName, Sight)> {
-        self.of_nodes.iter().filter_map(|record| match record {
-            Record::PeerLog(peer) => {
-                let (incarnation, log) = (Incarnation(peer.incarnation), peer.log);
-                let log_in = incarnation;
-                let sight = Sight {
-                    incarnation,
-                    log,
-                    log_in,
-                };
-                Some((NodeName::new(&peer.node).ok()?, sight))
-            }
-            _ => None,
-        })
-    }
-
     fn replay(&mut self, marks: &mut InboxMarks, position: Position, record: &Record) {
         match record {
             record if record.is_of_nodes() => {
-                self.of_nodes.retain(|known| !record.replaces(known));
-                self.of_nodes.push(record.clone());
+                self.of_nodes.note(record.clone());
             }
             Record::InboxMarked(marked) => marks.note(marked.clone()),
             Record::ViewSeen(seen) => self.view.note(seen),
             Record::Boot(boot) => {
                 self.starts.insert(Start(boot.start));
-                if boot.found_to > 0 {
-                    let life = Incarnation(boot.incarnation);
-                    self.lives.insert(life, boot.found_to);
+                // Written again, as long as it is this life's.
+                if self
+                    .lives
+                    .iter()
+                    .all(|life| life.start != Start(boot.start))
+                {
+                    self.lives.push(PastLife {
+                        incarnation: Incarnation(boot.incarnation),
+                        start: Start(boot.start),
+                        found_to: (boot.found_to > 0).then_some(boot.found_to),
+                    });
                 }
                 return;
             }

@@ -1,8 +1,10 @@
 //! Members that have been away for longer than `membership.forget_after`: they are forgotten as if a
 //! person had said so.
 //!
-//! Time counts only while this node hears somebody else, since a node that hears nobody may itself be
-//! the one that is cut off. It is counted by a clock that does not jump, and anew after a restart.
+//! Time counts only while this node hears more than half of all members, itself included: of a cluster
+//! that has fallen apart at most one part forgets the other, and a node that hears nobody may itself be
+//! the one that is cut off. Who refuses this node is there. It is counted by a clock that does not jump,
+//! and anew after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use consign_core::ids::NodeName;
 use tokio::sync::oneshot;
 
 use super::Driver;
+use crate::config::Source;
 
 /// The most that one look may count: a machine that slept has heard nobody meanwhile.
 const COUNTED_AT_ONCE_MAX: Duration = Duration::from_secs(1);
@@ -29,12 +32,12 @@ impl Absences {
         &mut self,
         now: Instant,
         away: &BTreeSet<NodeName>,
-        hears_somebody: bool,
+        hears_most: bool,
         limit: Duration,
     ) -> Vec<NodeName> {
         let last = self.looked_at.replace(now);
         let passed = last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        let counted = match hears_somebody {
+        let counted = match hears_most {
             true => passed.min(COUNTED_AT_ONCE_MAX),
             false => Duration::ZERO,
         };
@@ -54,13 +57,9 @@ impl Driver {
             self.members.absences = Absences::default();
             return;
         };
-        let (away, hears_somebody) = self.who_is_away();
+        let (away, hears_most) = self.who_is_away();
         let now = Instant::now();
-        for node in self
-            .members
-            .absences
-            .look(now, &away, hears_somebody, limit)
-        {
+        for node in self.members.absences.look(now, &away, hears_most, limit) {
             if self.may_forget(&node).is_err() {
                 continue;
             }
@@ -71,32 +70,42 @@ impl Driver {
         }
     }
 
-    /// The other members that are away, and whether any is not. One that this node is not connected
-    /// to is away if its source says so, or if the source cannot tell and the node keeps trying.
+    /// The other members that are away, and whether most are not. One that this node is not connected
+    /// to is away if its source says so, or if there is only a list and the node calls in vain.
     fn who_is_away(&self) -> (BTreeSet<NodeName>, bool) {
         let forgotten: BTreeSet<&NodeName> = self.producer.forgotten().collect();
         let destinations = self.producer.destinations();
+        let connected: BTreeSet<&NodeName> = (destinations.iter())
+            .filter(|one| one.incarnation.is_some())
+            .map(|one| &one.node)
+            .collect();
         let senders: BTreeSet<NodeName> = (self.consumer.producers().into_iter())
             .map(|(name, _)| name)
             .collect();
-        let mut away = BTreeSet::new();
-        let mut hears_somebody = !senders.is_empty();
+        let unanswered = self.net.unanswered();
+        let is_list = self.config.membership.source == Source::Static;
         let own = &self.config.node.name;
-        let others = self.view.members().iter().map(|member| &member.name);
-        for node in others.filter(|node| *node != own && !forgotten.contains(node)) {
-            let connected = (destinations.iter())
-                .find(|one| one.node == *node)
-                .map(|one| one.incarnation.is_some());
-            let is_here = senders.contains(node) || connected == Some(true);
-            match (is_here, self.members.is_live(node), connected) {
-                (true, _, _) | (false, Some(true), _) => hears_somebody = true,
-                (false, Some(false), _) | (false, None, Some(_)) => {
+        let (mut away, mut here) = (BTreeSet::new(), 1);
+        let is_forgotten = |node: &&NodeName| forgotten.contains(node);
+        let members = || self.view.members().iter().map(|member| &member.name);
+        let forgotten_members = members().filter(is_forgotten).count();
+        for node in members().filter(|node| *node != own && !is_forgotten(node)) {
+            let is_here = senders.contains(node) || connected.contains(node);
+            let is_silent = unanswered.contains(node);
+            match (is_here, self.members.is_live(node)) {
+                (true, _) | (false, Some(true)) => here += 1,
+                (false, Some(false)) if is_silent || !self.net.is_called(node) => {
                     away.insert(node.clone());
                 }
-                (false, None, None) => {}
+                (false, None) if is_list && is_silent => {
+                    away.insert(node.clone());
+                }
+                (false, Some(false) | None) => {}
             }
         }
-        (away, hears_somebody)
+        let all = self.view.members().len() - forgotten_members;
+        let hears_most = 2 * here > all;
+        (away, hears_most)
     }
 }
 
@@ -110,13 +119,13 @@ mod tests {
     fn overdue(looks: &[(u64, &[&str], bool)]) -> Vec<String> {
         let (mut absences, began) = (Absences::default(), Instant::now());
         let mut overdue = Vec::new();
-        for (second, away, hears_somebody) in looks {
+        for (second, away, hears_most) in looks {
             let away = away
                 .iter()
                 .map(|name| NodeName::new(name).unwrap())
                 .collect();
             let now = began + Duration::from_secs(*second);
-            overdue = absences.look(now, &away, *hears_somebody, LIMIT);
+            overdue = absences.look(now, &away, *hears_most, LIMIT);
         }
         overdue.iter().map(ToString::to_string).collect()
     }
@@ -139,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_hears_nobody_takes_nobody_for_gone() {
+    fn a_node_that_does_not_hear_most_takes_nobody_for_gone() {
         let away: &[&str] = &["a", "b"];
         let looks: Vec<_> = (0..=90).map(|second| (second, away, false)).collect();
         assert_eq!(overdue(&looks), [""; 0]);

@@ -1,7 +1,7 @@
 //! How the rest of the process speaks to the driver: commands with one reply each, and the last
 //! published snapshot. Nothing else of the driver's state is reachable from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -161,6 +161,11 @@ pub(crate) enum Command {
         /// Sent when that is logged.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// Say what no consumer may have before a node that is set apart may go on.
+    ToReconcile {
+        /// The transfers.
+        reply: oneshot::Sender<Result<BTreeSet<TransferKey>, Refusal>>,
+    },
     /// Go on although the data directory is an old copy.
     Reconcile {
         /// What consumers have of files that the ledger has placed nowhere.
@@ -269,6 +274,14 @@ impl Handle {
     pub(crate) async fn drain(&self, node: NodeName, state: MemberState) -> Result<(), Refusal> {
         let command = |reply| Command::Drain { node, state, reply };
         self.ask(command).await?
+    }
+
+    /// What no consumer may have before this node, which is set apart, may go on.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) async fn to_reconcile(&self) -> Result<BTreeSet<TransferKey>, Refusal> {
+        self.ask(|reply| Command::ToReconcile { reply }).await?
     }
 
     /// Ends that this node is set apart, with its next start. How many files a later life of it has

@@ -1,12 +1,11 @@
 //! Keeps the log short: decides when old segments are emptied, and when they may go.
 
 use consign_core::limits;
-use std::collections::BTreeMap;
-
 use consign_core::log::{LogLength, Position, Shortening};
-use consign_core::record::{Outlived, PeerLog, Record};
+use consign_core::record::Record;
 use consign_core::{consumer, producer};
 
+use super::own_records::OwnRecords;
 use super::{Driver, Worked};
 use crate::log_writer::{LogStanding, Order, Role};
 
@@ -19,10 +18,8 @@ pub(crate) struct LogCare {
     producer_from: u32,
     consumer_from: u32,
     /// The node's own records, to be written again before their segment goes.
-    own: Vec<Record>,
-    /// Of them, how far the logs of peers were seen: as many as there are peers.
-    peer_logs: BTreeMap<String, PeerLog>,
-    /// The segment of the oldest of them all.
+    pub(super) own: OwnRecords,
+    /// The segment of the oldest of them.
     own_from: u32,
     /// Own records that are being written again.
     rewriting: usize,
@@ -36,24 +33,13 @@ pub(crate) struct LogCare {
 
 impl LogCare {
     /// `own` are the node's own records that count, `own_from` the segment of the oldest.
-    pub(crate) fn new(standing: LogStanding, own: Vec<Record>, own_from: u32) -> Self {
-        let mut peer_logs = BTreeMap::new();
-        let mut others = Vec::new();
-        for record in own {
-            match record {
-                Record::PeerLog(peer) => {
-                    peer_logs.insert(peer.node.clone(), peer);
-                }
-                record => others.push(record),
-            }
-        }
+    pub(crate) fn new(standing: LogStanding, own: OwnRecords, own_from: u32) -> Self {
         Self {
             standing,
             free_bytes: 0,
             producer_from: standing.first_segment,
             consumer_from: standing.first_segment,
-            own: others,
-            peer_logs,
+            own,
             own_from,
             rewriting: 0,
             rewriting_all: 0,
@@ -64,49 +50,6 @@ impl LogCare {
             ),
             dropped: standing.first_segment,
         }
-    }
-
-    /// Who has seen this node further on than it is.
-    pub(super) fn outlived(&self) -> Vec<Outlived> {
-        let outlived = self.own.iter().filter_map(|record| match record {
-            Record::Outlived(outlived) => Some(outlived.clone()),
-            _ => None,
-        });
-        outlived.collect()
-    }
-
-    /// Whether this is how far the peer was last seen.
-    pub(super) fn has_seen(&self, peer: &PeerLog) -> bool {
-        self.peer_logs.get(&peer.node) == Some(peer)
-    }
-
-    /// All of the node's own records.
-    fn all_own(&self) -> Vec<Record> {
-        let peers = self.peer_logs.values().cloned().map(Record::PeerLog);
-        self.own.iter().cloned().chain(peers).collect()
-    }
-
-    /// Takes in what a record says of nodes, in place of what it replaces.
-    fn note(&mut self, record: &Record) {
-        match record {
-            Record::PeerLog(peer) => {
-                self.peer_logs.insert(peer.node.clone(), peer.clone());
-                return;
-            }
-            Record::Forgotten(forgotten) => {
-                self.peer_logs.remove(&forgotten.node);
-            }
-            _ => {}
-        }
-        self.own.retain(|known| !record.replaces(known));
-        self.own.push(record.clone());
-    }
-
-    /// The members in force, as they were just logged, in place of those before.
-    pub(super) fn replace_view(&mut self, records: Vec<Record>) {
-        self.own
-            .retain(|record| !matches!(record, Record::ViewSeen(_)));
-        self.own.extend(records);
     }
 }
 
@@ -191,7 +134,7 @@ impl Driver {
     }
 
     fn rewrite_own(&mut self) {
-        let records = self.log_care.all_own();
+        let records = self.log_care.own.all();
         self.log_care.rewriting = records.len();
         self.log_care.rewriting_all = records.len();
         for record in records {
@@ -202,7 +145,7 @@ impl Driver {
     /// Whatever is appended passes here: what it says of nodes is written again before it would go.
     pub(super) fn note_of_nodes(&mut self, record: &Record) {
         if record.is_of_nodes() {
-            self.log_care.note(record);
+            self.log_care.own.note(record.clone());
         }
     }
 }

@@ -199,7 +199,7 @@ impl Driver {
             // A crash before the sync loses who joined last, and their source says it again.
             self.append_own(record.clone());
         }
-        self.log_care.replace_view(records);
+        self.log_care.own.replace_view(records);
     }
 
     /// Tells the others what this node is, and how far it takes part.

@@ -17,6 +17,7 @@ pub(crate) mod members;
 pub(crate) mod old_copy;
 mod orders;
 mod originals;
+pub(crate) mod own_records;
 mod producing;
 pub(crate) mod refusal;
 pub(crate) mod releasing;
@@ -167,6 +168,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             _ = stop.changed() => {
+                driver.keep_all_seen();
                 driver.leave().await;
                 return Ended::Stopped;
             }

@@ -6,7 +6,7 @@
 //! What must hold: nothing that a later life delivered is sent once more as another transfer.
 //! Deliberately absent: what a later life received or accepted. It is lost here; audits name it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use consign_core::ids::{NodeName, Start, TransferKey};
@@ -20,9 +20,12 @@ use super::{Driver, now};
 use crate::log_writer::{Order, Role};
 use crate::net::Sight;
 
-/// How often it is logged how far peers were seen. A copy is made by a person or once a day: what was
-/// seen in the minutes before a crash is not what tells.
-const SEEN_KEPT_EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked at how far peers were seen.
+const SEEN_LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
+
+/// How much a peer may have logged since that was last logged here, in bytes of its log: so much less a
+/// copy of its disk may have, and not be found out, if this node crashes before the two meet.
+const LOG_BYTES_UNKEPT_MAX: u64 = 1 << 20;
 
 /// Peers of which that is logged in one go.
 const KEPT_AT_ONCE: usize = 64;
@@ -38,8 +41,8 @@ pub(crate) struct OldCopy {
     /// Whether it goes on with its next start: what was found out for that must stay in the log until
     /// then, although neither machine knows of it in this life.
     pub(super) reconciled: bool,
-    /// When it was last logged how far peers were seen.
-    kept_at: Option<Instant>,
+    /// When it was last looked at how far peers were seen.
+    looked_at: Option<Instant>,
     /// Peers of which that is still to be logged.
     to_keep: Vec<(NodeName, Sight)>,
     /// Whom to answer, with how many files, once so many more of the node's own records are synced.
@@ -94,36 +97,38 @@ impl Driver {
         let _ = open.reply.send(Ok(open.files));
     }
 
-    /// A peer has seen this node further on than it is.
+    /// A peer has seen this node further on than it is. From who was forgotten that is no news, and
+    /// neither is what was reconciled.
     pub(super) fn outlived(&mut self, peer: &NodeName, seen: Sight) {
+        let forgotten = self.producer.forgotten().any(|gone| gone == peer);
+        let own = &self.log_care.own;
+        if forgotten || seen.incarnation <= own.reconciled() {
+            return;
+        }
+        let mut known = own.outlived().into_iter();
+        let known = known.find(|one| one.peer == peer.as_str());
         let outlived = Outlived {
             peer: peer.to_string(),
-            incarnation: seen.incarnation.max(seen.log_in).0,
+            incarnation: seen.incarnation.0,
             log: seen.log,
             at: now().0,
         };
-        let known = self.log_care.outlived();
-        let is_known = known.iter().any(|one| {
-            (&one.peer, one.incarnation, one.log)
-                == (&outlived.peer, outlived.incarnation, outlived.log)
-        });
-        let is_later_life = seen.incarnation > self.producer.incarnation();
-        if is_known && !is_later_life {
+        if known.is_some_and(|known| known.incarnation >= outlived.incarnation) {
             return;
         }
         self.append_own(Record::Outlived(outlived));
-        if self.old_copy.set_apart && !is_later_life {
+        if self.old_copy.set_apart {
             return self.say_set_apart();
         }
         let (node, ours) = (&self.config.node.name, self.producer.incarnation());
         self.die(format!(
-            "{peer} has seen {seen} of this node, which is in incarnation {ours} and has less: the data directory is an old copy, or another node has this name; hint: make sure that only one node is called {node}, then start it again: it is set apart until `consign audit --reconcile`"
+            "{peer} has seen more of this node than its log has ({seen}; this is incarnation {ours}): the data directory is an old copy or a new one, or another node has this name; hint: make sure that only one node is called {node}, then start it again: it is set apart until `consign audit --reconcile`"
         ));
     }
 
     /// Says who has seen this node further on.
     pub(super) fn say_set_apart(&self) {
-        let known = self.log_care.outlived();
+        let known = self.log_care.own.outlived();
         if known.is_empty() {
             // Nobody says so any more: those who did were forgotten.
             if self.old_copy.set_apart {
@@ -134,10 +139,22 @@ impl Driver {
         self.problems.remove_starting(SET_APART);
         let peers: Vec<&str> = known.iter().map(|one| one.peer.as_str()).take(3).collect();
         let what = format!(
-            "{SET_APART}, and sends and takes in nothing: {} has seen more of it than its log has, so that its data directory is an old copy, or another node has its name",
-            peers.join(", ")
+            "{SET_APART}, and sends and takes in nothing: {} {} seen more of it than its log has, so that its data directory is an old copy or a new one, or another node has its name",
+            peers.join(", "),
+            match known.len() {
+                1 => "has",
+                _ => "and others have",
+            }
         );
-        let hint = "if no other node has its name, `consign audit --reconcile` here, and on each producer `consign audit` lists what is lost; or forget this node, and set it up under a new name".to_owned();
+        let ours = self.producer.incarnation().0;
+        let later = known.iter().find(|one| one.incarnation > ours);
+        let hint = match later {
+            Some(later) => format!(
+                "start this agent once more, so that it is above incarnation {}, which {} has seen",
+                later.incarnation, later.peer
+            ),
+            None => "if no other node has its name, `consign audit --reconcile` here, and on each producer `consign audit` lists what is lost; or forget this node, and set it up under a new name".to_owned(),
+        };
         tracing::error!("{what}; hint: {hint}");
         self.problems.add(what, hint);
     }
@@ -156,6 +173,38 @@ impl Driver {
         })
     }
 
+    /// The files that an audit must find nowhere before a node that is set apart may go on: those that
+    /// it would place, and so send under a new slot.
+    pub(super) fn to_reconcile(&self) -> Result<BTreeSet<TransferKey>, Refusal> {
+        self.may_reconcile()?;
+        Ok(self.producer.unplaced())
+    }
+
+    fn may_reconcile(&self) -> Result<(), Refusal> {
+        let refused = |what: &str, hint: &str| {
+            let (what, hint) = (what.to_owned(), hint.to_owned());
+            Err(Refusal::Invalid { what, hint })
+        };
+        if !self.old_copy.set_apart {
+            return refused("this node is not set apart", "audit it without --reconcile");
+        }
+        if self.old_copy.reconciled {
+            return refused("this node is reconciled", "start its agent again");
+        }
+        let ours = self.producer.incarnation().0;
+        let mut known = self.log_care.own.outlived().into_iter();
+        match known.find(|one| one.incarnation > ours) {
+            Some(later) => refused(
+                &format!(
+                    "{} has seen incarnation {} of this node, which is in {ours}",
+                    later.peer, later.incarnation
+                ),
+                "start this agent again, then audit again",
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// An audit has compared the queue with what all consumers have, and a person wants to go on.
     /// What is not placed and is there all the same was delivered by a later life: it fails, for a
     /// person to look at, with the next start.
@@ -164,11 +213,7 @@ impl Driver {
         held: Vec<(TransferKey, NodeName)>,
         reply: oneshot::Sender<Result<u64, Refusal>>,
     ) {
-        if !self.old_copy.set_apart {
-            let refusal = Refusal::Invalid {
-                what: "this node is not set apart".to_owned(),
-                hint: "audit it without --reconcile".to_owned(),
-            };
+        if let Err(refusal) = self.may_reconcile() {
             let _ = reply.send(Err(refusal));
             return;
         }
@@ -194,7 +239,7 @@ impl Driver {
                 }));
             }
         }
-        let seen = self.log_care.outlived().into_iter();
+        let seen = self.log_care.own.outlived().into_iter();
         let highest = seen.map(|one| one.incarnation).max().unwrap_or_default();
         self.append_own(Record::Reconciled(Reconciled {
             incarnation: highest.max(self.producer.incarnation().0),
@@ -207,23 +252,42 @@ impl Driver {
 
     /// Logs now and then how far peers were seen, some of them at a time.
     pub(super) fn keep_seen(&mut self) {
-        let due = |at: Instant| at.elapsed() >= SEEN_KEPT_EVERY;
-        if self.old_copy.to_keep.is_empty() && self.old_copy.kept_at.is_none_or(due) {
-            self.old_copy.kept_at = Some(Instant::now());
+        let due = |at: Instant| at.elapsed() >= SEEN_LOOKED_AT_EVERY;
+        if self.old_copy.to_keep.is_empty() && self.old_copy.looked_at.is_none_or(due) {
+            self.old_copy.looked_at = Some(Instant::now());
             self.old_copy.to_keep = self.net.seen();
         }
         let all = self.old_copy.to_keep.len();
         let some = (self.old_copy.to_keep).split_off(all.saturating_sub(KEPT_AT_ONCE));
         for (node, sight) in some {
-            let peer = PeerLog {
-                node: node.to_string(),
-                incarnation: sight.log_in.0,
-                log: sight.log,
-            };
-            if !self.log_care.has_seen(&peer) {
-                self.append_own(Record::PeerLog(peer));
-            }
+            self.keep_sight(&node, sight, LOG_BYTES_UNKEPT_MAX);
         }
+    }
+
+    /// Logs how far all peers were seen, before this node stops.
+    pub(super) fn keep_all_seen(&mut self) {
+        for (node, sight) in self.net.seen() {
+            self.keep_sight(&node, sight, 0);
+        }
+    }
+
+    /// Logs how far a peer was seen: at once in another life of it, and when it has logged much since.
+    /// Were it logged at every change, two idle nodes would keep each other busy.
+    fn keep_sight(&mut self, node: &NodeName, sight: Sight, unkept_bytes: u64) {
+        let known = self.log_care.own.peer_log(node);
+        let is_kept = known.is_some_and(|known| {
+            let grown = sight.log.saturating_sub(known.log);
+            known.start == sight.start.0 && (grown == 0 || grown < unkept_bytes)
+        });
+        if is_kept || self.producer.forgotten().any(|gone| gone == node) {
+            return;
+        }
+        self.append_own(Record::PeerLog(PeerLog {
+            node: node.to_string(),
+            incarnation: sight.log_in.0,
+            log: sight.log,
+            start: sight.start.0,
+        }));
     }
 }
 

@@ -93,6 +93,9 @@ impl Driver {
                 self.begin_to_forget(node, reply);
             }
             Command::Drain { node, state, reply } => self.drain(&node, state, reply),
+            Command::ToReconcile { reply } => {
+                let _ = reply.send(self.to_reconcile());
+            }
             Command::Reconcile { held, reply } => self.reconcile(held, reply),
             Command::Explain { feed, key, reply } => {
                 let _ = reply.send(self.explain(&feed, &key));

@@ -42,8 +42,6 @@ impl Driver {
         for feed in &mut config.produce {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
         }
-        self.config.node.zone.clone_from(&config.node.zone);
-        self.produce(Event::Zone(config.node.zone.clone()));
         self.reload_members(&mut config);
         if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
             self.net.renew(keys);
@@ -73,6 +71,9 @@ impl Driver {
         if config.membership.source != now.source {
             return;
         }
+        self.config.node.zone.clone_from(&config.node.zone);
+        self.produce(Event::Zone(config.node.zone.clone()));
+        let now = &self.config.membership;
         // The system has chosen a port, or the address needs a restart.
         config.membership.own.addr.clone_from(&now.own.addr);
         config.membership.own.feeds.clone_from(&now.own.feeds);
@@ -105,7 +106,9 @@ impl Driver {
             listen.peer.port = self.config.listen.peer.port;
         }
         let mut node = config.node.clone();
-        node.zone.clone_from(&self.config.node.zone);
+        if config.membership.source == self.config.membership.source {
+            node.zone.clone_from(&self.config.node.zone);
+        }
         let sections = [
             ("[node]", differ(&node, &self.config.node)),
             ("[listen]", differ(&listen, &self.config.listen)),

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::bounds::{AUDIT_ANSWER_DEADLINE, AUDIT_ASK_BYTES_MAX, AUDIT_IDLE_MAX};
 use super::conn::{Broken, Conn, dial};
 use super::roster::Entry;
-use super::shared::Shared;
+use super::shared::{NetEvent, Shared};
 use super::tasks::contained;
 
 /// A question that a producer asks.
@@ -158,8 +158,16 @@ impl Auditor {
             }
             Some(_) | None => {}
         }
-        let (conn, _) = dial(&shared, node, addr, Purpose::Audit).await?;
-        Ok(AuditCall { conn })
+        match dial(&shared, node, addr, Purpose::Audit).await {
+            Ok((conn, _)) => Ok(AuditCall { conn }),
+            Err(why) => {
+                if let Broken::Outlived { node, seen, .. } = &why {
+                    let (peer, seen) = (node.clone(), *seen);
+                    shared.tell(NetEvent::Outlived { peer, seen }).await;
+                }
+                Err(why.into())
+            }
+        }
     }
 }
 

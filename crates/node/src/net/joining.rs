@@ -77,7 +77,7 @@ impl Joining {
                 }
                 let rejected = Rejected {
                     reason: told(&why),
-                    seen: 0,
+                    ..Rejected::default()
                 };
                 let outcome = Err(Broken::NotAdmitted(why.to_string()));
                 (Message::Rejected(rejected), outcome)

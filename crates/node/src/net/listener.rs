@@ -13,9 +13,12 @@ use tokio::time::timeout;
 use super::audit;
 use super::bounds::{BACKLOG, FIRST_BYTE_DEADLINE, TLS_STRANGERS_MAX};
 use super::bulk::Bulk;
-use super::conn::{Broken, Caller, Conn, Greeting, hear_hello, is_itself, reject, welcome};
+use super::conn::{
+    Broken, Caller, Conn, Greeting, hear_hello, is_itself, reject, reject_outlived, welcome,
+};
 use super::control;
 use super::gossip;
+use super::identity::Sight;
 use super::joining::Joining;
 use super::roster::{Entry, Side};
 use super::shared::{NetEvent, Shared, set_apart};
@@ -176,14 +179,17 @@ async fn serve(shared: &Shared, bulk: &Bulk, mut conn: Conn, greeting: Greeting)
     if greeting.purpose == Purpose::Gossip {
         return gossip::serve(shared, conn, &greeting).await;
     }
-    if shared.me.is_outlived_by(greeting.seen, shared.log()) {
-        let seen = greeting.seen;
-        let peer = greeting.node.clone();
+    if shared.me.is_outlived_by(greeting.seen) {
+        let (peer, seen) = (greeting.node.clone(), greeting.seen);
         shared.tell(NetEvent::Outlived { peer, seen }).await;
         // What it holds may be asked for all the same: an audit is what finds out what is lost.
         if greeting.purpose != Purpose::Audit {
             return outlived(shared, &mut conn, &greeting).await;
         }
+    }
+    let seen = shared.seen.sight(&greeting.node);
+    if greeting.purpose != Purpose::Audit && seen.outlives(&greeting.word) {
+        return older_copy(&mut conn, &greeting, seen).await;
     }
     if shared.set_apart && greeting.purpose != Purpose::Audit {
         let why = set_apart(&shared.me.node);
@@ -218,6 +224,18 @@ async fn outlived(shared: &Shared, conn: &mut Conn, greeting: &Greeting) -> Brok
     };
     // It makes no difference to us whether the caller hears why.
     let _ = reject(conn, &why.to_string(), Incarnation(0)).await;
+    why
+}
+
+/// The caller was seen further on in another life. It hears so before it can take the place of that one.
+async fn older_copy(conn: &mut Conn, greeting: &Greeting, seen: Sight) -> Broken {
+    let why = Broken::OldLife {
+        node: greeting.node.clone(),
+        found: greeting.incarnation,
+        seen: seen.incarnation,
+    };
+    // It makes no difference to us whether the caller hears why.
+    let _ = reject_outlived(conn, &why.to_string(), seen).await;
     why
 }
 

@@ -27,6 +27,7 @@ mod tasks;
 mod tests;
 mod trusted;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(crate) use control::PeerState;
 #[cfg(test)]
 pub(crate) use gossip::{Exchange, Traffic};
 pub(crate) use gossip::{Mail, Place, Postman};
-pub(crate) use identity::{Identity, Sight};
+pub(crate) use identity::{Identity, PastLife, Sight};
 pub(crate) use shared::NetEvent;
 
 use bounds::{FILES_KEPT, STRANGERS_MAX};
@@ -205,6 +206,18 @@ impl Net {
     /// How each of these consumers stands, sorted by name.
     pub(crate) fn peer_states(&self) -> Vec<PeerState> {
         self.dialer.states()
+    }
+
+    /// Those of these consumers that did not answer when they were last called.
+    pub(crate) fn unanswered(&self) -> BTreeSet<NodeName> {
+        let states = self.dialer.states().into_iter();
+        let silent = states.filter(|state| state.is_silent);
+        silent.map(|state| state.node).collect()
+    }
+
+    /// Whether a control connection to this consumer is wanted.
+    pub(crate) fn is_called(&self, node: &NodeName) -> bool {
+        self.dialer.calls(node)
     }
 
     /// Says something on a control connection; dropped when that connection is gone.

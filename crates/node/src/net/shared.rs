@@ -77,7 +77,8 @@ impl Shared {
         set_apart: bool,
     ) -> Self {
         Self {
-            log: AtomicU64::new(0),
+            // Never 0, which would say nothing.
+            log: AtomicU64::new(me.found_to().max(1)),
             set_apart,
             me,
             seen,

@@ -57,12 +57,18 @@ pub struct Hello {
     /// The furthest that the sender has heard of the receiver's log; 0 for nothing.
     #[prost(uint64, tag = "11")]
     pub seen_log: u64,
-    /// The incarnation of the receiver that said so.
-    #[prost(uint64, tag = "12")]
-    pub seen_log_in: u64,
+    /// The start of the receiver that said so.
+    #[prost(fixed64, tag = "12")]
+    pub seen_start: u64,
     /// What was heard of the sender's log up to this incarnation does not count.
     #[prost(uint64, tag = "13")]
     pub reconciled: u64,
+    /// How far the sender's log was found when this life of it began.
+    #[prost(uint64, tag = "14")]
+    pub found_to: u64,
+    /// The incarnation of that start of the receiver.
+    #[prost(uint64, tag = "15")]
+    pub seen_log_in: u64,
 }
 
 /// Answer to a [`Hello`] that is accepted.
@@ -90,11 +96,17 @@ pub struct Welcome {
     #[prost(uint64, tag = "7")]
     pub seen_log: u64,
     /// As in [`Hello`].
-    #[prost(uint64, tag = "8")]
-    pub seen_log_in: u64,
+    #[prost(fixed64, tag = "8")]
+    pub seen_start: u64,
     /// As in [`Hello`].
     #[prost(uint64, tag = "9")]
     pub reconciled: u64,
+    /// Its start.
+    #[prost(fixed64, tag = "10")]
+    pub start: u64,
+    /// As in [`Hello`].
+    #[prost(uint64, tag = "11")]
+    pub seen_log_in: u64,
 }
 
 /// Answer to a [`Hello`] that is not accepted; the connection is closed after it.
@@ -106,6 +118,15 @@ pub struct Rejected {
     /// The highest incarnation of the dialling node that was seen, when that is why.
     #[prost(uint64, tag = "2")]
     pub seen: u64,
+    /// As in [`Hello`], when that is why.
+    #[prost(uint64, tag = "3")]
+    pub seen_log: u64,
+    /// As in [`Hello`], when that is why.
+    #[prost(fixed64, tag = "4")]
+    pub seen_start: u64,
+    /// As in [`Hello`], when that is why.
+    #[prost(uint64, tag = "5")]
+    pub seen_log_in: u64,
 }
 
 /// Either side: are you there? Answered by [`Message::Pong`](crate::wire::Message::Pong) with the same number.

@@ -260,6 +260,7 @@ async fn answer(mut driver: DriverEnd) {
                 let _ = reply.send(Outcome { files, refused });
             }
             Command::Drain { reply, .. } => drop(reply.send(Ok(()))),
+            Command::ToReconcile { reply } => drop(reply.send(Ok(Default::default()))),
             Command::Reconcile { reply, .. } => drop(reply.send(Ok(0))),
             Command::Forget { node, reply } => {
                 let _ = reply.send(match node.as_str() {

@@ -38,6 +38,11 @@ pub(super) fn check(file: raw::File, outline: &Outline<'_>) -> Result<Config, Co
     };
     let replace_after = deadline(file.membership.replace_after, Some(REPLACE_AFTER_DEFAULT));
     let forget_after = deadline(file.membership.forget_after, None);
+    if let (Some(forget), Some(replace)) = (forget_after, replace_after)
+        && forget <= replace
+    {
+        return Err(outline.refuse("membership.forget_after", Problem::ForgottenTooSoon));
+    }
     let produce = numbered("produce", file.produce)
         .map(|(at, raw)| produce::check(raw, &at, replace_after, outline))
         .collect::<Result<Vec<_>, _>>()?;

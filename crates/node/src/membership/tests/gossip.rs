@@ -45,7 +45,7 @@ async fn net(own: &Own) -> Arc<Net> {
             node: own.member.name.clone(),
             incarnation: Incarnation(own.incarnation.0),
             start: own.start,
-            lives: std::collections::BTreeMap::new(),
+            lives: Vec::new(),
             reconciled: Incarnation(0),
         },
         listen: "127.0.0.1:0".into(),

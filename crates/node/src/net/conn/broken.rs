@@ -4,12 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use consign_core::ids::{Incarnation, NodeName};
-
-use crate::net::identity::Sight;
 use consign_core::wire::BadFrame;
 use rustls::AlertDescription;
 
 use crate::identity::{Refused, Severed};
+use crate::net::identity::Sight;
 
 /// Why a connection could not be made, or ended. Nothing is to be done but to connect again; the
 /// text is for a person.
@@ -164,7 +163,7 @@ pub(in crate::net) enum Broken {
     },
     /// The peer answers from a life that is over.
     #[error(
-        "{node} answers in incarnation {found}, but incarnation {seen} of it was seen; hint: its data directory is an old copy, see `consign status` there"
+        "{node} answers in incarnation {found}, but incarnation {seen} of it was seen; hint: its data directory is an old copy or a new one, or another node has its name: see `consign status` there"
     )]
     OldLife {
         /// The peer.
@@ -176,7 +175,7 @@ pub(in crate::net) enum Broken {
     },
     /// The peer has seen a later life of ours.
     #[error(
-        "{node} has seen {seen} of this node, which began as {ours}; hint: its data directory is an old copy, or another node has this name: see `consign status`"
+        "{node} has seen more of this node than its log has: {seen}; it began as {ours}; hint: its data directory is an old copy or a new one, or another node has its name: start it again and see `consign status`"
     )]
     Outlived {
         /// The peer.
@@ -194,6 +193,16 @@ pub(in crate::net) enum Broken {
     /// We do not want it any more.
     #[error("{0}")]
     Ours(String),
+}
+
+impl Broken {
+    /// Whether nobody was there, as far as can be told: whoever refuses is.
+    pub(in crate::net) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Slow { .. } | Self::Closed | Self::Io(_) | Self::Silent(_)
+        )
+    }
 }
 
 impl From<io::Error> for Broken {

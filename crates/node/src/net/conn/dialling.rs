@@ -1,13 +1,14 @@
 //! The first words on a connection that we make: whom we want, why, and whether who answers is that.
 
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::wire::{
-    Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Welcome, encode_frame,
+    Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
+    encode_frame,
 };
 use tokio::time::timeout;
 
 use crate::net::bounds::{HELLO_BYTES_MAX, WELCOME_DEADLINE};
-use crate::net::identity::{Identity, Seen, Sight};
+use crate::net::identity::{Identity, OwnWord, Seen, Sight, Told};
 use crate::net::shared::Shared;
 use crate::net::trusted::{self, Ends};
 
@@ -29,16 +30,20 @@ pub(in crate::net) async fn dial(
     let mut conn = Conn::open(addr, shared.keyring.as_deref()).await?;
     check_dialled(shared, &mut conn, node, purpose).await?;
     let answer = introduce(&mut conn, shared, Some(node), purpose, seen.sight(node)).await?;
-    let (mut their_log, mut reconciled) = (0, Incarnation(0));
     if let Message::Welcome(welcome) = &answer {
         conn.their_list = welcome.revoked;
         conn.version = welcome.version;
-        (their_log, reconciled) = (welcome.log, Incarnation(welcome.reconciled));
+        conn.their_word = OwnWord {
+            incarnation: Incarnation(welcome.incarnation),
+            start: Start(welcome.start),
+            log: welcome.log,
+            found_to: 0,
+            reconciled: Incarnation(welcome.reconciled),
+        };
     }
-    let log = (purpose != Purpose::Audit).then(|| shared.log());
-    let incarnation = check_answer(me, log, seen, node, answer)?;
+    let incarnation = check_answer(me, purpose, seen, node, answer)?;
     seen.note(node, incarnation);
-    seen.note_log(node, incarnation, their_log, reconciled);
+    seen.note_word(node, &conn.their_word);
     Ok((conn, incarnation))
 }
 
@@ -63,8 +68,10 @@ async fn introduce(
         revoked: shared.list_number(),
         log: shared.log(),
         seen_log: seen.log,
-        seen_log_in: seen.log_in.0,
+        seen_start: seen.start.0,
         reconciled: me.reconciled.0,
+        found_to: me.found_to(),
+        seen_log_in: seen.log_in.0,
     });
     // What the peer may have said of our certificate instead of reading this is what counts.
     let said = conn.say(&encode_frame(&hello, 0)).await;
@@ -153,21 +160,22 @@ async fn check_dialled(
     Err(why)
 }
 
-/// `log` is how far our log is synced, where it matters if the peer has seen it further.
 fn check_answer(
     me: &Identity,
-    log: Option<u64>,
+    purpose: Purpose,
     seen: &Seen,
     node: &NodeName,
     answer: Message,
 ) -> Result<Incarnation, Broken> {
     match answer {
-        Message::Welcome(welcome) => check_welcome(me, log, seen, node, &welcome),
-        Message::Rejected(rejected) if rejected.seen > me.incarnation.0 => Err(Broken::Outlived {
-            node: node.clone(),
-            ours: me.at_start(),
-            seen: Sight::told(me, rejected.seen, 0, 0),
-        }),
+        Message::Welcome(welcome) => check_welcome(me, purpose, seen, node, &welcome),
+        Message::Rejected(rejected) if me.is_outlived_by(of_us(me, &rejected)) => {
+            Err(Broken::Outlived {
+                node: node.clone(),
+                ours: me.at_start(),
+                seen: of_us(me, &rejected),
+            })
+        }
         Message::Rejected(rejected) => Err(Broken::Rejected {
             reason: rejected.reason,
             seen: Incarnation(rejected.seen),
@@ -179,9 +187,19 @@ fn check_answer(
     }
 }
 
+fn of_us(me: &Identity, rejected: &Rejected) -> Sight {
+    let told = Told {
+        incarnation: rejected.seen,
+        start: rejected.seen_start,
+        log: rejected.seen_log,
+        log_in: rejected.seen_log_in,
+    };
+    Sight::told(me, told)
+}
+
 fn check_welcome(
     me: &Identity,
-    log: Option<u64>,
+    purpose: Purpose,
     seen: &Seen,
     node: &NodeName,
     welcome: &Welcome,
@@ -198,8 +216,15 @@ fn check_welcome(
             welcome.version
         )));
     }
-    let of_us = Sight::told(me, welcome.seen, welcome.seen_log, welcome.seen_log_in);
-    if log.is_some_and(|log| me.is_outlived_by(of_us, log)) {
+    let told = Told {
+        incarnation: welcome.seen,
+        start: welcome.seen_start,
+        log: welcome.seen_log,
+        log_in: welcome.seen_log_in,
+    };
+    let of_us = Sight::told(me, told);
+    // Whoever has seen more may be asked what it is: an audit is what finds out what is lost.
+    if purpose != Purpose::Audit && me.is_outlived_by(of_us) {
         return Err(Broken::Outlived {
             node: node.clone(),
             ours: me.at_start(),
@@ -220,8 +245,6 @@ fn check_welcome(
 
 #[cfg(test)]
 mod tests {
-    use consign_core::ids::Start;
-
     use super::*;
 
     fn me() -> Identity {
@@ -229,7 +252,7 @@ mod tests {
             node: NodeName::new("store-1").unwrap(),
             incarnation: Incarnation(4),
             start: Start(9),
-            lives: std::collections::BTreeMap::new(),
+            lives: Vec::new(),
             reconciled: Incarnation(0),
         }
     }
@@ -242,7 +265,7 @@ mod tests {
         let answer = |name: &str, incarnation, of_us| {
             check_welcome(
                 &me(),
-                Some(0),
+                Purpose::Control,
                 &seen,
                 &node,
                 &Welcome {

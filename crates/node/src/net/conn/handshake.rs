@@ -1,6 +1,6 @@
 //! The first words on a connection, where it was accepted: who calls, why, and in which life.
 
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::wire::{
     Frame, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Purpose, Rejected, Welcome,
     encode_frame,
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::identity::Peer;
 use crate::net::bounds::{HELLO_BYTES_MAX, HELLO_DEADLINE};
-use crate::net::identity::{Identity, Sight};
+use crate::net::identity::{Identity, OwnWord, Sight, Told};
 use crate::net::shared::Shared;
 use crate::net::trusted::{self, Ends};
 
@@ -30,10 +30,8 @@ pub(in crate::net) struct Greeting {
     pub(in crate::net) purpose: Purpose,
     /// How far it has seen us.
     pub(in crate::net) seen: Sight,
-    /// How far its own log is; 0 when it does not say.
-    pub(in crate::net) log: u64,
-    /// Up to which of its lives that does not count.
-    pub(in crate::net) reconciled: Incarnation,
+    /// What it says of itself.
+    pub(in crate::net) word: OwnWord,
     /// The number of the newest revocation list that it has.
     pub(in crate::net) revoked: u64,
     /// The version that both speak.
@@ -72,6 +70,7 @@ pub(in crate::net) async fn hear_hello(
         Ok(greeting) => {
             conn.their_list = greeting.revoked;
             conn.version = greeting.version;
+            conn.their_word = greeting.word;
             Ok(greeting)
         }
         Err(reason) => {
@@ -183,9 +182,22 @@ fn check_hello(me: &Identity, hello: &Hello, payload_len: usize) -> Result<Greet
         node,
         incarnation: Incarnation(hello.incarnation),
         purpose,
-        seen: Sight::told(me, hello.seen, hello.seen_log, hello.seen_log_in),
-        log: hello.log,
-        reconciled: Incarnation(hello.reconciled),
+        seen: Sight::told(
+            me,
+            Told {
+                incarnation: hello.seen,
+                start: hello.seen_start,
+                log: hello.seen_log,
+                log_in: hello.seen_log_in,
+            },
+        ),
+        word: OwnWord {
+            incarnation: Incarnation(hello.incarnation),
+            start: Start(hello.start),
+            log: hello.log,
+            found_to: hello.found_to,
+            reconciled: Incarnation(hello.reconciled),
+        },
         revoked: hello.revoked,
         version: hello.version.min(PROTOCOL_VERSION),
     })
@@ -209,8 +221,10 @@ pub(in crate::net) async fn welcome(
         revoked: shared.list_number(),
         log: shared.log(),
         seen_log: seen.log,
-        seen_log_in: seen.log_in.0,
+        seen_start: seen.start.0,
         reconciled: me.reconciled.0,
+        start: me.start.0,
+        seen_log_in: seen.log_in.0,
     });
     say(conn, &welcome).await
 }
@@ -224,9 +238,28 @@ pub(in crate::net) async fn reject(
     reason: &str,
     seen: Incarnation,
 ) -> Result<(), Broken> {
+    let sight = Sight {
+        incarnation: seen,
+        ..Sight::default()
+    };
+    reject_outlived(conn, reason, sight).await
+}
+
+/// Sends a stranger away who was seen further on.
+///
+/// # Errors
+/// [`Broken::Io`].
+pub(in crate::net) async fn reject_outlived(
+    conn: &mut Conn,
+    reason: &str,
+    seen: Sight,
+) -> Result<(), Broken> {
     let rejected = Message::Rejected(Rejected {
         reason: reason.to_owned(),
-        seen: seen.0,
+        seen: seen.incarnation.0,
+        seen_log: seen.log,
+        seen_start: seen.start.0,
+        seen_log_in: seen.log_in.0,
     });
     say(conn, &rejected).await
 }
@@ -256,8 +289,6 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use consign_core::ids::Start;
-
     use super::*;
 
     fn me() -> Identity {
@@ -265,7 +296,7 @@ mod tests {
             node: NodeName::new("store-1").unwrap(),
             incarnation: Incarnation(4),
             start: Start(9),
-            lives: std::collections::BTreeMap::new(),
+            lives: Vec::new(),
             reconciled: Incarnation(0),
         }
     }

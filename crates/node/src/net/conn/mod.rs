@@ -29,11 +29,14 @@ use tokio::time::timeout;
 use crate::identity::{Door, Keyring, Peer, Role, Signatures};
 
 use super::bounds::{CONNECT_DEADLINE, PING_EVERY, SILENCE_MAX};
+use super::identity::OwnWord;
 
 pub(super) use broken::Broken;
 pub(super) use dialling::{dial, dial_for_gossip};
 pub(super) use frames::Frames;
-pub(super) use handshake::{Greeting, check_first, hear_hello, is_itself, reject, welcome};
+pub(super) use handshake::{
+    Greeting, check_first, hear_hello, is_itself, reject, reject_outlived, welcome,
+};
 pub(super) use life::Life;
 pub(super) use send_queue::SendQueue;
 pub(super) use tls::{NewcomerStream, part_newcomer};
@@ -71,6 +74,8 @@ pub(super) struct Conn {
     pub(super) signatures: Option<Arc<Signatures>>,
     /// The protocol version that both sides speak, once they have introduced themselves.
     pub(super) version: u32,
+    /// What it has said of itself.
+    pub(super) their_word: OwnWord,
     /// The number of the newest revocation list that the peer said it has.
     pub(super) their_list: u64,
 }
@@ -153,6 +158,7 @@ impl Conn {
             peer: None,
             signatures: None,
             version: PROTOCOL_VERSION_MIN,
+            their_word: OwnWord::default(),
             their_list: 0,
         }
     }

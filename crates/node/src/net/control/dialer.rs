@@ -30,6 +30,8 @@ pub(crate) struct PeerState {
     pub(crate) incarnation: Option<Incarnation>,
     /// Why there is no connection, or why the last one ended.
     pub(crate) error: Option<String>,
+    /// Whether nobody answered there when it was last called.
+    pub(crate) is_silent: bool,
     /// Since when `connected` is what it is.
     pub(crate) since: Millis,
 }
@@ -78,6 +80,11 @@ impl Dialer {
             .collect()
     }
 
+    /// Whether this one is dialled.
+    pub(in crate::net) fn calls(&self, node: &NodeName) -> bool {
+        lock(&self.targets).contains_key(node)
+    }
+
     fn target(&self, node: NodeName, addr: String) -> Target {
         let state = Arc::new(Mutex::new(PeerState {
             node: node.clone(),
@@ -85,6 +92,7 @@ impl Dialer {
             connected: false,
             incarnation: None,
             error: None,
+            is_silent: false,
             since: now(),
         }));
         let (wanted, unwanted) = watch::channel(());
@@ -160,6 +168,7 @@ impl Line {
             state.connected = true;
             state.incarnation = Some(incarnation);
             state.error = None;
+            state.is_silent = false;
             state.since = now();
         }
         let (node, session) = (self.node.clone(), entry.session);
@@ -174,7 +183,6 @@ impl Line {
         let peer = Peer {
             node: &node,
             session,
-            incarnation,
             role: Role::Producer,
             send_queue: &entry.send_queue,
         };
@@ -202,6 +210,7 @@ impl Line {
                 state.connected = false;
                 state.since = now();
             }
+            state.is_silent = why.is_silence();
             state.error.replace(text.clone()) != Some(text.clone())
         };
         if is_news && !self.is_unwanted() {

@@ -66,14 +66,10 @@ async fn admitted(
     if let Err(why) = welcome(&mut conn, shared, greeting).await {
         return why;
     }
-    let (life, reconciled) = (greeting.incarnation, greeting.reconciled);
-    shared
-        .seen
-        .note_log(&greeting.node, life, greeting.log, reconciled);
+    shared.seen.note_word(&greeting.node, &greeting.word);
     let peer = Peer {
         node: &greeting.node,
         session: entry.session,
-        incarnation: greeting.incarnation,
         role: Role::Consumer,
         send_queue: &entry.send_queue,
     };

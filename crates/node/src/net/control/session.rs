@@ -1,12 +1,13 @@
 //! One control connection while it lives: reads events out of it, writes what waits into it, and
 //! notices when the peer falls silent.
 
-use consign_core::ids::{Incarnation, NodeName};
+use consign_core::ids::NodeName;
 use consign_core::producer::Session;
 use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
 
 use crate::net::conn::{Broken, Conn, Life, Reader, SendQueue, watch_silence};
+use crate::net::identity::OwnWord;
 use crate::net::shared::{NetEvent, Shared};
 use crate::net::tasks::contained;
 
@@ -26,14 +27,13 @@ pub(super) enum Role {
 pub(super) struct Peer<'a> {
     pub(super) node: &'a NodeName,
     pub(super) session: Session,
-    pub(super) incarnation: Incarnation,
     pub(super) role: Role,
     pub(super) send_queue: &'a SendQueue,
 }
 
 /// Runs the connection to its end: says why it ended.
 pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Broken {
-    let life = conn.life;
+    let (life, word) = (conn.life, conn.their_word);
     if let Some(keyring) = &shared.keyring {
         // Told to all since this connection was entered, or told here.
         let ours = keyring.revoked();
@@ -49,7 +49,7 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
     };
     let run = async {
         tokio::select! {
-            why = read(shared, &mut conn.reader, &life, shown, peer) => why,
+            why = read(shared, &mut conn.reader, (&life, word), shown, peer) => why,
             why = peer.send_queue.drain(&mut conn.writer) => why,
             why = watch_silence(&life, peer.send_queue, || shared.log()) => why,
         }
@@ -62,7 +62,7 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
 async fn read(
     shared: &Shared,
     reader: &mut Reader,
-    life: &Life,
+    (life, word): (&Life, OwnWord),
     shown: Shown<'_>,
     peer: Peer<'_>,
 ) -> Broken {
@@ -74,8 +74,8 @@ async fn read(
         };
         match frame.message {
             Message::Ping(ping) => {
-                let (node, life) = (peer.node, peer.incarnation);
-                shared.seen.note_log(node, life, ping.log, Incarnation(0));
+                let log = ping.log;
+                shared.seen.note_word(peer.node, &OwnWord { log, ..word });
                 peer.send_queue.push(&Message::Pong(ping));
             }
             Message::Pong(_) => {}

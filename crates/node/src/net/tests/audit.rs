@@ -132,7 +132,7 @@ async fn a_peer_that_refuses_audits_is_told_with_its_reason() {
         raw.next().await;
         let rejected = Rejected {
             reason: "cam connects for purpose 3, which is unknown; hint: check its version".into(),
-            seen: 0,
+            ..Rejected::default()
         };
         raw.send(&Message::Rejected(rejected), &[]).await;
     };

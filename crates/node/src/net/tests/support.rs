@@ -88,7 +88,7 @@ impl Node {
                 node: name(node),
                 incarnation: Incarnation(incarnation),
                 start: START,
-                lives: std::collections::BTreeMap::new(),
+                lives: Vec::new(),
                 reconciled: Incarnation(0),
             },
             keyring,
