@@ -26,13 +26,38 @@ pub(super) fn read(config: &Config) -> Result<Option<Keys>, KeyError> {
 /// Where newcomers are let in, if a configuration says so.
 ///
 /// # Errors
-/// [`DoorError`].
+/// [`DoorError`]: nobody can join, and nothing else is wrong with the node.
 pub(super) fn door(config: &Config, keys: Option<&Keys>) -> Result<Option<Door>, DoorError> {
     let authority = config.tls.authority.as_ref().zip(keys);
     authority
         .map(|(dir, keys)| Door::open(dir, keys))
         .transpose()
 }
+
+/// As [`door`], but one whose authority cannot be used now is said and stays shut: files are delivered
+/// without.
+///
+/// # Errors
+/// That it is another cluster's.
+pub(super) fn door_or_none(
+    config: &Config,
+    keys: Option<&Keys>,
+    problems: &Problems,
+) -> Result<Option<Door>, DoorError> {
+    problems.remove_starting(NOBODY_JOINS);
+    match door(config, keys) {
+        Err(DoorError::Authority(error)) => {
+            let text = format!("{NOBODY_JOINS}: {error}");
+            tracing::error!("{text}");
+            problems.add_text(&text);
+            Ok(None)
+        }
+        door => door,
+    }
+}
+
+/// How the problem begins.
+const NOBODY_JOINS: &str = "no machine can join here";
 
 /// The node's keys, in use, and where it lets newcomers in.
 pub(super) type InUse = (Option<Arc<Keyring>>, Option<Door>);
@@ -45,7 +70,7 @@ pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<InUse
     let Some(keys) = read(config)? else {
         return Ok((None, None));
     };
-    let door = door(config, Some(&keys))?;
+    let door = door_or_none(config, Some(&keys), problems)?;
     let (keyring, trouble) = Keyring::open(keys, &config.node.data_dir);
     if let Some(trouble) = trouble {
         tracing::warn!("{trouble}");

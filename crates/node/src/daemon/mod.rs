@@ -91,7 +91,7 @@ async fn agent(config: Config, config_path: &Path) -> anyhow::Result<()> {
         audits,
         served,
     } = Front::open(&config, life, keyring.is_some(), &problems, stop.clone()).await?;
-    let reload = signals.heard(config_path.to_owned(), stop_sender);
+    let reload = signals.heard(config_path.to_owned(), problems.clone(), stop_sender);
 
     let outbox = Arc::new(Outbox::open(&config.node.data_dir)?);
     let view = View::new(1, config.membership.nodes.clone())?;

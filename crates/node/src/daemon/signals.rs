@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::keys;
 use crate::config::Config;
 use crate::driver::Reload;
+use crate::problems::Problems;
 
 /// The signals that are listened for. From here on one that comes early waits until it is heard.
 pub(super) struct Signals {
@@ -38,11 +39,17 @@ impl Signals {
     pub(super) fn heard(
         self,
         config_path: PathBuf,
+        problems: Problems,
         stop: watch::Sender<bool>,
     ) -> mpsc::Receiver<Result<Reload, String>> {
         let (reload, reloads) = mpsc::channel(1);
         tokio::spawn(stop_on_signal(self.terminate, self.interrupt, stop));
-        tokio::spawn(reload_on_signal(self.hang_up, config_path, reload));
+        tokio::spawn(reload_on_signal(
+            self.hang_up,
+            config_path,
+            problems,
+            reload,
+        ));
         reloads
     }
 }
@@ -61,18 +68,19 @@ async fn stop_on_signal(mut terminate: Signal, mut interrupt: Signal, stop: watc
 async fn reload_on_signal(
     mut hang_up: Signal,
     path: PathBuf,
+    problems: Problems,
     reload: mpsc::Sender<Result<Reload, String>>,
 ) {
     while hang_up.recv().await.is_some() {
-        let read = read_again(&path).map_err(|error| error.to_string());
+        let read = read_again(&path, &problems).map_err(|error| error.to_string());
         let _ = reload.send(read).await;
     }
 }
 
 /// The configuration, and the keys that it names.
-fn read_again(path: &Path) -> anyhow::Result<Reload> {
+fn read_again(path: &Path, problems: &Problems) -> anyhow::Result<Reload> {
     let config = Config::load(path)?;
     let keys = keys::read(&config)?;
-    let door = keys::door(&config, keys.as_ref())?;
+    let door = keys::door_or_none(&config, keys.as_ref(), problems)?;
     Ok(Reload { config, keys, door })
 }

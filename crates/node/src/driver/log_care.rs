@@ -99,10 +99,10 @@ impl Driver {
         let care = &mut self.log_care;
         let droppable = unneeded.min(care.own_from);
         let droppable = match droppable > care.dropped {
-            // What a consumer has signed is nowhere else until the archive has it, synced.
-            true => droppable.min(self.archive.needs_from().unwrap_or(droppable)),
+            true => self.archived_below(droppable),
             false => droppable,
         };
+        let care = &mut self.log_care;
         if droppable > care.dropped && self.outbox.kept().owes() {
             // What the kept set could not take in yet, the next start must find in the log.
             let outbox = std::sync::Arc::clone(&self.outbox);
@@ -119,6 +119,23 @@ impl Driver {
             self.produce(producer::Event::Carry { through });
             self.consume(consumer::Event::Carry { through });
         }
+    }
+
+    /// What a consumer has signed is nowhere else until the archive has it, synced: so far may be
+    /// dropped. But a receipt is evidence, and no file waits for it: on a full disk on which the
+    /// archive cannot be written either, the log goes on without.
+    fn archived_below(&self, droppable: u32) -> u32 {
+        let Some(needed) = self.archive.needs_from().filter(|from| *from < droppable) else {
+            return droppable;
+        };
+        if self.log_care.standing.has_room || !self.archive.stands_still() {
+            return needed;
+        }
+        let what = "receipts were lost: the disk is full, and they could not be archived";
+        let hint = "nothing to do for files that are done, but that `consign receipt` has none of them; free some space under the data directory";
+        tracing::error!("{what}; hint: {hint}");
+        self.problems.add(what.to_owned(), hint.to_owned());
+        droppable
     }
 
     fn log_length(&self) -> LogLength {

@@ -109,6 +109,8 @@ impl Door {
         match invitations.find(secret) {
             None => return Err(NotAdmitted::Unknown),
             Some(Invitation { node, until, .. }) if *until <= now => {
+                // A clock that is set back does not make it good again.
+                Authority::open_when_free(&self.dir)?.withdraw(node)?;
                 return Err(NotAdmitted::Expired(node.clone()));
             }
             Some(_) => {}

@@ -57,6 +57,20 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write(path, bytes, mode, RenameFlags::empty())
 }
 
+/// Syncs a file that is there, and its name: a process that was killed may have left both in the page
+/// cache alone.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn sync(path: &Path) -> io::Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(path)?.sync_all()?;
+    File::open(dir)?.sync_all()
+}
+
 fn write(path: &Path, bytes: &[u8], mode: u32, flags: RenameFlags) -> io::Result<()> {
     let (dir, beside) = beside(path)?;
     let written = (|| {

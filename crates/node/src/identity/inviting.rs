@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 
 use super::authority::{Authority, AuthorityError, failed, library};
+use super::files;
 use super::invitations::{Invitation, PublicKey};
 use super::roles::Roles;
 use super::token::{Fingerprint, Secret, Token};
@@ -114,7 +115,12 @@ impl Authority {
             return Err(NotAdmitted::Unknown);
         };
         let serial = match spent {
-            Some((on, serial)) if on == key => serial,
+            Some((on, serial)) if on == key => {
+                // Whoever wrote that may have been killed before it was synced.
+                let path = self.dir.join(INVITATIONS);
+                files::sync(&path).map_err(failed("sync", &path))?;
+                serial
+            }
             Some(_) => return Err(NotAdmitted::Used(node)),
             None => {
                 // A crash behind this leaves a number that nobody has, and a token that is good.

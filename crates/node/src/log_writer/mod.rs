@@ -134,8 +134,8 @@ impl LogWriter {
 
     /// Hands an order over; one for a log that has failed is lost, and that was told.
     pub(crate) fn order(&mut self, order: Order) {
-        if let Order::Append(_, _, payload) = &order {
-            self.unsynced_bytes += counted_bytes(payload);
+        if let Order::Append(_, record, payload) = &order {
+            self.unsynced_bytes += counted_bytes(record, payload);
         }
         if let Some(orders) = &self.orders {
             let _ = orders.send(order);
@@ -154,8 +154,9 @@ impl LogWriter {
 }
 
 /// What a record counts as, in bytes; a payload that is still to be copied, as the largest there is.
-fn counted_bytes(payload: &Payload) -> u64 {
-    RECORD_OVERHEAD_BYTES
+fn counted_bytes(record: &Record, payload: &Payload) -> u64 {
+    let body = record.encoded_len() as u64;
+    RECORD_OVERHEAD_BYTES.max(body)
         + match payload {
             Payload::None => 0,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -247,7 +248,7 @@ impl Writer {
         match order {
             Order::Append(role, record, payload) => {
                 let eager = !is_lazy(&record);
-                self.group_bytes += counted_bytes(&payload);
+                self.group_bytes += counted_bytes(&record, &payload);
                 let bytes = match &payload {
                     Payload::Bytes(bytes) => Some(bytes.clone()),
                     Payload::None | Payload::CopyOf(_) => None,

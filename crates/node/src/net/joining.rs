@@ -108,10 +108,10 @@ impl Joining {
     /// Somebody has a token that somebody else has used: a person must hear of it.
     async fn alarm(&self, node: &NodeName, remote: IpAddr, shared: &Shared) {
         let what = format!(
-            "the token for {node} was used again, from {remote} and with another key: one of the two is not who was invited; hint: if the machine that joined as {node} is not the one you meant, `consign keys revoke {node}`; else find out who else has the token"
+            "the token for {node} was used again, with another key: one of the two is not who was invited; hint: the log says from where; if the machine that joined as {node} is not the one you meant, `consign keys revoke {node}`; else find out who else has the token"
         );
         if self.is_to_be_told() {
-            tracing::error!("{what}");
+            tracing::error!(%remote, "{what}");
         }
         shared.tell(NetEvent::Alarm(what)).await;
     }

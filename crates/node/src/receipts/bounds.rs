@@ -6,7 +6,10 @@ use std::time::Duration;
 /// file whose story fits into one is written once and not three times.
 pub(super) const STEP_EVERY: Duration = Duration::from_millis(500);
 
-/// Records of the log in one transaction, about: a few megabytes of memory.
+/// Bytes of encoded records in one transaction, about.
+pub(super) const BYTES_PER_STEP_AIM: usize = 8 << 20;
+
+/// Records of the log in one transaction, about: a few megabytes of memory, when they are small.
 pub(super) const RECORDS_PER_STEP_AIM: usize = 32_768;
 
 /// How long until an archive that could not be written is tried again.
@@ -51,5 +54,5 @@ pub(super) const PATH_MAX: usize = 64;
 /// Certificates with one receipt: the consumer's own, and those above it.
 pub(super) const CERTIFICATES_MAX: usize = 5;
 
-/// A transfer's damaged batches that `doctor` names one by one.
+/// Damaged batches that `doctor` names one by one.
 pub(super) const DAMAGED_TOLD_MAX: usize = 20;

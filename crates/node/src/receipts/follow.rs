@@ -12,8 +12,8 @@ use consign_core::log::{LogCursor, LogError, LogReader, Position};
 use consign_core::record::Record;
 use rusqlite::Connection;
 
-use super::apply::{Applier, Nodes};
-use super::bounds::{RECORDS_PER_STEP_AIM, RETRY_EVERY};
+use super::apply::{Applier, Nodes, concerns};
+use super::bounds::{BYTES_PER_STEP_AIM, RECORDS_PER_STEP_AIM, RETRY_EVERY};
 use super::history::Sweep;
 use super::progress::{Next, Progress};
 use super::schema::{self, Unusable};
@@ -77,10 +77,12 @@ impl Follower {
         while let Next::Step { log, through } = self.progress.next(rest, pause) {
             (rest, pause) = match self.step(&log, through) {
                 Ok(pause) => {
+                    self.progress.note_standing(false);
                     self.recovered();
                     (Duration::ZERO, pause)
                 }
                 Err(error) => {
+                    self.progress.note_standing(true);
                     self.failed(&error);
                     (RETRY_EVERY, RETRY_EVERY)
                 }
@@ -104,13 +106,12 @@ impl Follower {
     fn advance(&mut self, log: &LogReader, through: u64) -> Result<Duration, StepError> {
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(Open::begin(
-                &self.path,
-                log,
-                through,
-                self.history_ms,
-                &self.problems,
-            )?),
+            none => {
+                let begun = Open::begin(&self.path, log, through, self.history_ms, &self.problems)?;
+                // It may be an older one, or a new one: what it lacks must stay.
+                self.progress.reopened(begun.applied);
+                none.insert(begun)
+            }
         };
         while open.apply_next(through)? {
             self.progress.note_applied(open.applied);
@@ -139,7 +140,7 @@ impl Follower {
             return;
         }
         let what = format!("{STANDS_STILL} in {}: {error}", self.path.display());
-        let hint = "files are delivered all the same, and the intent log keeps what is missing, so it grows: make sure that there is space, and that this user alone writes there";
+        let hint = "files are delivered all the same, and the intent log keeps what is missing until its disk is full: make sure that there is space, and that this user alone writes there";
         tracing::error!("{what}; hint: {hint}");
         self.problems.add(what, hint.to_owned());
     }
@@ -168,7 +169,8 @@ impl Open {
         }
         let first = Position::unpack(applied).max(log.first());
         let mut nodes = Nodes::default();
-        if applied == 0 {
+        // What was dropped before it was read may have placed what is answered for later.
+        if applied == 0 || Position::unpack(applied) < log.first() {
             learn(&db, &mut nodes, &mut log.walk(first.segment)?, through)?;
         }
         Ok(Self {
@@ -227,17 +229,23 @@ fn learn(
     }
 }
 
-/// The next records, about as many as go into one transaction; false at the end.
+/// The next records that concern the archive, about as many as go into one transaction; false at the end.
 fn gather(
     cursor: &mut LogCursor,
     through: u64,
     records: &mut Vec<(Position, Record)>,
 ) -> Result<bool, LogError> {
     let through = Position::unpack(through);
-    while records.len() < RECORDS_PER_STEP_AIM {
-        match cursor.next(through)? {
-            Some(more) => records.extend(more),
-            None => return Ok(false),
+    let mut bytes = 0;
+    while records.len() < RECORDS_PER_STEP_AIM && bytes < BYTES_PER_STEP_AIM {
+        let Some(more) = cursor.next(through)? else {
+            return Ok(false);
+        };
+        for (position, record) in more {
+            if concerns(&record) {
+                bytes += record.encoded_len();
+                records.push((position, record));
+            }
         }
     }
     Ok(true)

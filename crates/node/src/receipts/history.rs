@@ -49,7 +49,11 @@ impl Sweep {
         let (next, pause) = match self.at {
             Cursor::Transfers(start, seq) => match last_transfer(db, start, seq)? {
                 Some(last) => {
-                    let cutoff = Timestamp::now().0.saturating_sub(self.history_ms);
+                    // Nobody can make evidence again: a clock that jumped ahead does not end it, as
+                    // long as nothing was done by it.
+                    let newest = newest_end(db)?.unwrap_or_default();
+                    let now = Timestamp::now().0.min(newest);
+                    let cutoff = now.saturating_sub(self.history_ms);
                     forget_transfers(db, (start, seq), last, cutoff)?;
                     (Cursor::Transfers(last.0, last.1), SWEEP_STEP_EVERY)
                 }
@@ -71,6 +75,14 @@ impl Sweep {
         self.not_before = Instant::now() + pause;
         Ok(())
     }
+}
+
+/// When the newest transfer that has ended did.
+fn newest_end(db: &Connection) -> rusqlite::Result<Option<u64>> {
+    let newest: Option<i64> = db
+        .prepare_cached("SELECT max(ended_at) FROM transfers")?
+        .query_row([], |row| row.get(0))?;
+    Ok(newest.map(i64::cast_unsigned))
 }
 
 /// The last of the next rows, or `None` at the end of the table.

@@ -139,6 +139,14 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// Whether it could not be written when that was last tried.
+    pub(crate) fn stands_still(&self) -> bool {
+        let progress = self.progress.as_ref();
+        progress.is_some_and(|progress| progress.stands_still())
+    }
+}
+
 impl Writer {
     /// Lets it finish what it is at, and waits for that. What it lacks then is found in the log.
     pub(crate) fn join(self) {

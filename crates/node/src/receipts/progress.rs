@@ -28,6 +28,8 @@ struct State {
     applied: u64,
     /// Whether somebody waits.
     hurry: bool,
+    /// Whether it could not be written when that was last tried.
+    stands_still: bool,
     /// Whether the thread sleeps until there is something to do.
     is_idle: bool,
     closed: bool,
@@ -67,9 +69,24 @@ impl Progress {
 
     /// Notes that the archive has nothing any more.
     pub(super) fn begin_anew(&self) {
+        self.reopened(0);
+    }
+
+    /// Notes how far the archive is that was opened.
+    pub(super) fn reopened(&self, applied: u64) {
         let mut state = self.lock();
-        state.applied = 0;
-        self.applied.send_replace(0);
+        state.applied = applied;
+        self.applied.send_replace(applied);
+    }
+
+    /// Notes whether it can be written.
+    pub(super) fn note_standing(&self, stands_still: bool) {
+        self.lock().stands_still = stands_still;
+    }
+
+    /// Whether it could not be written when that was last tried.
+    pub(super) fn stands_still(&self) -> bool {
+        self.lock().stands_still
     }
 
     pub(super) fn close(&self) {

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use super::document::{unhex, unhex_hash};
 use super::{Document, FILE, examine, open};
 use crate::problems::Problems;
+use crate::timestamp::Timestamp;
 use story::{Bench, NODE, done, dump, eventful, id, leaf, placed, signed, submitted};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -190,13 +191,25 @@ fn what_ended_before_history_goes_and_a_signature_with_its_last_file() {
     let mut bench = Bench::new();
     let through = bench.tell(&eventful());
     bench.follow(through);
-    let opened = bench.open(Some(60_000));
-    opened.archive.follow(bench.log.reader(), through);
+    let path = bench.path();
     let count = |table: &str| -> i64 {
-        let db = Connection::open(bench.path()).unwrap();
+        let db = Connection::open(&path).unwrap();
         let query = format!("SELECT count(*) FROM {table}");
         db.query_row(&query, [], |row| row.get(0)).unwrap()
     };
+    // However late it is by the clock: nothing has ended since.
+    let opened = bench.open(Some(60_000));
+    opened.archive.follow(bench.log.reader(), through);
+    until("it follows", || opened.archive.needs_from().is_none());
+    opened.writer.unwrap().join();
+    assert_eq!(count("transfers"), 6);
+    let Record::Done(mut late) = done(6) else {
+        panic!("it is one");
+    };
+    late.at = Timestamp::now().0;
+    let through = bench.tell(&[Record::Done(late)]);
+    let opened = bench.open(Some(60_000));
+    opened.archive.follow(bench.log.reader(), through);
     until("1, 2 and 4 are gone", || count("transfers") == 3);
     assert_eq!(bench.document(&opened, 1), None);
     for (seq, receipts) in [(3, 2), (5, 1)] {
