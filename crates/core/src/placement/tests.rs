@@ -181,7 +181,7 @@ fn adding_one_of_n_equal_consumers_moves_its_share_of_the_keys_and_only_to_it() 
             moved += came.len();
         }
         let share = moved as f64 / (KEYS * replicas) as f64;
-        let bound = 1.15 / (n + 1) as f64;
+        let bound = 1.1 / (n + 1) as f64;
         assert!(
             share <= bound,
             "{n} consumers, {replicas} replicas: moved {share}, bound {bound}"

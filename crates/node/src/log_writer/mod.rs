@@ -387,6 +387,7 @@ fn is_lazy(record: &Record) -> bool {
             | Record::SlotsClosed(_)
             | Record::AttemptStarted(_)
             | Record::Watermark(_)
+            | Record::PeerLog(_)
     )
 }
 

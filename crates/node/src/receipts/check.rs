@@ -100,7 +100,10 @@ fn leaf(document: &Document) -> Result<Hash, BadDocument> {
     if document.format != FORMAT {
         return Err(BadDocument::Format(document.format.clone()));
     }
-    let id: TransferId = document.transfer.parse().map_err(|_| BadDocument::Field {
+    let id = document.transfer.parse().ok();
+    // As it was exported, and in no other spelling.
+    let id = id.filter(|id: &TransferId| id.to_string() == document.transfer);
+    let id = id.ok_or_else(|| BadDocument::Field {
         field: "transfer",
         given: document.transfer.clone(),
     })?;

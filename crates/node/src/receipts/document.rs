@@ -104,7 +104,10 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let byte = |pair: &[u8; 2]| {
         let text = std::str::from_utf8(pair).ok()?;
-        let is_hex = pair.iter().all(u8::is_ascii_hexdigit);
+        // In the one spelling in which it is exported.
+        let is_hex = pair
+            .iter()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         is_hex.then(|| u8::from_str_radix(text, 16).ok())?
     };
     rest.is_empty()

@@ -24,6 +24,13 @@ fn delivered() -> Cluster {
     cluster
 }
 
+/// It is told that it had more once, and is set apart; audits go on.
+fn begins_anew(cluster: &mut Cluster, node: &str) {
+    let said = cluster.start_in_vain(node);
+    assert!(said.err.contains("is set apart until"), "{}", said.err);
+    cluster.start_one(node);
+}
+
 fn deliver(cluster: &Cluster, files: &[(&str, usize)]) {
     for (seed, (name, size)) in (1..).zip(files) {
         cluster.write(name, &random_bytes(seed, *size));
@@ -232,7 +239,7 @@ fn a_consumer_that_has_lost_everything_is_found_out() {
     cluster.stop("cons-1");
     fs::remove_dir_all(cluster.node("cons-1").data_dir()).unwrap();
     fs::remove_dir_all(cluster.node("cons-1").inbox()).unwrap();
-    cluster.start_one("cons-1");
+    begins_anew(&mut cluster, "cons-1");
     let told = Told::by(&cluster, "prod-1", &[]);
     assert_eq!(told.said.code, 1);
     let missing = [pair("missing", "dir/large"), pair("missing", "small")];
@@ -255,7 +262,7 @@ fn a_producer_that_has_lost_its_ledger_says_what_it_does_not_know() {
     let mut cluster = delivered();
     cluster.stop("prod-1");
     fs::remove_dir_all(cluster.node("prod-1").data_dir()).unwrap();
-    cluster.start_one("prod-1");
+    begins_anew(&mut cluster, "prod-1");
     let told = Told::by(&cluster, "prod-1", &[]);
     assert_eq!(
         told.said.code, 0,

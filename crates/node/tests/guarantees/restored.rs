@@ -207,8 +207,8 @@ fn a_copy_whose_catalogue_is_newer_than_its_log_sends_nothing_twice_either() {
     // Its consumer connects anew, and hears how far it is.
     cluster.stop("cons-1");
     cluster.start_one("cons-1");
-    until("it is connected", SOON, || {
-        cluster.member("prod-1", "cons-1")["connected"] == true
+    until("it is connected again", SOON, || {
+        cluster.member("prod-1", "cons-1")["incarnation"] == 2
     });
     cluster.stop("prod-1");
     let home = cluster.node("prod-1").data_dir();
@@ -249,8 +249,8 @@ fn a_copy_that_runs_beside_the_original_ends_and_the_original_goes_on() {
     // Its consumer hears how far it is.
     cluster.stop("cons-1");
     cluster.start_one("cons-1");
-    until("it is connected", SOON, || {
-        cluster.member("prod-1", "cons-1")["connected"] == true
+    until("it is connected again", SOON, || {
+        cluster.member("prod-1", "cons-1")["incarnation"] == 2
     });
     let config = cluster.node("copy").config();
     let text = fs::read_to_string(&config).unwrap();
@@ -340,8 +340,8 @@ fn a_consumer_that_begins_anew_under_its_old_name_is_set_apart_until_somebody_ag
     cluster.wait_until_done("prod-1", 1, SOON);
     cluster.stop("cons-1");
     cluster.start_one("cons-1");
-    until("it is connected", SOON, || {
-        cluster.member("prod-1", "cons-1")["connected"] == true
+    until("it is connected again", SOON, || {
+        cluster.member("prod-1", "cons-1")["incarnation"] == 2
     });
     cluster.kill("cons-1");
     let home = cluster.node("cons-1").data_dir();

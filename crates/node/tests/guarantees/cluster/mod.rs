@@ -98,6 +98,7 @@ impl Node {
     }
 
     fn spawn(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options()
             .append(true)
             .create(true)
