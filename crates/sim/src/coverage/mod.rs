@@ -158,10 +158,12 @@ fn records() -> Vec<Cell> {
     (0..=u8::MAX)
         .map(|kind| match name(kind) {
             // The driver's own: what they are for is not in the simulator.
-            Some(name @ ("ViewSeen" | "InboxMarked")) => Cell {
-                label: name.to_owned(),
-                wanted: false,
-            },
+            Some(name @ ("ViewSeen" | "InboxMarked" | "PeerLog" | "Outlived" | "Reconciled")) => {
+                Cell {
+                    label: name.to_owned(),
+                    wanted: false,
+                }
+            }
             Some(name) => cell(name),
             None => unused(),
         })
