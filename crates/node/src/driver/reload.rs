@@ -42,7 +42,10 @@ impl Driver {
         for feed in &mut config.produce {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());
         }
-        self.reload_members(&mut config);
+        // Members that are only safe to reach with keys that wait for a restart wait for it as well.
+        if protection(&config) == protection(&self.config) {
+            self.reload_members(&mut config);
+        }
         if let Some(keys) = keys.filter(|_| self.config.tls.keys.is_some()) {
             self.net.renew(keys);
             self.net.set_door(door);
