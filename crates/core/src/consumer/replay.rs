@@ -13,8 +13,7 @@ use crate::log::Position;
 use crate::planted::{Planted, planted};
 use crate::ranges::{RangeSet, SlotRange};
 use crate::record::{
-    self, InboxMarked, Outlived, Publishing, Reconciled, Record, SlotCarried, SlotRecord, Slots,
-    SlotsClosed, Watermark,
+    self, InboxMarked, Publishing, Record, SlotCarried, SlotRecord, Slots, SlotsClosed, Watermark,
 };
 use crate::tree;
 use crate::view::MemberState;
@@ -23,6 +22,7 @@ impl Consumer {
     /// Takes in one record of the log; in order, before [`Consumer::begin`]. The records that name
     /// this life's inboxes come last, once they are logged.
     pub fn replay(&mut self, position: Position, record: &Record) {
+        self.me.incarnation = self.me.incarnation.max(record.incarnation_min());
         match record {
             Record::PeerSeen(seen) => {
                 let Ok(node) = NodeName::new(&seen.node) else {
@@ -46,22 +46,14 @@ impl Consumer {
             Record::SlotsClosed(closed) => self.replay_closed(position, closed),
             Record::SlotCarried(carried) => self.replay_carried(position, carried),
             Record::InboxMarked(marked) => self.replay_inbox(marked),
-            Record::Boot(boot) => {
-                self.me.incarnation = self
-                    .me
-                    .incarnation
-                    .max(Incarnation(boot.incarnation.saturating_add(1)));
-            }
-            Record::Outlived(Outlived { incarnation, .. })
-            | Record::Reconciled(Reconciled { incarnation, .. }) => {
-                let above = Incarnation(incarnation.saturating_add(1));
-                self.me.incarnation = self.me.incarnation.max(above);
-            }
             Record::StandingSet(set) => {
                 self.standing = MemberState::from_number(set.state).unwrap_or(self.standing);
             }
             // The producer's, and the node's own.
-            Record::ViewSeen(_)
+            Record::Boot(_)
+            | Record::Outlived(_)
+            | Record::Reconciled(_)
+            | Record::ViewSeen(_)
             | Record::Forgotten(_)
             | Record::PeerStanding(_)
             | Record::PeerLog(_)

@@ -1,8 +1,6 @@
 //! After a restart: from the log's records to where the last life left off.
 
-use crate::ids::{
-    Attempt, Digest, FeedName, Incarnation, Millis, NodeName, Sequence, Slot, Start, TransferKey,
-};
+use crate::ids::{Attempt, Digest, FeedName, Millis, NodeName, Sequence, Slot, Start, TransferKey};
 use crate::limits;
 use crate::log::Position;
 use crate::planted::{Planted, planted};
@@ -12,9 +10,7 @@ use crate::producer::dormant::{Dormant, Rest};
 use crate::producer::replaying::{Fate, Replaying};
 use crate::producer::state::{LegState, TransferLeg};
 use crate::ranges::SlotRange;
-use crate::record::{
-    Claiming, LegRung, LegsSettled, Outlived, Placed, Reconciled, Record, Submitted,
-};
+use crate::record::{Claiming, LegRung, LegsSettled, Placed, Record, Submitted};
 use crate::view::MemberState;
 
 /// What a replay left of a transfer outside memory, beyond what its own records say.
@@ -33,18 +29,10 @@ impl Producer {
     /// Takes in one record of the log; in order, before [`Producer::begin`].
     pub fn replay(&mut self, position: Position, record: &Record) {
         self.replayed_to = Some(position);
+        self.me.incarnation = self.me.incarnation.max(record.incarnation_min());
         match record {
             Record::Boot(boot) => {
                 self.queue.note_start(Start(boot.start));
-                self.me.incarnation = self
-                    .me
-                    .incarnation
-                    .max(Incarnation(boot.incarnation.saturating_add(1)));
-            }
-            Record::Outlived(Outlived { incarnation, .. })
-            | Record::Reconciled(Reconciled { incarnation, .. }) => {
-                let above = Incarnation(incarnation.saturating_add(1));
-                self.me.incarnation = self.me.incarnation.max(above);
             }
             Record::Forgotten(forgotten) => {
                 if let Ok(node) = NodeName::new(&forgotten.node) {
@@ -104,6 +92,8 @@ impl Producer {
             // The consumer's, and the node's own.
             Record::PeerSeen(_)
             | Record::PeerLog(_)
+            | Record::Outlived(_)
+            | Record::Reconciled(_)
             | Record::ViewSeen(_)
             | Record::Opened(_)
             | Record::Watermark(_)

@@ -12,6 +12,7 @@ pub use consumer::*;
 pub use node::*;
 pub use producer::*;
 
+use crate::ids::Incarnation;
 use crate::numbered::numbered;
 
 numbered! {
@@ -111,6 +112,19 @@ impl Record {
                 | Self::Outlived(_)
                 | Self::Reconciled(_)
         )
+    }
+
+    /// The lowest incarnation that a life of this node which has the record may have.
+    #[must_use]
+    pub fn incarnation_min(&self) -> Incarnation {
+        match self {
+            Self::Boot(Boot { incarnation, .. })
+            | Self::Outlived(Outlived { incarnation, .. })
+            | Self::Reconciled(Reconciled { incarnation, .. }) => {
+                Incarnation(incarnation.saturating_add(1))
+            }
+            _ => Incarnation(0),
+        }
     }
 
     /// Whether nothing that an older record says counts any more beside this one.
