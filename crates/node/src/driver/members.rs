@@ -19,9 +19,9 @@ use crate::hint;
 use crate::membership::{Heard, MembershipSource, Standing};
 use crate::problems::Problem;
 
-/// Shortest time between two views in the log: while hundreds of nodes start, a view changes with
-/// each, and all of them make one record. A crash in this time loses only what is heard again.
-const VIEW_KEPT_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two views: while hundreds of nodes start, each is news, and all that is heard
+/// meanwhile makes one view, and one record.
+const VIEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Addresses beyond this machine that nobody said may be connected to without TLS.
 const BEYOND: &str = "members are at addresses beyond this machine";
@@ -39,9 +39,9 @@ pub(crate) struct Members {
     to_forget: BTreeSet<NodeName>,
     /// Those that were forgotten here because others said so, or are about to be.
     forgot: BTreeSet<NodeName>,
-    /// Whether the view in force is to be logged, and when one was last.
-    unkept: bool,
-    kept_at: Option<Instant>,
+    /// Whether it has said anything since the view was last made of it, and when the view changed.
+    unmerged: bool,
+    changed_at: Option<Instant>,
     /// How long which members have been away.
     pub(super) absences: Absences,
 }
@@ -56,8 +56,8 @@ impl Members {
             standing,
             to_forget: BTreeSet::new(),
             forgot: BTreeSet::new(),
-            unkept: false,
-            kept_at: None,
+            unmerged: false,
+            changed_at: None,
             absences: Absences::default(),
         }
     }
@@ -88,8 +88,20 @@ impl Driver {
         let Heard { sighting, standing } = heard;
         self.members.standing = standing;
         self.hear_forgotten(&sighting.forgotten);
-        let members = merge(&self.view, &self.within_reach(&sighting));
         self.members.sighting = sighting;
+        self.members.unmerged = true;
+        self.change_view();
+    }
+
+    /// Makes who is heard the view in force, unless the view has only just changed.
+    fn change_view(&mut self) {
+        let is_list = self.config.membership.source == Source::Static;
+        let just_changed = |at: Instant| at.elapsed() < VIEW_EVERY;
+        let waits = !is_list && self.members.changed_at.is_some_and(just_changed);
+        if waits || !std::mem::take(&mut self.members.unmerged) {
+            return;
+        }
+        let members = merge(&self.view, &self.within_reach(&self.members.sighting));
         match self.view.successor(members) {
             Ok(Some(view)) => {
                 tracing::info!(
@@ -97,8 +109,11 @@ impl Driver {
                     members = view.members().len(),
                     "the members have changed"
                 );
+                self.members.changed_at = Some(Instant::now());
                 self.view = view.clone();
-                self.members.unkept = true;
+                if !is_list {
+                    self.keep_view();
+                }
                 self.produce(Event::View(view));
                 self.set_targets();
             }
@@ -107,6 +122,18 @@ impl Driver {
             // merge lets neither through.
             Err(error) => tracing::error!("the members cannot be used: {error}"),
         }
+    }
+
+    /// Writes down the view before anything is placed by it: a restart that found a placement and not
+    /// its consumers among the members would take them for gone, and place the file again.
+    fn keep_view(&mut self) {
+        let records = self.view.records().into_iter().map(Record::ViewSeen);
+        let records: Vec<_> = records.collect();
+        for record in &records {
+            // A crash before the sync loses who joined last, and whatever was placed there.
+            self.append_own(record.clone());
+        }
+        self.log_care.own.replace_view(records);
     }
 
     /// Without TLS, and without a word that this is meant, nothing is sent beyond this machine: so
@@ -178,28 +205,11 @@ impl Driver {
         self.produce(Event::Forget { token, node });
     }
 
-    /// What time brings: views into the log, and the forgotten that have gone.
+    /// What time brings: a view of who was heard lately, and the forgotten that have gone.
     pub(super) fn care_for_members(&mut self) {
         self.forget_heard();
         self.forget_absent();
-        let is_list = self.config.membership.source == Source::Static;
-        let just_kept = |at: Instant| at.elapsed() < VIEW_KEPT_EVERY;
-        if is_list || !self.members.unkept || self.members.kept_at.is_some_and(just_kept) {
-            return;
-        }
-        self.members.unkept = false;
-        self.members.kept_at = Some(Instant::now());
-        let records: Vec<_> = self
-            .view
-            .records()
-            .into_iter()
-            .map(Record::ViewSeen)
-            .collect();
-        for record in &records {
-            // A crash before the sync loses who joined last, and their source says it again.
-            self.append_own(record.clone());
-        }
-        self.log_care.own.replace_view(records);
+        self.change_view();
     }
 
     /// Tells the others what this node is, and how far it takes part.

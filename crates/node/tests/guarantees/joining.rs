@@ -1,5 +1,6 @@
 //! Members that nobody listed: they join, go and come by gossip and by etcd, while files flow.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Authority, Cluster, Etcd, SOON, files_in, random_bytes, until};
@@ -379,4 +380,54 @@ fn a_weight_or_zone_that_changes_is_known_everywhere_without_a_restart() {
     });
     assert_eq!(cluster.status("cons-1")["zone"], "hall-2");
     assert_eq!(cluster.status("cons-1")["health"], "ok");
+}
+
+/// Whoever is forgotten by a crash would be taken for gone, and its files would be placed again.
+#[test]
+fn a_placement_on_a_newcomer_survives_a_crash_at_once_although_nobody_tells_of_it_again() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    cluster.consumer("cons-2", "");
+    by_gossip(&mut cluster);
+    for consumer in ["cons-1", "cons-2"] {
+        // It is heard, and nothing is whole before the crash.
+        cluster.proxy(consumer).slow_down(20_000);
+    }
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let names: Vec<_> = (0..20).map(|at| format!("file-{at}")).collect();
+    for (seed, name) in (0..).zip(&names) {
+        cluster.write(name, &random_bytes(seed, 400_000));
+    }
+    let own = cluster.dir().join("own");
+    let args = ["send", own.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    cluster.spawn("cons-1");
+    cluster.spawn("cons-2");
+    let placed = |cluster: &Cluster| {
+        let transfers = cluster.transfers("prod-1", &[]);
+        let on = transfers.into_iter().flat_map(|transfer| {
+            let name = transfer["name"].as_str().unwrap().to_owned();
+            let consumers = transfer["consumers"].as_array().unwrap().clone();
+            consumers
+                .into_iter()
+                .map(move |consumer| (name.clone(), consumer["node"].as_str().unwrap().to_owned()))
+        });
+        on.collect::<BTreeSet<_>>()
+    };
+    until("something is placed on the newcomers", SOON, || {
+        !placed(&cluster).is_empty()
+    });
+    let before = placed(&cluster);
+    for node in ["prod-1", "cons-1", "cons-2"] {
+        cluster.kill(node);
+    }
+    cluster.start_one("prod-1");
+    let after = placed(&cluster);
+    assert!(before.is_subset(&after), "{before:?} became {after:?}");
+    let nodes = cluster.ask("prod-1", &["nodes"]).good().out;
+    for (_, consumer) in before {
+        assert!(nodes.contains(&consumer), "{nodes}");
+    }
 }
