@@ -4,7 +4,7 @@ use super::score::unit_interval;
 use super::*;
 use crate::view::MemberState;
 
-const KEYS: usize = 20_000;
+const KEYS: usize = 100_000;
 
 fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
