@@ -2,7 +2,7 @@
 //! tells the members, and hears what is still owed to it.
 
 use crate::ids::{FeedName, NodeName};
-use crate::producer::{Answer, Effect, Producer, Then, Token};
+use crate::producer::{Answer, Producer, Then, Token};
 use crate::record::{PeerStanding, Record, StandingSet};
 use crate::view::{Member, MemberState};
 use crate::wire::{Duties, Message, Standing};
@@ -10,16 +10,16 @@ use crate::wire::{Duties, Message, Standing};
 impl Producer {
     /// A person takes this node out of service, or back in.
     pub(super) fn on_drain(&mut self, token: Token, state: MemberState) {
-        if state == self.standing {
-            return self.out.push(Effect::Answer(token, Answer::Drained));
+        if state != self.standing {
+            // Nothing new from here on: a crash before the sync forgets an order that nobody was told
+            // to be in force.
+            self.standing = state;
+            self.append(Record::StandingSet(StandingSet {
+                state: state.number(),
+                at: self.now.0,
+            }));
         }
-        // Nothing new from here on: a crash before the sync forgets an order that nobody was told to
-        // be in force.
-        self.standing = state;
-        self.append(Record::StandingSet(StandingSet {
-            state: state.number(),
-            at: self.now.0,
-        }));
+        // The same order may have been given before, and not be synced yet.
         self.journal
             .when_synced(Then::Answer(token, Answer::Drained));
     }
