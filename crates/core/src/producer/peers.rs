@@ -122,14 +122,10 @@ impl Producer {
     /// Whether placements have been made without a consumer since it was unreachable for longer
     /// than some feed's patience.
     fn was_given_up(&self, node: &NodeName) -> bool {
-        let Some(destination) = self.destinations.get(node) else {
-            return false;
-        };
-        self.queue.feeds.iter().any(|feed| {
-            let rules = feed.rules.as_ref();
-            let patience = rules.and_then(|rules| rules.policy.replace_after_ms);
-            destination.gone_longer_than(patience, self.now)
-        })
+        self.queue
+            .feeds
+            .iter()
+            .any(|feed| self.has_given_up(node, &feed.name))
     }
 
     /// There may be somebody for those that want more consumers than there were.

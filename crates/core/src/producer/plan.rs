@@ -24,6 +24,18 @@ pub(super) struct Plan {
     reason: String,
 }
 
+/// What consumers are chosen by.
+#[derive(Debug)]
+struct Wish<'a> {
+    key: &'a str,
+    feed: &'a FeedName,
+    /// Those that have the file, or had it and may not have it again.
+    had: BTreeSet<NodeName>,
+    /// For how long one may have been away and is chosen all the same, in milliseconds; without end
+    /// when `None`.
+    patience: Option<u64>,
+}
+
 impl Producer {
     /// Takes a queued transfer a step further: places it, or starts an attempt.
     pub(super) fn consider(&mut self, key: TransferKey) {
@@ -89,13 +101,8 @@ impl Producer {
             .map(|leg| leg.node.clone())
             .filter(|node| !lost.contains(node) && !overdue.contains(node))
             .collect();
-        let mut found = self.candidates(transfer, &kept_nodes, patience, sure + overdue.len());
-        if found.len() < sure {
-            // Better a consumer that has been away for long than none at all: it is owed the file.
-            let with_found = kept_nodes.iter().chain(&found).cloned().collect();
-            let more = self.candidates(transfer, &with_found, None, sure - found.len());
-            found.extend(more);
-        }
+        let wish = self.wish(transfer, patience);
+        let found = self.choose(&wish, &kept_nodes, sure, overdue.len());
         // An overdue consumer is given up only for another; it keeps its duty otherwise.
         let replaced = found.len().saturating_sub(sure).min(overdue.len());
         let short = kept + found.len() - replaced < wanted;
@@ -121,48 +128,98 @@ impl Producer {
         self.takers(feed).count()
     }
 
-    /// Up to `count` further consumers, in chain order; none that has been away for longer than
-    /// `patience`.
+    /// What a transfer's further consumers are chosen by.
+    fn wish<'a>(&self, transfer: &'a Transfer, patience: Option<u64>) -> Wish<'a> {
+        // Nobody gets a second slot before the first is closed by its own word: it may have
+        // published it.
+        let abandoning =
+            |leg: &TransferLeg| self.is_abandoning(leg) && !planted(Planted::SecondSlot);
+        let had = transfer
+            .legs
+            .iter()
+            .filter(|leg| leg.state != LegState::Dropped || abandoning(leg));
+        Wish {
+            key: &transfer.spec.key,
+            feed: &transfer.feed,
+            had: had.map(|leg| leg.node.clone()).collect(),
+            patience,
+        }
+    }
+
+    /// Chooses `sure` further consumers, if there are as many, and up to `more` that have not been away
+    /// for too long, each in chain order.
+    fn choose(
+        &self,
+        wish: &Wish<'_>,
+        kept: &BTreeSet<NodeName>,
+        sure: usize,
+        more: usize,
+    ) -> Vec<NodeName> {
+        let mut found = self.candidates(wish, kept, sure + more);
+        if found.len() < sure {
+            // Better a consumer that has been away for long than none at all: it is owed the file.
+            let with_found = kept.iter().chain(&found).cloned().collect();
+            let had = wish.had.clone();
+            let patience = None;
+            let wish = Wish {
+                had,
+                patience,
+                ..*wish
+            };
+            found.extend(self.candidates(&wish, &with_found, sure - found.len()));
+        }
+        found
+    }
+
+    /// Up to `count` further consumers, in chain order.
     fn candidates(
         &self,
-        transfer: &Transfer,
+        wish: &Wish<'_>,
         kept: &BTreeSet<NodeName>,
-        patience: Option<u64>,
         count: usize,
     ) -> Vec<NodeName> {
         if count == 0 {
             return Vec::new();
         }
-        // Nobody gets a second slot before the first is closed by its own word: it may have
-        // published it.
-        let abandoning =
-            |leg: &TransferLeg| self.is_abandoning(leg) && !planted(Planted::SecondSlot);
-        let mut exclude: BTreeSet<NodeName> = transfer
-            .legs
-            .iter()
-            .filter(|leg| leg.state != LegState::Dropped || abandoning(leg))
-            .map(|leg| leg.node.clone())
-            .collect();
-        let accepting = self.view.accepting(&transfer.feed);
-        exclude.extend(accepting.map(|m| m.name.clone()).filter(|n| self.is_out(n)));
-        if patience.is_some() {
-            let gone = self
-                .view
-                .accepting(&transfer.feed)
-                .filter(|member| self.is_overdue(&member.name, patience))
-                .map(|member| member.name.clone());
-            exclude.extend(gone);
-        }
+        let accepting = self.view.accepting(wish.feed).map(|member| &member.name);
+        let passed_over =
+            accepting.filter(|node| self.is_out(node) || self.is_overdue(node, wish.patience));
+        let excluded = wish.had.iter().chain(passed_over).cloned().collect();
         let own = planted(Planted::PlacementByOwnSeed).then(|| self.me.start.to_string());
         let ask = placement::Ask {
-            key: own.as_deref().unwrap_or(&transfer.spec.key),
-            feed: &transfer.feed,
+            key: own.as_deref().unwrap_or(wish.key),
+            feed: wish.feed,
             replicas: Replicas::Count(kept.len() + count),
             kept,
-            excluded: &exclude,
+            excluded: &excluded,
         };
         let placed = placement::place(&ask, &self.view);
         placement::chain_order(&placed.members, &self.view, self.me.zone.as_deref())
+    }
+
+    /// The consumers that a new file of a feed would be placed on now, in chain order.
+    #[must_use]
+    pub fn would_choose(&self, feed: &FeedName, key: &str) -> Vec<NodeName> {
+        let rules = self.queue.feed(feed).and_then(|feed| feed.rules.as_ref());
+        let wanted = match rules.map(|rules| rules.policy.replicas) {
+            Some(Replicas::Count(count)) => count,
+            Some(Replicas::All) => self.count_accepting(feed),
+            None => 0,
+        };
+        let wish = Wish {
+            key,
+            feed,
+            had: BTreeSet::new(),
+            patience: rules.and_then(|rules| rules.policy.replace_after_ms),
+        };
+        self.choose(&wish, &BTreeSet::new(), wanted, 0)
+    }
+
+    /// Whether a consumer has been away for so long that a feed's files are placed without it.
+    #[must_use]
+    pub fn has_given_up(&self, node: &NodeName, feed: &FeedName) -> bool {
+        let rules = self.queue.feed(feed).and_then(|feed| feed.rules.as_ref());
+        self.is_overdue(node, rules.and_then(|rules| rules.policy.replace_after_ms))
     }
 
     pub(super) fn is_gone_for_good(&self, node: &NodeName) -> bool {

@@ -118,18 +118,24 @@ impl Driver {
         })
     }
 
-    /// The members that nothing of a feed is placed on, although the view has them.
-    pub(super) fn out_of_service(&self, feed: &FeedName) -> BTreeSet<NodeName> {
+    /// The members that nothing of a feed is placed on now, although the view has them.
+    pub(super) fn passed_over(&self, feed: &FeedName, chosen: &[NodeName]) -> BTreeSet<NodeName> {
         let accepting = self.view.accepting(feed).map(|member| &member.name);
-        let out = accepting.filter(|name| self.producer.places_nothing_on(name));
+        let is_out = |node: &NodeName| {
+            self.producer.places_nothing_on(node) || self.producer.has_given_up(node, feed)
+        };
+        let out = accepting.filter(|name| is_out(name) && !chosen.contains(name));
         out.cloned().collect()
     }
 
     /// Why a member gets a file, or why not, for a person.
-    pub(super) fn reason_of(&self, node: &NodeName, verdict: &Verdict) -> String {
+    pub(super) fn reason_of(&self, node: &NodeName, feed: &FeedName, verdict: &Verdict) -> String {
         match verdict {
             Verdict::Excluded if self.producer.forgotten().any(|gone| gone == node) => {
                 "forgotten".to_owned()
+            }
+            Verdict::Excluded if self.producer.has_given_up(node, feed) => {
+                "away for longer than replace_after".to_owned()
             }
             Verdict::Excluded => "it drains".to_owned(),
             verdict => verdict.to_string(),
@@ -165,7 +171,9 @@ fn owed_line(by: &OwedBy) -> String {
     let node = &by.node;
     match (by.connected, by.files) {
         (true, Some(files)) => {
-            format!("{node} has still to deliver {files} file(s) here; hint: nothing to do")
+            format!(
+                "{node} has still to deliver {files} file(s) here; hint: nothing to do, unless it lists them as failed: then `consign retry --failed` there, or `consign cancel` them"
+            )
         }
         (true, None) => format!(
             "{node} has not said what it has still to deliver here; hint: it is asked, and answers within seconds unless it is of an older version: then upgrade it"

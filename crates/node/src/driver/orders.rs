@@ -317,7 +317,8 @@ impl Driver {
         let replicas = config
             .map(|c| c.policy.replicas)
             .ok_or_else(|| self.unknown_feed(feed))?;
-        let (kept, excluded) = (BTreeSet::new(), self.out_of_service(feed));
+        let chain = self.producer.would_choose(feed, key);
+        let (kept, excluded) = (BTreeSet::new(), self.passed_over(feed, &chain));
         let ask = Ask {
             key,
             feed,
@@ -325,12 +326,7 @@ impl Driver {
             kept: &kept,
             excluded: &excluded,
         };
-        let placed = placement::place(&ask, &self.view);
-        let chain = placement::chain_order(
-            &placed.members,
-            &self.view,
-            self.config.node.zone.as_deref(),
-        );
+        let short = placement::place(&ask, &self.view).short;
         let candidates = placement::explain(&ask, &self.view)
             .into_iter()
             .map(|one| Candidate {
@@ -339,7 +335,7 @@ impl Driver {
                 weight: one.weight,
                 score: one.score,
                 chosen: matches!(one.verdict, Verdict::Chosen { .. }),
-                reason: self.reason_of(&one.node, &one.verdict),
+                reason: self.reason_of(&one.node, feed, &one.verdict),
             })
             .collect();
         Ok(Explanation {
@@ -348,7 +344,7 @@ impl Driver {
             replicas: replicas_text(replicas),
             candidates,
             chain: chain.iter().map(ToString::to_string).collect(),
-            short: placed.short,
+            short,
         })
     }
 }

@@ -67,6 +67,10 @@ fn consumer_that_stays_away_is_replaced_after() {
     });
     cluster.kill("cons-1");
     cluster.wait_until_done("prod-1", 30, SOON);
+    let args = ["explain", "--feed", "files", "--key", "new"];
+    let explained = cluster.ask("prod-1", &args).good().out;
+    let of_it = explained.lines().find(|line| line.contains("cons-1"));
+    assert!(of_it.unwrap().contains("away for longer"), "{explained}");
     for name in ["cons-2", "cons-3"] {
         until("who is left has everything", SOON, || {
             names_at(&cluster, name).len() == names.len()
