@@ -24,7 +24,7 @@ import threading
 import time
 from pathlib import Path
 
-from scaling.agents import free_ports
+from suite.processes import free_ports
 
 PRODUCERS = ["prod-1", "prod-2"]
 CONSUMERS = ["cons-1", "cons-2", "cons-3"]

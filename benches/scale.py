@@ -23,9 +23,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scaling.agents import Table, say
+from scaling.agents import Table
 from scaling.queue import DIRECTORY_FILES, Queue
 from scaling.strangers import Strangers
+from suite.timing import say
 
 DISK_BYTES_PER_FILE = 20_000
 

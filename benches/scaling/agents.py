@@ -1,55 +1,19 @@
 """Agents as processes: started, asked, killed, and looked at from outside."""
 
-import http.client
 import json
 import os
 import pty
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
+
+from suite.agents import UnixConnection
+from suite.processes import free_ports, memory_mib, processor_s, until
+from suite.timing import say
 
 READY_DEADLINE_S = 300
 SAMPLE_EVERY_S = 0.2
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def free_ports(count):
-    """Ports that the system has free now, all of them different."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=120)
-        self.path = str(path)
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def until(what, condition, deadline_s, every_s=0.02):
-    """Seconds until a condition held."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() > began + deadline_s:
-            raise SystemExit(f"{what}: not within {deadline_s} s; hint: look at the agents' logs")
-        time.sleep(every_s)
-    return time.monotonic() - began
 
 
 def read_some(descriptor):
@@ -58,16 +22,6 @@ def read_some(descriptor):
         return os.read(descriptor, 1 << 16)
     except OSError:
         return b""
-
-
-def memory_mib(pid, field):
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(f"{field}:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return 0.0
 
 
 class Agent:
@@ -127,8 +81,7 @@ class Agent:
         return memory_mib(self.process.pid, field)
 
     def cpu_s(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_s(self.process.pid)
 
     def kill(self):
         self.peak_mib = max(self.peak_mib, self.memory_mib("VmHWM"))

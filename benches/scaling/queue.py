@@ -4,7 +4,10 @@ import shutil
 import time
 from pathlib import Path
 
-from .agents import pair, say, until
+from suite.processes import until
+from suite.timing import say
+
+from .agents import pair
 
 FILE_BYTES = 1000
 DIRECTORY_FILES = 1000

@@ -7,7 +7,9 @@ import socket
 import statistics
 import time
 
-from .agents import pair, say
+from suite.timing import say
+
+from .agents import pair
 
 SILENT = 10_000
 DRIBBLING = 1_000
