@@ -72,7 +72,11 @@ impl HttpServer {
         let opened = catalogue::open(data_dir, &NodeName::new("store")?, log, None);
         let (handle, end) = handle::channel(Snapshot::default());
         // Without an end for them, commands are refused at once.
-        let DriverEnd { commands, snapshot } = end;
+        let DriverEnd {
+            commands,
+            snapshot,
+            endings: _,
+        } = end;
         drop(commands);
         let api = api::Api {
             handle,

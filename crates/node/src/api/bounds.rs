@@ -19,6 +19,9 @@ pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(60);
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: there are no file descriptors left.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a listener of events is sent something when nothing happens, so that either end notices
+/// that the other is gone.
+pub(super) const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pages that wait for a slow listener before the query waits for it too: 200 KiB each.
 pub(super) const PAGES_WAITING_MAX: usize = 2;
 /// The catalogue follows the log with a small delay; so long a transfer of this very start is

@@ -6,6 +6,7 @@
 mod act;
 pub(crate) mod address;
 mod audit;
+mod bars;
 pub(crate) mod client;
 pub(crate) mod command;
 mod doctor;
@@ -13,6 +14,7 @@ mod drain;
 pub(crate) mod exit;
 mod explain;
 mod feeds;
+mod hearing;
 pub(crate) mod human;
 mod invite;
 mod join;

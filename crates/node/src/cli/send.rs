@@ -1,7 +1,7 @@
 //! `consign send`.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::io::Write as _;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::client::encoded;
 use super::command::{Rung, SendArgs};
 use super::exit::{Exit, Failure, told};
+use super::hearing::Hearing;
 use super::human;
 use super::session::Session;
 use super::wait;
@@ -25,8 +26,8 @@ const BATCHES_AT_ONCE_MAX: usize = 3;
 /// What came of a submission.
 #[derive(Debug, Default)]
 struct Submitted {
-    /// Kept only when they are waited for.
-    ids: Vec<String>,
+    /// Bytes of each file by its id; kept only when they are waited for.
+    sizes: HashMap<String, u64>,
     files: u64,
     bytes: u64,
     refused: u64,
@@ -53,6 +54,10 @@ pub(super) async fn run(session: &mut Session, args: SendArgs) -> Result<(), Fai
         let _known: Explanation = session.client.get(&question).await?;
     }
     let began = Instant::now();
+    let mut hearing = match args.wait {
+        Some(_) => Some(Hearing::begin(&session.client).await),
+        None => None,
+    };
     let submitted = submit(session, &args, walk).await?;
     if submitted.files + submitted.refused == 0 {
         let places: Vec<_> = args.files.iter().map(|path| format!("{path:?}")).collect();
@@ -62,9 +67,14 @@ pub(super) async fn run(session: &mut Session, args: SendArgs) -> Result<(), Fai
             places.join(", ")
         )));
     }
-    if args.wait.is_some() {
-        let outcome =
-            wait::for_all(session, &submitted.ids, args.timeout, args.output.json).await?;
+    if let Some(hearing) = &mut hearing {
+        let sizes = submitted.sizes;
+        let wanted = wait::Wanted {
+            timeout: args.timeout,
+            json: args.output.json,
+            bars: std::io::stderr().is_terminal(),
+        };
+        let outcome = wait::for_all(session, hearing, sizes, wanted).await?;
         outcome.report(began.elapsed())?;
     } else if submitted.files > 1 {
         eprintln!(
@@ -164,7 +174,7 @@ impl Submitted {
                         (false, _) => session.print(&format!("{}\n", transfer.id))?,
                     }
                     if args.wait.is_some() {
-                        self.ids.push(transfer.id);
+                        self.sizes.insert(transfer.id, transfer.size);
                     }
                 }
                 Submission::Refused { path, error } => {

@@ -197,6 +197,7 @@ impl Ground {
             unreleased: driver::releasing::Unreleased::default(),
             round: driver::Round::default(),
             old_copy: OldCopy::new(set_apart),
+            endings: driver::endings::Endings::new(end.endings),
             fatal: None,
         };
         let ears = Ears {

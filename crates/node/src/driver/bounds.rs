@@ -48,5 +48,9 @@ pub(crate) const UNRELEASED_NAMED_MAX: usize = 16;
 /// one request of [`FILES_PER_SUBMIT_MAX`] files, so this also bounds their memory.
 pub(crate) const COMMANDS_WAITING_MAX: usize = 64;
 
+/// Endings that wait for a slow listener before it misses some and is told so: each is a record's, a
+/// few hundred bytes.
+pub(crate) const ENDINGS_WAITING_MAX: usize = 4096;
+
 /// Files in one [`Command::Submit`].
 pub(crate) const FILES_PER_SUBMIT_MAX: usize = 10_000;

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use consign_core::ids::{FeedName, NodeName, TransferId, TransferKey};
 use consign_core::view::MemberState;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::endings::Ended;
 use super::refusal::Refusal;
 use super::snapshot::Snapshot;
-use crate::driver::bounds::{COMMANDS_WAITING_MAX, FILES_PER_SUBMIT_MAX};
+use crate::driver::bounds::{COMMANDS_WAITING_MAX, ENDINGS_WAITING_MAX, FILES_PER_SUBMIT_MAX};
 use crate::timestamp::Timestamp;
 
 /// A file to be taken from a path on this machine.
@@ -189,6 +190,8 @@ pub(crate) enum Command {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// Not read: others begin from it. It ends with the driver, which has the only sender.
+    endings: Arc<broadcast::Receiver<Arc<Ended>>>,
 }
 
 /// The driver's ends of a [`Handle`].
@@ -198,17 +201,26 @@ pub(crate) struct DriverEnd {
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Where the driver publishes what it is doing.
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Where it tells which transfers have ended.
+    pub(crate) endings: broadcast::Sender<Arc<Ended>>,
 }
 
 /// A handle and its driver's ends, with the first snapshot.
 pub(crate) fn channel(first: Snapshot) -> (Handle, DriverEnd) {
     let (commands, commands_end) = mpsc::channel(COMMANDS_WAITING_MAX);
     let (snapshot_end, snapshot) = watch::channel(Arc::new(first));
+    let (endings_end, endings) = broadcast::channel(ENDINGS_WAITING_MAX);
     let end = DriverEnd {
         commands: commands_end,
         snapshot: snapshot_end,
+        endings: endings_end,
     };
-    (Handle { commands, snapshot }, end)
+    let handle = Handle {
+        commands,
+        snapshot,
+        endings: Arc::new(endings),
+    };
+    (handle, end)
 }
 
 // Every method below may be cancelled at any await: a command that was handed over is carried out
@@ -217,6 +229,11 @@ impl Handle {
     /// The last published snapshot.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Which transfers end from now on, each as soon as that is synced.
+    pub(crate) fn endings(&self) -> broadcast::Receiver<Arc<Ended>> {
+        self.endings.resubscribe()
     }
 
     /// Takes files from paths. When it returns, every accepted one is synced.

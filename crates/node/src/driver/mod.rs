@@ -10,6 +10,7 @@ mod absences;
 pub(crate) mod bounds;
 mod consuming;
 mod draining;
+pub(crate) mod endings;
 pub(crate) mod handle;
 pub(crate) mod log_care;
 mod looking;
@@ -115,6 +116,7 @@ pub(crate) struct Driver {
     pub(crate) unreleased: releasing::Unreleased,
     pub(crate) round: Round,
     pub(crate) old_copy: old_copy::OldCopy,
+    pub(crate) endings: endings::Endings,
     pub(crate) fatal: Option<String>,
 }
 
@@ -231,6 +233,7 @@ impl Driver {
                         positions: producers,
                     });
                     self.settle_originals_through(through);
+                    self.tell_endings(through);
                 }
                 if !consumers.is_empty() {
                     let through = Ticket(self.tickets.consumer.0 + consumers.len() as u64);

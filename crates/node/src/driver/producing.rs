@@ -97,6 +97,7 @@ impl Driver {
             match effect {
                 Effect::Append(ticket, record, payload) => {
                     self.note_original(ticket, &record);
+                    self.note_endings(ticket, &record);
                     self.note_of_nodes(&record);
                     self.log
                         .order(Order::Append(Role::Producer, record, payload));

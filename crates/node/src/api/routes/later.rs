@@ -15,7 +15,6 @@ pub(super) fn routes() -> Router<Api> {
         .route("/deliveries/{id}/ack", post(missing))
         .route("/deliveries/{id}/nack", post(missing))
         .route("/deliveries/{id}/extend", post(missing))
-        .route("/events", get(missing))
         .route("/openapi.json", get(missing))
 }
 

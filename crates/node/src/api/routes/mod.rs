@@ -1,6 +1,7 @@
 //! The routes, a file for each thing that they are about.
 
 pub(crate) mod audit;
+mod events;
 mod feeds;
 mod files;
 mod later;
@@ -40,6 +41,7 @@ pub(super) fn all() -> Router<Api> {
         .route("/explain", get(feeds::explain))
         .route("/status", get(status::status))
         .route("/audit", post(audit::run))
+        .route("/events", get(events::events))
         .merge(later::routes());
     Router::new()
         .nest("/api/v1", api.merge(probes()))

@@ -1,5 +1,7 @@
 //! A driver that answers by rote, a catalogue with a few transfers, and a client without a socket.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -9,11 +11,13 @@ use consign_core::record::{LegRecord, LegRung, LegsSettled, Placed, Record, Subm
 use consign_core::spec::FileSpec;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use tokio::sync::broadcast;
 use tower::ServiceExt as _;
 
 use crate::api::{Api, router};
 use crate::audit::Door;
 use crate::catalogue::{self, Applied, Catalogue, LogSpan};
+use crate::driver::endings::Ended;
 use crate::driver::handle::{
     Accepted, Candidate, Command, DriverEnd, Explanation, Failed, Outcome, channel,
 };
@@ -40,6 +44,8 @@ pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) api: Api,
     pub(crate) catalogue: Catalogue,
+    /// Where the driver tells what ends.
+    pub(crate) endings: broadcast::Sender<Arc<Ended>>,
 }
 
 pub(crate) fn snapshot() -> Snapshot {
@@ -87,6 +93,7 @@ pub(crate) fn snapshot() -> Snapshot {
 impl Bench {
     pub(crate) fn new() -> Self {
         let (handle, driver) = channel(snapshot());
+        let endings = driver.endings.clone();
         tokio::spawn(answer(driver));
         let dir = tempfile::tempdir().unwrap();
         let all = LogSpan {
@@ -105,6 +112,7 @@ impl Bench {
             dir,
             api,
             catalogue,
+            endings,
         }
     }
 
@@ -130,6 +138,12 @@ impl Bench {
         bench.apply(records).await;
         bench.settled().await;
         bench
+    }
+
+    /// Tells listeners what a record ends.
+    pub(crate) fn tell(&self, record: &Record) {
+        let ended = Ended::of(record).unwrap();
+        self.endings.send(Arc::new(ended)).unwrap();
     }
 
     /// Feeds the catalogue.

@@ -2,9 +2,12 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use consign_core::record::{Opened, Record, SlotRecord, Watermark};
+use consign_core::ranges::SlotRange;
+use consign_core::record::{Opened, Record, SlotRecord, Transfers, Watermark};
 use consign_core::spec::FileSpec;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use super::bench::{Bench, NODE, START, id};
 
@@ -275,11 +278,32 @@ async fn a_node_that_is_not_ready_says_why() {
 }
 
 #[tokio::test]
+async fn who_listens_is_told_what_ends_and_that_the_agent_stops() {
+    let bench = Bench::new();
+    let request = Request::get("/api/v1/events").body(Body::empty()).unwrap();
+    let response = bench.router().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    bench.tell(&Record::Done(Transfers {
+        start: START,
+        seqs: vec![SlotRange { from: 1, to: 3 }],
+        ..Transfers::default()
+    }));
+    let router = bench.router();
+    drop((bench, router));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let ids = format!("{:?}", [id(1).to_string(), id(2).to_string()]);
+    let told = format!("event: ended\ndata: {{\"ids\":{ids},\"state\":\"done\"}}\n\n");
+    assert_eq!(
+        String::from_utf8_lossy(&body),
+        told.replace("\", \"", "\",\"")
+    );
+}
+
+#[tokio::test]
 async fn what_is_not_there_yet_is_refused_by_name() {
     let bench = Bench::new();
     for path in [
         "/api/v1/feeds/images/deliveries",
-        "/api/v1/events",
         "/api/v1/openapi.json",
         "/",
     ] {

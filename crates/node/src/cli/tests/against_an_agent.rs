@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use consign_core::ids::TransferId;
+use consign_core::ranges::SlotRange;
+use consign_core::record::{Record, Transfers};
 use tokio::sync::watch;
 
 use super::super::client::Client;
 use super::super::command::{Cli, Command};
 use super::super::exit::{Exit, Failure};
+use super::super::hearing::Hearing;
 use super::super::paint::Paint;
 use super::super::session::Session;
+use super::super::wait::{Outcome, Wanted};
 use super::super::{
     act, address::Address, explain, feeds, nodes, send, show, status, transfers, wait,
 };
 use crate::api::model::Transfer;
-use crate::api::tests::bench::{Bench, id};
+use crate::api::tests::bench::{Bench, START, id};
 use crate::api::{Listen, serve, socket_path};
 
 struct Agent {
@@ -216,19 +220,56 @@ async fn waiting_in_vain_ends_with_four() {
     assert_eq!(exit_of(ended.unwrap()), Some(Exit::TimedOut));
 }
 
+/// Waits for these, each of 100 bytes.
+async fn waited(agent: &Agent, ids: &[TransferId], json: bool) -> (Outcome, String) {
+    let printed = Printed::default();
+    let mut session = printed.session(&agent.client);
+    let mut hearing = Hearing::begin(&agent.client).await;
+    let sizes = ids.iter().map(|id| (id.to_string(), 100)).collect();
+    let wanted = Wanted {
+        json,
+        ..Wanted::default()
+    };
+    let outcome = wait::for_all(&mut session, &mut hearing, sizes, wanted).await;
+    (outcome.unwrap(), printed.text())
+}
+
 #[tokio::test]
 async fn waiting_ends_when_all_have_ended() {
     let agent = Agent::new().await;
-    let ids = [id(1).to_string()];
-    let printed = Printed::default();
-    let mut session = printed.session(&agent.client);
-    let outcome = wait::for_all(&mut session, &ids, None, true).await.unwrap();
+    let (outcome, printed) = waited(&agent, &[id(1)], true).await;
     outcome.report(Duration::ZERO).unwrap();
-    let ended: Transfer = serde_json::from_str(&printed.text()).unwrap();
-    assert_eq!(ended.id, ids[0]);
-    let path = format!("/transfers?ids={}", ids[0]);
+    let ended: Transfer = serde_json::from_str(&printed).unwrap();
+    assert_eq!(ended.id, id(1).to_string());
+    let path = format!("/transfers?ids={}", id(1));
     let listed: Vec<Transfer> = agent.client.all(&path).await.unwrap();
     assert_eq!(listed[0].state, "done");
+}
+
+/// The catalogue of this agent never knows: what is heard is enough.
+#[tokio::test]
+async fn who_waits_hears_of_an_end_and_need_not_look() {
+    let agent = Agent::new().await;
+    let done = Record::Done(Transfers {
+        start: START,
+        seqs: vec![SlotRange { from: 2, to: 4 }],
+        ..Transfers::default()
+    });
+    let ids = [id(1), id(2), id(3)];
+    let waiting = waited(&agent, &ids, false);
+    let telling = async {
+        // Again and again, since nobody says when it listens.
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            agent.bench.tell(&done);
+        }
+    };
+    let (outcome, _) = tokio::select! {
+        waited = waiting => waited,
+        () = telling => unreachable!("it goes on for ever"),
+    };
+    outcome.report(Duration::ZERO).unwrap();
+    assert_eq!(outcome.done(), 3);
 }
 
 /// `cargo test -p consign -- --ignored --nocapture a_long_listing`
