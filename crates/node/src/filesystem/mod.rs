@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::os_disk::fault;
 pub(crate) use kind::{FsKind, Standing};
+pub(crate) use probe::remove_left_over;
 
 /// What a directory is to be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

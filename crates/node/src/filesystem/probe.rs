@@ -27,9 +27,11 @@ pub(super) fn inbox(path: &Path, kind: FsKind) -> Result<Vec<String>, FsError> {
     Probe::new(&disk, path, kind, staging).run()
 }
 
-/// Probes a data directory.
+/// Probes a data directory, which is locked by this agent.
 pub(super) fn data_dir(path: &Path, kind: FsKind) -> Result<Vec<String>, FsError> {
     let disk = OsDisk::private(path).map_err(|source| unusable(path, source))?;
+    // What is in the way of that is in the way of nothing else.
+    let _ = remove_left_over(&disk, Path::new(""));
     Probe::new(&disk, path, kind, Path::new("")).run()
 }
 
@@ -53,6 +55,22 @@ fn mount_of(path: &Path) -> Result<(u32, u32, u64), FsError> {
     Ok((statx.stx_dev_major, statx.stx_dev_minor, statx.stx_mnt_id))
 }
 
+/// Scratch files begin with this.
+const SCRATCH: &str = ".consign-probe-";
+
+/// Removes scratch files that an agent left in a directory when it was killed. To be called by whoever
+/// has the directory to itself: they may be another's that is probing it now.
+///
+/// # Errors
+/// Whatever the filesystem says; they do no harm.
+pub(crate) fn remove_left_over(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let entries = disk.list(dir)?;
+    let mut left = entries
+        .iter()
+        .filter(|entry| entry.name.starts_with(SCRATCH));
+    left.try_for_each(|entry| disk.remove(&dir.join(&entry.name)))
+}
+
 /// Three names for scratch files. They are this process's own, so that two agents that probe the
 /// same directory do not fail over each other.
 struct Probe<'a> {
@@ -66,7 +84,7 @@ struct Probe<'a> {
 impl<'a> Probe<'a> {
     fn new(disk: &'a OsDisk, path: &'a Path, kind: FsKind, dir: &'a Path) -> Self {
         let pid = std::process::id();
-        let names = ["a", "b", "c"].map(|which| dir.join(format!(".consign-probe-{pid}-{which}")));
+        let names = ["a", "b", "c"].map(|which| dir.join(format!("{SCRATCH}{pid}-{which}")));
         Self {
             disk,
             path,
@@ -90,7 +108,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Scratch files that cannot be removed do no harm, and the next probe tries again.
+    /// Scratch files that cannot be removed do no harm, and the next start tries again.
     fn clean(&self) {
         for name in &self.names {
             let _ = self.disk.remove(name);

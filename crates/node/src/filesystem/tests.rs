@@ -75,3 +75,14 @@ fn missing_and_odd_directories_are_refused_with_a_hint() {
 fn the_kernels_own_filesystem_is_no_place_for_data() {
     assert!(check(Path::new("/proc"), Use::DataDir).is_err());
 }
+
+/// Otherwise each kill in these milliseconds would leave some for ever.
+#[test]
+fn scratch_files_of_a_killed_agent_are_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".consign-probe-7-a"), "").unwrap();
+    std::fs::write(dir.path().join("kept"), "").unwrap();
+    check(dir.path(), Use::DataDir).unwrap();
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}

@@ -176,6 +176,8 @@ impl Inboxes {
                     .map_err(staging)?;
                 claim = Claim::take(&path)?;
             }
+            // What is in the way of that is in the way of nothing else.
+            let _ = filesystem::remove_left_over(&*disk, Path::new(publish::STAGING_DIR));
             let marker = publish::prepare(&*disk, fresh()).map_err(staging)?;
             may_give(&*disk, feed.policy.owner).map_err(|source| InboxError::Owner {
                 path: path.clone(),

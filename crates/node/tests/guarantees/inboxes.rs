@@ -396,3 +396,19 @@ fn files_are_given_to_their_owner_by_who_may_do_that_and_nothing_else() {
         }
     }
 }
+
+/// An agent tries at its start what the filesystem can do, and may be killed meanwhile.
+#[test]
+fn scratch_files_of_a_killed_agent_do_not_stay_in_staging() {
+    let mut cluster = Cluster::new();
+    cluster.consumer("cons-1", "");
+    cluster.start();
+    cluster.kill("cons-1");
+    let scratch = cluster
+        .node("cons-1")
+        .inbox()
+        .join(".consign/.consign-probe-7-a");
+    fs::write(&scratch, "").unwrap();
+    cluster.start_one("cons-1");
+    assert!(!scratch.exists());
+}
