@@ -103,8 +103,8 @@ class Strangers:
         self.producer.start()
         self.transfer("warm-up")
         alone, pestered, memory, held = [], [], [], []
-        for pair in range(self.pairs):
-            say(f"pair {pair + 1}")
+        for at in range(self.pairs):
+            say(f"pair {at + 1}")
             # As long as strangers take to come, so that the disk has had as much rest.
             time.sleep(SETTLE_S)
             before = self.consumer.memory_mib()

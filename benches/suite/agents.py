@@ -75,6 +75,35 @@ class Agent:
         self.process.wait()
 
 
+class Listener:
+    """Hears of transfers that end, on a connection that stays open."""
+
+    def __init__(self, agent):
+        self.connection = UnixConnection(agent.socket)
+        self.connection.request("GET", "/api/v1/events")
+        self.answer = self.connection.getresponse()
+
+    def ended(self):
+        """The ids of those that have, batch by batch."""
+        while line := self.answer.readline():
+            if line.startswith(b"event: missed"):
+                raise SystemExit("the listener was too slow; hint: this machine is too busy to measure on")
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:]).get("ids", [])
+        raise SystemExit("the agent has ended; hint: its log says why")
+
+    def wait_for(self, transfer):
+        """Returns when that one has ended."""
+        next(ids for ids in self.ended() if transfer in ids)
+
+    def wait_for_all(self, count):
+        """Returns when so many have."""
+        for ids in self.ended():
+            count -= len(ids)
+            if count <= 0:
+                return
+
+
 class Cluster:
     """`producers` and `consumers` of one feed, `files`, each file to `replicas` of them. `hosts` names an
     address, and what a command begins with to run there, for each agent; all are on loopback without."""

@@ -6,8 +6,9 @@ import subprocess
 NETWORK = "10.203.7"
 
 
-def can_make():
-    return os.geteuid() == 0
+def needs_root(table):
+    if os.geteuid() != 0:
+        raise SystemExit(f"{table}: network namespaces need root; hint: run ./bench as root, or leave this table out")
 
 
 def run(*words):
@@ -73,3 +74,9 @@ class Links:
     def hosts(self):
         """As a cluster wants them."""
         return {name: (self.address(name), self.inside(name)) for name in self.names}
+
+    def received_bytes(self, name):
+        """What has come to a machine over its link so far."""
+        counter = "/sys/class/net/eth0/statistics/rx_bytes"
+        command = [*self.inside(name), "cat", counter]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

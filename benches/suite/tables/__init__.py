@@ -3,8 +3,12 @@
 from .audit import audit
 from .burst import burst
 from .chain import chain, one_disk
+from .growth import consumers, producers, queues
+from .latency import latency
+from .mixed import mixed, standstill
 from .one_consumer import large, middling, small
 from .receipts import receipts
+from .restart import restart
 
 TABLES = {
     "large": large,
@@ -13,6 +17,13 @@ TABLES = {
     "burst": burst,
     "chain": chain,
     "one-disk": one_disk,
+    "latency": latency,
+    "mixed": mixed,
+    "standstill": standstill,
+    "restart": restart,
+    "producers": producers,
+    "consumers": consumers,
+    "queues": queues,
     "receipts": receipts,
     "audit": audit,
 }

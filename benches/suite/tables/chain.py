@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..agents import Cluster
 from ..files import compare, fresh_directory, make_files, remove
-from ..links import Links, can_make
+from ..links import Links, needs_root
 from ..peers.rsync import LACKS, Daemon
 from ..processes import free_ports
 from ..results import Table
@@ -102,8 +102,7 @@ def one_stream(links, sender, receiver, count):
 
 def chain(options):
     table = Table("chain", f"100 MB to several consumers, each link {RATE[:-4]} Mbit/s", "s")
-    if not can_make():
-        raise SystemExit("chain: network namespaces need root; hint: run ./bench as root, or leave this table out")
+    needs_root("chain")
     home = fresh_directory(options.home / "chain")
     count = options.scaled(100_000_000)
     source = make_files(home / "one", 1, count)
