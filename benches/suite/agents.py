@@ -96,12 +96,14 @@ class Listener:
         """Returns when that one has ended."""
         next(ids for ids in self.ended() if transfer in ids)
 
-    def wait_for_all(self, count):
-        """Returns when so many have."""
-        for ids in self.ended():
-            count -= len(ids)
-            if count <= 0:
-                return
+    def rate(self, count):
+        """Waits until so many have; how many a second that were, after the first to be heard of."""
+        batches = self.ended()
+        seen, began = len(next(batches)), time.monotonic()
+        first = seen
+        while seen < count:
+            seen += len(next(batches))
+        return (seen - first) / max(time.monotonic() - began, 1e-6)
 
 
 class Cluster:

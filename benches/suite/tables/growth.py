@@ -79,8 +79,6 @@ def queues(options):
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             listener = Listener(producer)
             consumer.start()
-            began = time.monotonic()
-            listener.wait_for_all(number)
-            return number / (time.monotonic() - began)
+            return listener.rate(number)
 
-    return of("queues", "So many queued files of 1 KB, from the moment that their consumer is back", QUEUES, options, run)
+    return of("queues", "So many queued files of 1 KB, once their consumer is back", QUEUES, options, run)
