@@ -419,7 +419,7 @@ pub(super) struct InviteArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
-    /// The token, as `consign keys invite` printed it
+    /// The token, as `consign keys invite` printed it; `-` reads it from stdin, where no other user of this machine sees it
     pub(super) token: String,
     /// Where to write the bundle; by default NODE.pem
     #[arg(long, value_name = "FILE")]

@@ -1,7 +1,7 @@
 //! `consign join`: makes a machine a node, by a token. Talks to the agent that the token names and to no
 //! other.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -11,9 +11,15 @@ use super::exit::Failure;
 use crate::identity::{BadToken, Newcomer, NewcomerError, Prepared, Roles, Token};
 use crate::net::{NotJoined, ask_to_join};
 
+/// Longest line that is read for a token, in bytes: several times the longest token.
+const TOKEN_LINE_BYTES_MAX: u64 = 16 << 10;
+
 /// Runs it.
 pub(super) fn run(args: JoinArgs) -> Result<(), Failure> {
-    let token: Token = args.token.parse()?;
+    let token: Token = match args.token.as_str() {
+        "-" => from_stdin()?.parse()?,
+        token => token.parse()?,
+    };
     let node = token.node.clone();
     let out = args
         .out
@@ -28,6 +34,14 @@ pub(super) fn run(args: JoinArgs) -> Result<(), Failure> {
         false => told(node.as_str(), roles, &bundle),
     };
     Ok(std::io::stdout().write_all(said.as_bytes())?)
+}
+
+/// A line of stdin: an argument is seen by every user of this machine.
+fn from_stdin() -> Result<String, Failure> {
+    let mut line = String::new();
+    let stdin = std::io::stdin().lock();
+    stdin.take(TOKEN_LINE_BYTES_MAX).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }
 
 fn ask(newcomer: &Newcomer) -> Result<Roles, Failure> {

@@ -90,7 +90,7 @@ pub(super) async fn for_all(
     wanted: Wanted,
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
-    let deadline = wanted
+    let mut deadline = wanted
         .timeout
         .and_then(|timeout| began.checked_add(timeout));
     let mut watch = Watch {
@@ -122,6 +122,8 @@ pub(super) async fn for_all(
                 look_at = watch.pause().map(|pause| Instant::now() + pause);
             }
             () = at(deadline) => {}
+            // Whoever does not want to wait any longer is told what is left, as when the time is over.
+            _ = tokio::signal::ctrl_c() => deadline = Some(Instant::now()),
         }
     }
 }

@@ -49,6 +49,18 @@ fn join(token: &str, out: &Path) -> Said {
     consign(&["join", token, "--out", out.to_str().unwrap()])
 }
 
+/// With the token on stdin, where no other user sees it.
+fn join_aside(token: &str, out: &Path) -> bool {
+    let mut joining = Command::new(env!("CARGO_BIN_EXE_consign"))
+        .args(["join", "-", "--out", out.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    writeln!(joining.stdin.take().unwrap(), "{token}").unwrap();
+    joining.wait().unwrap().success()
+}
+
 /// What `keys list` says of `prod-1`.
 fn listed(authority: &Authority) -> Vec<Value> {
     let dir = authority.dir().to_str().unwrap();
@@ -104,6 +116,15 @@ fn from_nothing_to_a_delivered_file_by_a_token() {
         let file = files.get("hello");
         file.is_some_and(|at| fs::read(at).unwrap() == b"from a machine that was nobody")
     });
+}
+
+#[test]
+fn a_token_may_come_on_stdin() {
+    let (cluster, authority) = with_a_door();
+    let token = invite(&authority, cluster.node("cons-1").port(), &[]);
+    let out = cluster.dir().join("joined.pem");
+    assert!(join_aside(&token, &out));
+    assert!(out.exists());
 }
 
 #[test]
