@@ -6,6 +6,7 @@ use std::task::Waker;
 use thiserror::Error;
 
 use super::peer::Peer;
+use super::verify::Known;
 
 /// A connection was ended because its peer's certificate was revoked. Nothing more is read from it
 /// or written to it.
@@ -16,7 +17,7 @@ pub(crate) struct Severed(pub(super) String);
 /// A connection's way to notice that it has to end.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) peer: Arc<Peer>,
+    pub(super) known: Arc<Known>,
     state: Mutex<State>,
 }
 
@@ -27,16 +28,16 @@ struct State {
 }
 
 impl Cut {
-    pub(super) fn new(peer: Arc<Peer>) -> Arc<Self> {
+    pub(super) fn new(known: Arc<Known>) -> Arc<Self> {
         Arc::new(Self {
-            peer,
+            known,
             state: Mutex::default(),
         })
     }
 
     /// Whose connection it is.
     pub(crate) fn peer(&self) -> &Arc<Peer> {
-        &self.peer
+        &self.known.peer
     }
 
     /// Why it has to end, if it has to.

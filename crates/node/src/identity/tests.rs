@@ -9,11 +9,15 @@ use consign_core::ids::NodeName;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier as _;
 
+use super::bounds::AUTHORITIES_MAX;
 use super::bundle::KeyFiles;
+use super::lists::Lists;
 use super::revoked::{BadList, Revoked};
 use super::trust::{BadPeer, End, Trust};
+use super::verify::Known;
 use super::{Authority, Keyring, Keys, Peer, Role, Roles};
 
 pub(crate) fn node(name: &str) -> NodeName {
@@ -60,6 +64,14 @@ impl Ca {
         Arc::new(keyring)
     }
 
+    /// A keyring that also believes another authority.
+    pub(crate) fn keyring_of_both(&mut self, other: &Self, name: &str, of: &str) -> Arc<Keyring> {
+        let keys = believing_both(self, other, name, of);
+        let data_dir = self.dir.path().join(name);
+        fs::create_dir_all(&data_dir).unwrap();
+        Arc::new(Keyring::open(keys, &data_dir).0)
+    }
+
     /// The newest list, with one more node on it.
     pub(crate) fn revoke(&mut self, name: &str) -> String {
         self.authority
@@ -81,8 +93,8 @@ fn parts(path: &Path) -> (CertificateDer<'static>, Trust) {
 }
 
 fn judge(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<Peer, BadPeer> {
-    let dialled = trust.judge(certificate, &[], End::Dialled, &Revoked::default());
-    let accepted = trust.judge(certificate, &[], End::Accepted, &Revoked::default());
+    let dialled = trust.judge(certificate, &[], End::Dialled, &Lists::default());
+    let accepted = trust.judge(certificate, &[], End::Accepted, &Lists::default());
     assert_eq!(dialled, accepted);
     dialled
 }
@@ -133,7 +145,7 @@ fn a_node_cannot_issue_certificates() {
     let made = params
         .signed_by(&KeyPair::generate().unwrap(), &issuer)
         .unwrap();
-    let refused = trust.judge(made.der(), &[above], End::Dialled, &Revoked::default());
+    let refused = trust.judge(made.der(), &[above], End::Dialled, &Lists::default());
     assert!(refused.is_err(), "{refused:?}");
 }
 
@@ -153,8 +165,8 @@ fn what_was_changed_in_a_certificate_is_noticed() {
 }
 
 fn judge_either(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<Peer, BadPeer> {
-    let dialled = trust.judge(certificate, &[], End::Dialled, &Revoked::default());
-    dialled.or_else(|_| trust.judge(certificate, &[], End::Accepted, &Revoked::default()))
+    let dialled = trust.judge(certificate, &[], End::Dialled, &Lists::default());
+    dialled.or_else(|_| trust.judge(certificate, &[], End::Accepted, &Lists::default()))
 }
 
 #[test]
@@ -166,6 +178,7 @@ fn revoked_is_what_was_issued_before_and_not_what_is_issued_later() {
     let (new, _) = parts(&ca.bundle("cam-7", "producer"));
     let list = Revoked::read(list.as_bytes(), trust.authorities()).unwrap();
     assert_eq!(list.number(), 1);
+    let list = Lists::from_iter([list]);
     let judge = |certificate| trust.judge(certificate, &[], End::Dialled, &list);
     let refused = judge(&old).unwrap_err();
     let text = refused.to_string();
@@ -390,15 +403,108 @@ fn an_authority_is_never_overwritten_and_counts_on() {
     assert_eq!(key & 0o777, 0o600);
 }
 
+/// As a connection knows whoever shows the certificate of a bundle.
+fn known(keyring: &Keyring, bundle: &Path) -> Arc<Known> {
+    let (certificate, _) = parts(bundle);
+    let (_, verifier) = keyring.accepting();
+    let judged = verifier.verify_client_cert(&certificate, &[], UnixTime::now());
+    judged.expect("it is believed");
+    verifier.judged().unwrap().unwrap()
+}
+
+/// Keys of the first authority, which believe both.
+fn believing_both(first: &mut Ca, second: &Ca, name: &str, of: &str) -> Keys {
+    let own = first.bundle(name, of);
+    let certificate = |ca: &Ca| fs::read_to_string(ca.dir.path().join("ca/ca.pem")).unwrap();
+    let both = first.dir.path().join("both.pem");
+    fs::write(&both, certificate(first) + &certificate(second)).unwrap();
+    let (cert, key) = (own.clone(), own);
+    let files = KeyFiles::Apart {
+        ca: both,
+        cert,
+        key,
+    };
+    Keys::read(&files, None, &node(name), &[]).unwrap()
+}
+
+#[test]
+fn each_authority_counts_its_own_lists_and_takes_back_its_own_certificates() {
+    let (mut old, mut new) = (Ca::new(), Ca::new());
+    let keys = believing_both(&mut old, &new, "store-1", "consumer");
+    let data_dir = old.dir.path().join("store-1");
+    fs::create_dir_all(&data_dir).unwrap();
+    let (keyring, _) = Keyring::open(keys, &data_dir);
+    let of_old = old.bundle("cam-7", "producer");
+    let [of_new, other] = ["cam-7", "cam-8"].map(|name| new.bundle(name, "producer"));
+    let [cut_old, cut_new, cut_other] =
+        [&of_old, &of_new, &other].map(|bundle| keyring.cut(known(&keyring, bundle)));
+    // One by the old authority that is far ahead, and covers the number of the new one's certificate.
+    for name in ["a", "b", "c", "cam-7"] {
+        drop(old.keys(name, "producer"));
+        let list = old.revoke(name);
+        assert!(keyring.take_over(list.as_bytes()).unwrap().is_some());
+    }
+    assert!(cut_old.severed().is_some());
+    assert_eq!(cut_new.severed(), None, "it is another authority's number");
+    assert_eq!(keyring.lowest_list(), 0, "the new one has made none");
+    let first = new.revoke("cam-8");
+    let in_force = keyring.take_over(first.as_bytes()).unwrap().unwrap();
+    assert_eq!(in_force.list.number(), 1);
+    assert!(cut_other.severed().is_some());
+    assert_eq!(keyring.lowest_list(), 1);
+    // Both are there in the next life; and what a node wrote that knew one list alone is one of them.
+    let both = fs::read_to_string(data_dir.join("revoked")).unwrap();
+    let [old_alone, new_alone] = [old.revoke("cam-7"), first];
+    for (kept, numbers) in [(&both, [4, 1]), (&old_alone, [4, 0]), (&new_alone, [0, 1])] {
+        fs::write(data_dir.join("revoked"), kept).unwrap();
+        let keys = believing_both(&mut old, &new, "store-1", "consumer");
+        let authorities: Vec<_> = keys.trust.keys().collect();
+        let (again, trouble) = Keyring::open(keys, &data_dir);
+        assert_eq!(trouble, None);
+        let found = [0, 1].map(|at: usize| again.lists().number(authorities[at]));
+        assert_eq!(found, numbers, "{kept}");
+    }
+    // Whoever believes the new one alone is left with its list, and hears of the other one.
+    fs::write(data_dir.join("revoked"), &both).unwrap();
+    let (gone_over, trouble) = Keyring::open(new.keys("store-1", "consumer"), &data_dir);
+    assert_eq!(gone_over.lowest_list(), 1);
+    assert!(
+        trouble
+            .unwrap()
+            .contains("not signed by this cluster's authority")
+    );
+}
+
+#[test]
+fn more_authorities_than_anybody_needs_are_refused() {
+    let mut ca = Ca::new();
+    let own = ca.bundle("cam-7", "producer");
+    let certificate = fs::read_to_string(ca.dir.path().join("ca/ca.pem")).unwrap();
+    let many = ca.dir.path().join("many.pem");
+    fs::write(&many, certificate.repeat(AUTHORITIES_MAX + 1)).unwrap();
+    let (cert, key) = (own.clone(), own);
+    let files = KeyFiles::Apart {
+        ca: many,
+        cert,
+        key,
+    };
+    let refused = Keys::read(&files, None, &node("cam-7"), &[]).unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        said.contains("17 authorities") && said.contains("hint:"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_newer_list_is_kept_and_ends_connections_and_an_older_one_changes_nothing() {
     let mut ca = Ca::new();
     let keyring = ca.keyring("store-1", "consumer");
-    let peer = |ca: &mut Ca, name: &str| {
-        let (certificate, trust) = parts(&ca.bundle(name, "producer"));
-        Arc::new(judge(&trust, &certificate).unwrap())
-    };
-    let (seven, eight) = (peer(&mut ca, "cam-7"), peer(&mut ca, "cam-8"));
+    let (seven, eight) = (
+        ca.bundle("cam-7", "producer"),
+        ca.bundle("cam-8", "producer"),
+    );
+    let (seven, eight) = (known(&keyring, &seven), known(&keyring, &eight));
     let (cut, kept) = (keyring.cut(Arc::clone(&seven)), keyring.cut(eight));
     let first = ca.revoke("cam-7");
     let in_force = keyring.take_over(first.as_bytes()).unwrap().unwrap();
@@ -419,15 +525,15 @@ fn a_newer_list_is_kept_and_ends_connections_and_an_older_one_changes_nothing() 
     );
     assert!(keyring.take_over(first.as_bytes()).unwrap().is_none());
     assert!(keyring.take_over(b"junk").is_err());
-    assert_eq!(keyring.revoked().number(), 2);
+    assert_eq!(keyring.lowest_list(), 2);
     // The next life knows it from the beginning.
     let data_dir = ca.dir.path().join("store-1");
     let keys = ca.keys("store-2", "consumer");
     let (again, trouble) = Keyring::open(keys, &data_dir);
-    assert_eq!((again.revoked().number(), trouble), (2, None));
+    assert_eq!((again.lowest_list(), trouble), (2, None));
     // One of another authority is not in force, and that is said.
     let keys = Ca::new().keys("store-1", "consumer");
     let (other, trouble) = Keyring::open(keys, &data_dir);
-    assert_eq!(other.revoked().number(), 0);
+    assert_eq!(other.lowest_list(), 0);
     assert!(trouble.unwrap().contains("hint:"));
 }

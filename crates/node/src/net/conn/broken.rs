@@ -7,7 +7,7 @@ use consign_core::ids::{Incarnation, NodeName};
 use consign_core::wire::BadFrame;
 use rustls::AlertDescription;
 
-use crate::identity::{Refused, Severed};
+use crate::identity::{BadList, Refused, Severed};
 use crate::net::identity::Sight;
 
 /// Why a connection could not be made, or ended. Nothing is to be done but to connect again; the
@@ -52,6 +52,9 @@ pub(in crate::net) enum Broken {
     /// The peer's certificate was revoked while it was connected.
     #[error(transparent)]
     Severed(Severed),
+    /// The peer brought a revocation list that is not believed.
+    #[error(transparent)]
+    List(BadList),
     /// The peer refuses us, before it has heard a word.
     #[error("the peer ended TLS: {}", told_by(*.0))]
     Alert(AlertDescription),
