@@ -1,5 +1,5 @@
 //! The identity of a node that runs: its present keys, the revocation lists in force, and the
-//! connections that a newer list may end.
+//! connections that a newer list or other keys may end.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,9 +68,13 @@ impl Keyring {
         (keyring, trouble)
     }
 
-    /// Takes other keys into use: for connections that are made from here on.
+    /// Takes other keys into use. What was connected with another certificate of ours, or while we
+    /// believed others, is ended, to be made again if it still may: so no peer stays whom we do not
+    /// believe any more or who would not believe us, and both ends tell each other the lists anew that
+    /// were of no use before. Bytes that are not synced at the other end are sent again.
     pub(crate) fn renew(&self, keys: Keys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        self.end_what_is_over();
     }
 
     /// Those of the lists that the config names that are newer than the ones in force, as text.
@@ -109,9 +113,9 @@ impl Keyring {
     /// # Errors
     /// [`BadList`], when it is of no authority that we believe.
     pub(crate) fn take_over(&self, text: &[u8]) -> Result<Option<InForce>, BadList> {
+        let _one_at_a_time = lock(&self.taking_over);
         let keys = self.keys();
         let list = Revoked::read(text, keys.trust.authorities())?;
-        let _one_at_a_time = lock(&self.taking_over);
         let mut lists = Lists::clone(&self.lists());
         // Those of an authority that is not believed any more go with the next list: so it is still
         // known what was void when it is taken back soon.
@@ -122,15 +126,8 @@ impl Keyring {
         // A crash before this is synced forgets the list, which was not in force yet. A disk that
         // does not take it must not keep the node from believing it.
         let written = files::replace(&self.kept_in, lists.text().as_bytes(), PUBLIC);
-        let lists = Arc::new(lists);
-        *self.lists.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&lists);
-        self.live().retain(|cut| match cut.upgrade() {
-            None => false,
-            Some(cut) => {
-                sever_if_named(&cut, &lists);
-                true
-            }
-        });
+        *self.lists.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(lists);
+        self.end_what_is_over();
         Ok(Some(InForce {
             names_us: keys.revoked_by(&Lists::from_iter([list.clone()])).is_some(),
             list,
@@ -138,7 +135,18 @@ impl Keyring {
         }))
     }
 
-    /// What a connection needs to be ended when its peer's certificate is revoked.
+    fn end_what_is_over(&self) {
+        let (keys, lists) = (self.keys(), self.lists());
+        self.live().retain(|cut| match cut.upgrade() {
+            None => false,
+            Some(cut) => {
+                sever_if_over(&cut, &keys, &lists);
+                true
+            }
+        });
+    }
+
+    /// What a connection needs to be ended when it is not to be had any more.
     pub(crate) fn cut(&self, known: Arc<Known>) -> Arc<Cut> {
         let cut = Cut::new(known);
         {
@@ -148,8 +156,8 @@ impl Keyring {
             }
             live.push(Arc::downgrade(&cut));
         }
-        // A list that was taken over since the peer was judged has passed this one by.
-        sever_if_named(&cut, &self.lists());
+        // Lists and keys that were taken over since the peer was judged have passed this one by.
+        sever_if_over(&cut, &self.keys(), &self.lists());
         cut
     }
 
@@ -203,19 +211,31 @@ impl Keyring {
     }
 }
 
-fn sever_if_named(cut: &Cut, lists: &Lists) {
-    let known = &cut.known;
-    let Some((certificate, above)) = known.chain.split_first() else {
-        return;
-    };
-    let trust = &known.keys.trust;
-    if let Some((list, serial)) = trust.revoking(&known.peer, certificate, above, lists) {
-        cut.sever(Severed(format!(
-            "the certificate of {}, number {serial}, was revoked by list {}; hint: if that node belongs here, issue it a new one with `consign keys issue`",
-            known.peer,
-            list.number()
-        )));
+fn sever_if_over(cut: &Cut, keys: &Keys, lists: &Lists) {
+    if let Some(why) = why_over(&cut.known, keys, lists) {
+        cut.sever(Severed(why));
     }
+}
+
+/// Why a connection is not to be had any more, for a person; `None` when it is.
+fn why_over(known: &Known, keys: &Keys, lists: &Lists) -> Option<String> {
+    let peer = &known.peer;
+    let (certificate, above) = known.chain.split_first()?;
+    if known.keys.are_like(keys) {
+        let (list, serial) = keys.trust.revoking(peer, certificate, above, lists)?;
+        return Some(format!(
+            "the certificate of {peer}, number {serial}, was revoked by list {}; hint: if that node belongs here, issue it a new one with `consign keys issue`",
+            list.number()
+        ));
+    }
+    Some(
+        match keys.trust.judge(certificate, above, known.end, lists) {
+            Err(bad) => format!("this node's keys were read again: {bad}"),
+            Ok(_) => format!(
+                "this node has another certificate or other authorities than when it met {peer}; hint: nothing to do, they connect again"
+            ),
+        },
+    )
 }
 
 /// The lists that an earlier life of the node left, and why one of them is not in force.

@@ -170,6 +170,11 @@ impl Keys {
         }
     }
 
+    /// Whether a connection is the same with these and with those: our certificate, and whom we believe.
+    pub(super) fn are_like(&self, others: &Self) -> bool {
+        self.chain == others.chain && self.trust.authorities() == others.trust.authorities()
+    }
+
     /// The number of the list that makes our own certificate void, if one does.
     pub(super) fn revoked_by(&self, lists: &Lists) -> Option<u64> {
         let (own, above) = self.chain.split_first()?;

@@ -1,4 +1,5 @@
-//! Ends connections of those whose certificates are revoked while they live.
+//! Ends connections that are not to be had any more while they live: the peer's certificate was revoked,
+//! or this node has other keys or believes other authorities.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -8,8 +9,8 @@ use thiserror::Error;
 use super::peer::Peer;
 use super::verify::Known;
 
-/// A connection was ended because its peer's certificate was revoked. Nothing more is read from it
-/// or written to it.
+/// A connection was ended because it would not come up again as it is. Nothing more is read from it or
+/// written to it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub(crate) struct Severed(pub(super) String);

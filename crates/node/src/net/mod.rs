@@ -164,8 +164,8 @@ impl Net {
         Mail::new(&self.shared)
     }
 
-    /// Takes other keys into use for connections that are made from here on, and the revocation lists
-    /// that came with them.
+    /// Takes other keys into use, and the revocation lists that came with them. Connections that are made
+    /// otherwise than they would be now end.
     pub(crate) fn renew(&self, keys: Keys) {
         let Some(keyring) = &self.shared.keyring else {
             return;

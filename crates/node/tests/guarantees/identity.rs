@@ -1,5 +1,7 @@
 //! Keys: nodes that belong together deliver as ever, and nobody else gets anywhere.
 
+mod renewing;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -49,7 +49,7 @@ pub(in crate::net) enum Broken {
         "the peer shows no certificate; hint: give that node a bundle with `consign keys issue`, or look at what else connects to this port"
     )]
     NoCertificate,
-    /// The peer's certificate was revoked while it was connected.
+    /// It is not to be had any more: see [`Severed`].
     #[error(transparent)]
     Severed(Severed),
     /// The peer brought a revocation list that is not believed.
