@@ -131,6 +131,9 @@ impl Driver {
             Verdict::Excluded if self.producer.forgotten().any(|gone| gone == node) => {
                 "forgotten".to_owned()
             }
+            _ if self.members.unfit.contains(node) => {
+                "its certificate gives it no role to take files".to_owned()
+            }
             Verdict::Excluded => "it drains".to_owned(),
             verdict => verdict.to_string(),
         }

@@ -8,7 +8,7 @@ use consign_core::consumer;
 use consign_core::ids::NodeName;
 use consign_core::producer::Event;
 use consign_core::record::Record;
-use consign_core::view::{Member, Sighting, Silence, View, merge};
+use consign_core::view::{Member, MemberState, Sighting, Silence, View, merge};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -39,6 +39,8 @@ pub(crate) struct Members {
     to_forget: BTreeSet<NodeName>,
     /// Those that were forgotten here because others said so, or are about to be.
     forgot: BTreeSet<NodeName>,
+    /// Those whose certificates give them no role to take files, whatever is said of them.
+    pub(super) unfit: BTreeSet<NodeName>,
     /// Whether the view in force is to be logged, and when one was last.
     unkept: bool,
     kept_at: Option<Instant>,
@@ -56,6 +58,7 @@ impl Members {
             standing,
             to_forget: BTreeSet::new(),
             forgot: BTreeSet::new(),
+            unfit: BTreeSet::new(),
             unkept: false,
             kept_at: None,
             absences: Absences::default(),
@@ -88,8 +91,24 @@ impl Driver {
         let Heard { sighting, standing } = heard;
         self.members.standing = standing;
         self.hear_forgotten(&sighting.forgotten);
-        let members = merge(&self.view, &self.within_reach(&sighting));
         self.members.sighting = sighting;
+        self.merge_heard();
+    }
+
+    /// Makes whom the source named last the view in force.
+    fn merge_heard(&mut self) {
+        let mut members = merge(&self.view, &self.within_reach(&self.members.sighting));
+        let mut unfit = std::mem::take(&mut self.members.unfit);
+        for member in &mut members {
+            if unfit.remove(&member.name) {
+                member.state = MemberState::Left;
+                self.members.unfit.insert(member.name.clone());
+            }
+        }
+        // Those that are no members any more.
+        for node in unfit {
+            self.problems.remove_starting(&nothing_on(&node));
+        }
         match self.view.successor(members) {
             Ok(Some(view)) => {
                 tracing::info!(
@@ -106,6 +125,30 @@ impl Driver {
             // Each was checked by itself, so that together they are too many or have one name: the
             // merge lets neither through.
             Err(error) => tracing::error!("the members cannot be used: {error}"),
+        }
+    }
+
+    /// A member's certificate gives it no role to take files. Whoever says that it consumes, a list,
+    /// gossip or etcd, to this node it is as one that has left: nothing is placed on it, and what was
+    /// placed goes elsewhere. No source of members is as sure as a certificate, and what is placed there
+    /// would be owed until somebody looks.
+    pub(super) fn takes_no_files(&mut self, node: NodeName, why: &str) {
+        if self.members.unfit.contains(&node) {
+            return;
+        }
+        let (why, hint) = hint::split_or(why, "look at what that machine does");
+        let what = format!("{} {why}", nothing_on(&node));
+        tracing::warn!(peer = %node, "{what}; hint: {hint}");
+        self.problems.add(what, hint.to_owned());
+        self.members.unfit.insert(node);
+        self.merge_heard();
+    }
+
+    /// A member is connected, so that it has the role to take files.
+    pub(super) fn takes_files(&mut self, node: &NodeName) {
+        if self.members.unfit.remove(node) {
+            self.problems.remove_starting(&nothing_on(node));
+            self.merge_heard();
         }
     }
 
@@ -225,6 +268,11 @@ impl Driver {
             since: standing.since,
         })
     }
+}
+
+/// How the problem with a member begins that may take no files.
+fn nothing_on(node: &NodeName) -> String {
+    format!("nothing is placed on {node}:")
 }
 
 /// The view that a node begins with: the list, or whom it knew when it was stopped.

@@ -34,6 +34,14 @@ pub(crate) enum NetEvent {
         /// What it has seen.
         seen: Sight,
     },
+    /// A consumer that is called has shown a certificate that gives it no role to take files. Told again
+    /// at every call; when it has one that does, it is connected.
+    NoConsumer {
+        /// Who.
+        node: NodeName,
+        /// Why, for a person.
+        why: String,
+    },
     /// Something that a person must see, in words that end in a hint. It is in the log already.
     Alarm(String),
     /// Something failed that this node must not survive, such as a sync. Nothing was acknowledged

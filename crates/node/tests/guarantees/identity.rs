@@ -142,38 +142,84 @@ fn who_does_not_belong_gets_nowhere_and_both_logs_say_who_and_why() {
     assert_eq!(files_in(&cluster.node("cons-1").inbox()).len(), 0);
 }
 
+/// Lets a node believe that a producer consumes the feed `files`.
+fn believe_that_it_consumes(cluster: &Cluster, name: &str, producer: &str) {
+    let config = cluster.node(name).config();
+    let text = fs::read_to_string(&config).unwrap();
+    let at = text.find(&format!("{{ name = {producer:?}")).unwrap();
+    let (before, entry) = text.split_at(at);
+    let entry = entry.replacen("feeds = []", "feeds = [\"files\"]", 1);
+    fs::write(&config, format!("{before}{entry}")).unwrap();
+}
+
 #[test]
-fn a_producer_that_acts_as_a_consumer_gets_nothing() {
+fn a_producer_that_acts_as_a_consumer_gets_nothing_and_files_go_to_others() {
     let mut cluster = Cluster::new();
     cluster.producer("prod-1", "");
     cluster.producer("prod-2", "");
+    cluster.consumer("cons-1", "");
+    cluster.membership("replace_after = \"never\"");
     let authority = Authority::new(&cluster, "authority");
     cluster.secure("prod-1", &authority, "producer");
     cluster.secure("prod-2", &authority, "producer");
+    cluster.secure("cons-1", &authority, "consumer");
     cluster.configure();
-    // The first one is made to believe that the second one consumes.
-    let config = cluster.node("prod-1").config();
-    let text = fs::read_to_string(&config).unwrap();
-    let at = text.rfind("feeds = []").unwrap();
-    fs::write(
-        &config,
-        format!("{}feeds = [\"files\"]{}", &text[..at], &text[at + 10..]),
-    )
-    .unwrap();
-    cluster.start_one("prod-2");
+    believe_that_it_consumes(&cluster, "prod-1", "prod-2");
+    cluster.start_one("cons-1");
     cluster.start_one("prod-1");
-    for name in ["prod-1", "prod-2"] {
-        log_says(
-            &cluster,
-            name,
-            &[
-                "prod-2 takes no files",
-                "producer and not consumer",
-                "hint:",
-            ],
-        );
+    let count = 20;
+    let own: Vec<_> = (0..count).map(|at| format!("own/file-{at}")).collect();
+    for name in &own {
+        cluster.write(name, name.as_bytes());
     }
-    // And one that is configured so says at once that it cannot work.
+    let all = cluster.dir().join("own/own");
+    let send = ["send", all.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &send).good();
+    // While it has shown no certificate, half of them wait for it.
+    until("some are placed on it", SOON, || {
+        cluster.member("prod-1", "prod-2")["owed_files"].as_u64() > Some(0)
+    });
+    assert!(cluster.count("prod-1", "done") < count);
+    cluster.start_one("prod-2");
+    for name in ["prod-1", "prod-2"] {
+        let why = ["prod-2 takes no files", "producer and not consumer"];
+        log_says(&cluster, name, &[&why[..], &["hint:"]].concat());
+    }
+    log_says(&cluster, "prod-1", &["WARN", "nothing is placed on prod-2"]);
+    cluster.wait_until_done("prod-1", count, SOON);
+    until("all are published", SOON, || {
+        files_in(&cluster.node("cons-1").inbox()).len() == own.len()
+    });
+    assert_eq!(files_in(&cluster.node("prod-2").inbox()).len(), 0);
+    let mut refused = serde_json::Value::Null;
+    until("nodes says so", SOON, || {
+        refused = cluster.member("prod-1", "prod-2");
+        refused["state"] == "refused" && refused["owed_files"] == 0
+    });
+    let error = refused["last_error"].as_str().unwrap();
+    assert!(
+        error.contains("takes no files") && error.contains("hint:"),
+        "{error}"
+    );
+    let problems = cluster.status("prod-1")["problems"].to_string();
+    assert!(
+        problems.contains("nothing is placed on prod-2"),
+        "{problems}"
+    );
+    // With a certificate that says so it is a consumer like any other, and that is found out.
+    cluster.secure("prod-2", &authority, "producer,consumer");
+    cluster.configure();
+    believe_that_it_consumes(&cluster, "prod-1", "prod-2");
+    cluster.hang_up("prod-2");
+    until("it is one of them", SOON, || {
+        cluster.member("prod-1", "prod-2")["state"] == "active"
+    });
+    let problems = cluster.status("prod-1")["problems"].to_string();
+    assert!(!problems.contains("nothing is placed on"), "{problems}");
+}
+
+#[test]
+fn a_node_that_is_configured_for_what_its_certificate_does_not_allow_says_so_at_once() {
     let mut cluster = Cluster::new();
     cluster.consumer("prod-3", "");
     cluster.secure("prod-3", &Authority::new(&cluster, "authority"), "producer");

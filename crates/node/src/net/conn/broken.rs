@@ -108,6 +108,9 @@ pub(in crate::net) enum Broken {
     /// The peer sent a message that contradicts itself or its predecessors.
     #[error("{0}")]
     Protocol(String),
+    /// Who was dialled has no role to take files.
+    #[error("{0}")]
+    NoConsumer(String),
     /// The peer gave a receipt that proves nothing.
     #[error(
         "{node} gave a receipt that {why}; hint: look at what that machine does and at its version, its word is not counted"
