@@ -1,5 +1,8 @@
 //! Keys that change while agents run: what was connected with others ends, and comes back if it may.
 
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::Path;
 
 use crate::cluster::{Authority, Cluster, SOON, files_in, until};
@@ -99,4 +102,41 @@ fn connections_with_a_certificate_that_was_replaced_are_made_anew_and_others_sta
     log_says(&cluster, "cons-1", &["was ended", "met prod-1", why]);
     until("they meet again", SOON, || met(&cluster) == 3);
     deliver(&cluster, 4);
+}
+
+/// Without keys an agent talks to nobody beyond this machine, and keys that it did not have at its start
+/// need a restart.
+#[test]
+fn members_elsewhere_wait_for_the_restart_that_brings_the_keys_and_hear_nothing_in_plaintext() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.start();
+    send(&cluster, "prod-1", "waits");
+    // Of a name it is not known that it leads here.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = elsewhere.local_addr().unwrap().port();
+    cluster.consumer("cons-1", "");
+    let authority = Authority::new(&cluster, "authority");
+    cluster.secure("prod-1", &authority, "producer");
+    cluster.configure();
+    let config = cluster.node("prod-1").config();
+    let text = fs::read_to_string(&config).unwrap();
+    let here = format!("127.0.0.1:{}", cluster.node("cons-1").port());
+    fs::write(&config, text.replace(&here, &format!("LOCALHOST:{port}"))).unwrap();
+    cluster.hang_up("prod-1");
+    log_says(&cluster, "prod-1", &["needs a restart: [tls]", "hint:"]);
+    until("status says so", SOON, || {
+        let problems = cluster.status("prod-1")["problems"].to_string();
+        problems.contains("needs a restart: [tls]")
+    });
+    let nodes = cluster.ask("prod-1", &["nodes", "--json"]).good().objects();
+    assert!(nodes.iter().all(|one| one["name"] != "cons-1"), "{nodes:?}");
+    // The first that is ever heard there comes after the restart, and is TLS.
+    cluster.kill("prod-1");
+    cluster.start_one("prod-1");
+    let (mut first, _) = elsewhere.accept().unwrap();
+    let mut said = [0];
+    first.set_read_timeout(Some(SOON)).unwrap();
+    first.read_exact(&mut said).unwrap();
+    assert_eq!(said, [0x16], "it is plaintext");
 }
