@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::cluster::{Authority, Cluster, SOON, files_in, left_in_staging, until};
+use crate::cluster::{Authority, Cluster, Etcd, SOON, files_in, left_in_staging, until};
 
 use super::log_says;
 
@@ -207,6 +207,56 @@ fn nothing_goes_to_a_producer(at_any_time: bool) {
     });
     let problems = cluster.status("prod-1")["problems"].to_string();
     assert!(!problems.contains("nothing is placed on"), "{problems}");
+}
+
+/// No agent announces what its certificate does not allow. Whoever can write into etcd, or has changed
+/// his agent's program, does.
+#[test]
+fn what_is_announced_counts_for_nothing_without_the_role() {
+    let Some(etcd) = Etcd::start("what_is_announced_counts_for_nothing_without_the_role") else {
+        return;
+    };
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.producer("prod-2", "");
+    cluster.consumer("cons-1", "");
+    cluster.learns_by(&etcd.membership());
+    cluster.membership("replace_after = \"never\"");
+    let authority = Authority::new(&cluster, "authority");
+    cluster.secure("prod-1", &authority, "producer");
+    cluster.secure("prod-2", &authority, "producer");
+    cluster.secure("cons-1", &authority, "consumer");
+    cluster.configure();
+    // It does not take its own key back.
+    let config = cluster.node("prod-2").config();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(&etcd.membership(), "nodes = []")).unwrap();
+    let addr = format!("127.0.0.1:{}", cluster.node("prod-2").port());
+    let announcement = serde_json::json!({
+        "version": 1, "name": "prod-2", "addr": addr, "weight": 100_000, "feeds": ["files"],
+        "state": "active", "incarnation": 1, "start": "1",
+    });
+    if !etcd.put("members/prod-2", &announcement.to_string()) {
+        return;
+    }
+    for name in ["cons-1", "prod-2", "prod-1"] {
+        cluster.start_one(name);
+    }
+    for at in 0..20 {
+        send(&cluster, "prod-1", &format!("file-{at}"));
+    }
+    log_says(&cluster, "prod-1", &["WARN", "nothing is placed on prod-2"]);
+    cluster.wait_until_done("prod-1", 20, SOON);
+    until("nodes says so", SOON, || {
+        cluster.member("prod-1", "prod-2")["state"] == "refused"
+    });
+    assert_eq!(cluster.transfers("prod-2", &[]), [] as [Value; 0]);
+    // Not even a start later, when it is not known yet what it will show.
+    cluster.kill("prod-1");
+    cluster.start_one("prod-1");
+    send(&cluster, "prod-1", "after");
+    cluster.wait_until_done("prod-1", 21, SOON);
+    assert_eq!(cluster.transfers("prod-2", &[]), [] as [Value; 0]);
 }
 
 #[test]
