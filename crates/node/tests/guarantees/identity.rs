@@ -2,6 +2,7 @@
 
 mod intruders;
 mod renewing;
+mod syncing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
