@@ -87,7 +87,8 @@ impl Revoked {
             authority,
             number,
             through,
-            text: text.to_owned(),
+            // Others stand behind it, so its last line ends, however it came.
+            text: format!("{}\n", text.trim_end()),
         })
     }
 

@@ -22,7 +22,9 @@ fn each_authority_counts_its_own_lists_and_takes_back_its_own_certificates() {
     for name in ["a", "b", "c", "cam-7"] {
         drop(old.keys(name, "producer"));
         let list = old.revoke(name);
-        assert!(keyring.take_over(list.as_bytes()).unwrap().is_some());
+        let cut_short = list.trim_end();
+        let taken = keyring.take_over(cut_short.as_bytes()).unwrap();
+        assert!(taken.is_some());
     }
     assert!(cut_old.severed().is_some());
     assert_eq!(cut_new.severed(), None, "it is another authority's number");

@@ -65,8 +65,10 @@ fn who_is_of_an_authority_that_is_not_believed_any_more_is_cut_off_at_once() {
     // Who is of the one that is left comes back.
     send(&cluster, "prod-2", "in-time");
     cluster.wait_until_done("prod-2", 1, SOON);
-    let there = files_in(&cluster.node("cons-1").inbox());
-    assert_eq!(there.into_keys().collect::<Vec<_>>(), ["in-time"]);
+    let inbox = cluster.node("cons-1").inbox();
+    until("it is published", SOON, || !files_in(&inbox).is_empty());
+    let there: Vec<_> = files_in(&inbox).into_keys().collect();
+    assert_eq!(there, ["in-time"]);
     assert_eq!(cluster.count("prod-1", "done"), 0);
     assert!(!is_connected(&cluster, "prod-1"));
     // It waits for nothing but a certificate of that one.
