@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::cluster::{Authority, Cluster, SOON, files_in, until};
+use crate::cluster::{Authority, Cluster, SOON, files_in, left_in_staging, random_bytes, until};
 
 use super::{deliver, log_says, secured};
 
@@ -141,4 +141,43 @@ fn members_elsewhere_wait_for_the_restart_that_brings_the_keys_and_hear_nothing_
     first.set_read_timeout(Some(SOON)).unwrap();
     first.read_exact(&mut said).unwrap();
     assert_eq!(said, [0x16], "it is plaintext");
+}
+
+#[test]
+fn a_file_that_is_on_its_way_arrives_whole_when_keys_are_replaced() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "");
+    cluster.consumer("cons-1", "");
+    let link = cluster.proxy("cons-1");
+    let authority = Authority::new(&cluster, "authority");
+    cluster.secure("prod-1", &authority, "producer");
+    cluster.secure("cons-1", &authority, "consumer");
+    cluster.start();
+    until("they have met", SOON, || is_connected(&cluster, "prod-1"));
+    link.slow_down(200_000);
+    let bytes = random_bytes(1, 6_000_000);
+    let path = cluster.write("large", &bytes);
+    let args = ["send", path.to_str().unwrap(), "--feed", "files"];
+    cluster.ask("prod-1", &args).good();
+    let inbox = cluster.node("cons-1").inbox();
+    until("it has begun to arrive", SOON, || {
+        !left_in_staging(&inbox).is_empty()
+    });
+    cluster.secure("prod-1", &authority, "producer");
+    cluster.configure();
+    cluster.hang_up("prod-1");
+    log_says(&cluster, "prod-1", &["this node has another certificate"]);
+    assert_eq!(
+        cluster.count("prod-1", "done"),
+        0,
+        "it was still on its way"
+    );
+    link.slow_down(0);
+    cluster.wait_until_done("prod-1", 1, SOON);
+    until("it is published", SOON, || {
+        let files = files_in(&inbox);
+        files
+            .get("large")
+            .is_some_and(|at| fs::read(at).unwrap() == bytes)
+    });
 }
