@@ -76,7 +76,7 @@ pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<InUse
         tracing::warn!("{trouble}");
         problems.add_text(&trouble);
     }
-    if let Some(list) = keyring.named_list() {
+    for list in keyring.named_lists() {
         let in_force = keyring.take_over(list.as_bytes())?;
         if let Some(error) = in_force.and_then(|in_force| in_force.not_kept) {
             return Err(anyhow!(
@@ -85,15 +85,14 @@ pub(super) fn open(config: &Config, problems: &Problems) -> anyhow::Result<InUse
             ));
         }
     }
-    let list = keyring.revoked().number();
-    if keyring.own_revoked() {
+    if let Some(list) = keyring.own_revoked() {
         let node = &config.node.name;
         return Err(anyhow!(
             "the certificate of this node, {node}, is revoked by list {list}; hint: if it still belongs to the cluster, `consign keys issue {node}` and give it the new bundle"
         ));
     }
     tracing::info!(
-        revocation_list = list,
+        revocation_lists = keyring.lists().count(),
         "connections to other nodes are encrypted, and both ends show certificates"
     );
     if let Some(authority) = config.tls.authority.as_ref() {

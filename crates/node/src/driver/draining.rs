@@ -137,6 +137,9 @@ impl Driver {
             Verdict::Excluded if self.producer.has_given_up(node, feed) => {
                 "away for longer than replace_after".to_owned()
             }
+            _ if self.members.unfit.contains(node) => {
+                "its certificate gives it no role to take files".to_owned()
+            }
             Verdict::Excluded => "it drains".to_owned(),
             verdict => verdict.to_string(),
         }

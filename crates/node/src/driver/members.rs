@@ -8,7 +8,7 @@ use consign_core::consumer;
 use consign_core::ids::NodeName;
 use consign_core::producer::Event;
 use consign_core::record::Record;
-use consign_core::view::{Member, Sighting, Silence, View, merge};
+use consign_core::view::{Member, MemberState, Sighting, Silence, View, merge};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -39,6 +39,8 @@ pub(crate) struct Members {
     to_forget: BTreeSet<NodeName>,
     /// Those that were forgotten here because others said so, or are about to be.
     forgot: BTreeSet<NodeName>,
+    /// Those whose certificates give them no role to take files, whatever is said of them.
+    pub(super) unfit: BTreeSet<NodeName>,
     /// Whether it has said anything since the view was last made of it, and when the view changed.
     unmerged: bool,
     changed_at: Option<Instant>,
@@ -56,6 +58,7 @@ impl Members {
             standing,
             to_forget: BTreeSet::new(),
             forgot: BTreeSet::new(),
+            unfit: BTreeSet::new(),
             unmerged: false,
             changed_at: None,
             absences: Absences::default(),
@@ -101,7 +104,8 @@ impl Driver {
         if waits || !std::mem::take(&mut self.members.unmerged) {
             return;
         }
-        let members = merge(&self.view, &self.within_reach(&self.members.sighting));
+        let mut members = merge(&self.view, &self.within_reach(&self.members.sighting));
+        self.leave_out_the_unfit(&mut members);
         match self.view.successor(members) {
             Ok(Some(view)) => {
                 tracing::info!(
@@ -134,6 +138,47 @@ impl Driver {
             self.append_own(record.clone());
         }
         self.log_care.own.replace_view(records);
+    }
+
+    /// To this node, those whose certificates give them no role to take files have left.
+    fn leave_out_the_unfit(&mut self, members: &mut [Member]) {
+        let mut unfit = std::mem::take(&mut self.members.unfit);
+        for member in members {
+            if unfit.remove(&member.name) {
+                member.state = MemberState::Left;
+                self.members.unfit.insert(member.name.clone());
+            }
+        }
+        // Those that are no members any more.
+        for node in unfit {
+            self.problems.remove_starting(&nothing_on(&node));
+        }
+    }
+
+    /// A member's certificate gives it no role to take files. Whoever says that it consumes, a list,
+    /// gossip or etcd, to this node it is as one that has left: nothing is placed on it, and what was
+    /// placed goes elsewhere. No source of members is as sure as a certificate, and what is placed there
+    /// would be owed until somebody looks.
+    pub(super) fn takes_no_files(&mut self, node: NodeName, why: &str) {
+        if self.members.unfit.contains(&node) {
+            return;
+        }
+        let (why, hint) = hint::split_or(why, "look at what that machine does");
+        let what = format!("{} {why}", nothing_on(&node));
+        tracing::warn!(peer = %node, "{what}; hint: {hint}");
+        self.problems.add(what, hint.to_owned());
+        self.members.unfit.insert(node);
+        self.members.unmerged = true;
+        self.change_view();
+    }
+
+    /// A member is connected, so that it has the role to take files.
+    pub(super) fn takes_files(&mut self, node: &NodeName) {
+        if self.members.unfit.remove(node) {
+            self.problems.remove_starting(&nothing_on(node));
+            self.members.unmerged = true;
+            self.change_view();
+        }
     }
 
     /// Without TLS, and without a word that this is meant, nothing is sent beyond this machine: so
@@ -235,6 +280,11 @@ impl Driver {
             since: standing.since,
         })
     }
+}
+
+/// How the problem with a member begins that may take no files.
+fn nothing_on(node: &NodeName) -> String {
+    format!("nothing is placed on {node}:")
 }
 
 /// The view that a node begins with: the list, or whom it knew when it was stopped.

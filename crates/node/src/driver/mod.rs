@@ -268,9 +268,15 @@ impl Driver {
 
     fn on_net(&mut self, event: NetEvent) {
         match event {
-            NetEvent::Producer(event) => self.produce(event),
+            NetEvent::Producer(event) => {
+                if let producer::Event::PeerUp { node, .. } = &event {
+                    self.takes_files(node);
+                }
+                self.produce(event);
+            }
             NetEvent::Consumer(event) => self.consume(event),
             NetEvent::Outlived { peer, seen } => self.outlived(&peer, seen),
+            NetEvent::NoConsumer { node, why } => self.takes_no_files(node, &why),
             NetEvent::Alarm(text) => self.problems.add_text(&text),
             NetEvent::Fatal(why) => self.die(why),
         }
@@ -355,7 +361,12 @@ impl Driver {
             .view
             .members()
             .iter()
-            .filter(|member| member.feeds.iter().any(produces) || owes(&member.name))
+            .filter(|member| {
+                let name = &member.name;
+                // Who may take no files is called on, to find out when it may.
+                let is_unfit = self.members.unfit.contains(name);
+                member.feeds.iter().any(produces) || owes(name) || is_unfit
+            })
             .map(|member| (member.name.clone(), member.addr.clone()))
             .collect();
         self.net.set_targets(targets);

@@ -1,6 +1,6 @@
 //! The configuration, read again while the agent runs: members, this node's own zone and weights,
-//! and the policies of produced feeds take effect at once, keys for connections that are made from
-//! then on. The rest needs a restart, and is named until it is restarted or undone.
+//! the policies of produced feeds and keys take effect at once, the latter by making connections anew.
+//! The rest needs a restart, and is named until it is restarted or undone.
 
 use crate::hint;
 use consign_core::producer::Event;

@@ -152,6 +152,7 @@ impl Driver {
                     feeds: member.feeds.iter().map(ToString::to_string).collect(),
                     state: match member.state {
                         _ if forgotten.contains(&&member.name) => "forgotten".to_owned(),
+                        _ if self.members.unfit.contains(&member.name) => "refused".to_owned(),
                         MemberState::Active => self.word_of(member, destination).to_string(),
                         known @ (MemberState::Draining | MemberState::Left) => known.to_string(),
                     },

@@ -9,9 +9,8 @@
 //! | `revoked` | the newest [revocation list](super::revoked), when there is one |
 //! | `invitations` | who was [invited](super::invitations) and may still join, when anybody was |
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use consign_core::ids::NodeName;
@@ -139,8 +138,7 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`].
     pub(crate) fn init(dir: &Path, cluster: &str) -> Result<Self, AuthorityError> {
-        let made = DirBuilder::new().mode(0o700).recursive(true).create(dir);
-        made.map_err(failed("create", dir))?;
+        files::make_dir(dir).map_err(failed("create", dir))?;
         let lock = lock(dir)?;
         let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
         if certificate.exists() || key.exists() {

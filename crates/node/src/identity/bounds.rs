@@ -10,6 +10,13 @@ pub(super) const INTERMEDIATES_MAX: usize = 4;
 /// A revocation list, in bytes: every member that there may be, with the longest name, fits.
 pub(super) const REVOKED_BYTES_MAX: usize = 1 << 20;
 
+/// Authorities that a node believes: a fleet that goes over to another one has two. Each may have a
+/// revocation list, which is kept and told.
+pub(crate) const AUTHORITIES_MAX: usize = 16;
+
+/// The lists of all authorities, in bytes.
+pub(super) const LISTS_BYTES_MAX: u64 = (AUTHORITIES_MAX * REVOKED_BYTES_MAX) as u64;
+
 /// Nodes that one authority issues certificates to, counted with repetitions: what it has issued is
 /// read and written whole.
 pub(super) const ISSUED_MAX: usize = 1 << 20;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::bounds::PEM_BYTES_MAX;
+use super::bounds::{AUTHORITIES_MAX, PEM_BYTES_MAX};
 use super::files;
 use super::keys::KeyError;
 
@@ -75,7 +75,7 @@ impl KeyFiles {
             Self::Apart { ca, cert, key } => Ok(Parts {
                 chain: certificates(cert, &open(cert)?)?,
                 key: private_key(key, &secret(key)?)?,
-                authorities: certificates(ca, &open(ca)?)?,
+                authorities: authorities(ca)?,
             }),
         }
     }
@@ -86,7 +86,14 @@ impl KeyFiles {
 /// # Errors
 /// [`KeyError`].
 pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
-    certificates(path, &open(path)?)
+    let found = certificates(path, &open(path)?)?;
+    match found.len() {
+        0..=AUTHORITIES_MAX => Ok(found),
+        count => Err(KeyError::Crowd {
+            path: path.to_owned(),
+            count,
+        }),
+    }
 }
 
 /// A certificate as PEM.

@@ -11,9 +11,9 @@ use thiserror::Error;
 
 use super::bundle;
 use super::keys::{KeyError, provider};
+use super::lists::Lists;
 use super::peer::Peer;
 use super::receipts::{BadReceipt, check_signature};
-use super::revoked::Revoked;
 use super::roles::Role;
 use super::trust::{BadPeer, End, Trust};
 
@@ -136,7 +136,7 @@ impl Authorities {
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
     ) -> Result<Peer, BadEvidence> {
-        let nothing = Revoked::default();
+        let nothing = Lists::default();
         let judge = |end| self.trust.judge(certificate, above, end, &nothing);
         let judged = judge(End::Accepted).or_else(|_| judge(End::Dialled));
         judged.map_err(BadEvidence::Peer)

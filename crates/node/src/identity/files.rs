@@ -1,8 +1,8 @@
 //! Small files that must not be half there, and keys that nobody else may read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -57,18 +57,30 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write(path, bytes, mode, RenameFlags::empty())
 }
 
+/// Makes a directory that nobody else may look into, and those above it that are missing. When this
+/// returns the names of those that were made are synced.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+    for made in missing {
+        // A crash before this may take all that is put into it later, synced or not.
+        File::open(dir_of(made))?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Syncs a file that is there, and its name: a process that was killed may have left both in the page
 /// cache alone.
 ///
 /// # Errors
 /// What the system says.
 pub(super) fn sync(path: &Path) -> io::Result<()> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        Some(_) | None => Path::new("."),
-    };
     File::open(path)?.sync_all()?;
-    File::open(dir)?.sync_all()
+    File::open(dir_of(path))?.sync_all()
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32, flags: RenameFlags) -> io::Result<()> {
@@ -96,13 +108,18 @@ fn write(path: &Path, bytes: &[u8], mode: u32, flags: RenameFlags) -> io::Result
 /// The directory of a file, and a name in it that nobody else uses.
 fn beside(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    };
+    let dir = dir_of(path);
     let random = getrandom::u64()?;
     let beside = dir.join(format!(".{}.{random:016x}", name.to_string_lossy()));
-    Ok((dir, beside))
+    Ok((dir.to_owned(), beside))
+}
+
+/// The directory of a file.
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 #[cfg(test)]

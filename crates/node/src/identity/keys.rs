@@ -8,14 +8,16 @@ use std::sync::Arc;
 use consign_core::ids::NodeName;
 use consign_core::receipt::Hash;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use thiserror::Error;
 
-use super::bounds::REVOKED_BYTES_MAX;
+use super::bounds::{AUTHORITIES_MAX, LISTS_BYTES_MAX};
 use super::bundle::{KeyFiles, Parts};
 use super::files;
+use super::lists::Lists;
 use super::peer::Peer;
-use super::revoked::{BadList, Revoked};
+use super::revoked::BadList;
 use super::roles::Role;
 use super::trust::{BadPeer, End, Trust};
 
@@ -59,6 +61,17 @@ pub(crate) enum KeyError {
         path: PathBuf,
         /// What is not.
         what: &'static str,
+    },
+    /// More authorities than anybody needs to believe.
+    #[error(
+        "{} holds {count} authorities, and at most {AUTHORITIES_MAX} are believed; hint: leave in it those that issue certificates to nodes",
+        path.display()
+    )]
+    Crowd {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
     },
     /// The certificate and the key are not of one another, or not understood.
     #[error("the key and the certificate in {} cannot be used: {why}; hint: take both from the same place", path.display())]
@@ -115,14 +128,16 @@ pub(crate) enum KeyError {
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(super) own: Arc<SingleCertAndKey>,
+    /// The certificate, and those between it and its authority.
+    pub(super) chain: Vec<CertificateDer<'static>>,
     /// Signs what is to be believed after the connection.
     pub(super) signer: Arc<dyn SigningKey>,
     /// The authority by which others know this node.
     pub(super) cluster: Hash,
     pub(super) me: Peer,
     pub(super) trust: Arc<Trust>,
-    /// The list that the config names.
-    pub(super) named: Option<Revoked>,
+    /// The lists that the config names.
+    pub(super) named: Lists,
     path: PathBuf,
 }
 
@@ -155,6 +170,18 @@ impl Keys {
         }
     }
 
+    /// Whether a connection is the same with these and with those: our certificate, and whom we believe.
+    pub(super) fn are_like(&self, others: &Self) -> bool {
+        self.chain == others.chain && self.trust.authorities() == others.trust.authorities()
+    }
+
+    /// The number of the list that makes our own certificate void, if one does.
+    pub(super) fn revoked_by(&self, lists: &Lists) -> Option<u64> {
+        let (own, above) = self.chain.split_first()?;
+        let (list, _) = self.trust.revoking(&self.me, own, above, lists)?;
+        Some(list.number())
+    }
+
     /// Makes sure that others would believe them.
     pub(super) fn of(
         parts: Parts,
@@ -166,10 +193,11 @@ impl Keys {
             why,
         };
         let trust = Trust::new(parts.authorities).map_err(mismatch)?;
-        let named = revoked.map(|path| read_list(path, &trust)).transpose()?;
+        let named = revoked.map(|path| read_lists(path, &trust)).transpose()?;
+        let named = named.unwrap_or_default();
         let (certificate, above) = parts.chain.split_first().expect("its reader found one");
         let judge = |end| {
-            let judged = trust.judge(certificate, above, end, &named.clone().unwrap_or_default());
+            let judged = trust.judge(certificate, above, end, &named);
             judged.map_err(|why| KeyError::Own {
                 path: path.clone(),
                 why,
@@ -181,12 +209,14 @@ impl Keys {
         let cluster = *clusters.first().ok_or_else(|| {
             mismatch("no authority in it has signed the certificate alone".to_owned())
         })?;
+        let chain = parts.chain.clone();
         let own = CertifiedKey::from_der(parts.chain, parts.key, &provider())
             .map_err(|bad| mismatch(bad.to_string()))?;
         Ok(Self {
             signer: Arc::clone(&own.key),
             cluster,
             own: Arc::new(own.into()),
+            chain,
             me,
             trust: Arc::new(trust),
             named,
@@ -195,17 +225,20 @@ impl Keys {
     }
 }
 
-fn read_list(path: &Path, trust: &Trust) -> Result<Revoked, KeyError> {
-    let read = files::read(path, REVOKED_BYTES_MAX as u64);
+fn read_lists(path: &Path, trust: &Trust) -> Result<Lists, KeyError> {
+    let read = files::read(path, LISTS_BYTES_MAX);
     let bytes = read.map_err(|source| KeyError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let list = Revoked::read(&bytes, trust.authorities());
-    list.map_err(|why| KeyError::List {
-        path: path.to_owned(),
-        why,
-    })
+    let (lists, bad) = Lists::read(&bytes, trust);
+    match bad {
+        None => Ok(lists),
+        Some(why) => Err(KeyError::List {
+            path: path.to_owned(),
+            why,
+        }),
+    }
 }
 
 /// The only cryptography that there is here. AES-128 first: it is as safe as anybody needs, and a

@@ -7,9 +7,9 @@
 //! store-2 5
 //! signature 5b3c…
 //! ```
-//! Every certificate of `cam-7` up to number 12 is void; one that is issued later is good. A list
-//! replaces every list with a lower number. The signature is Ed25519 over all lines before it, so a
-//! list may come from anywhere.
+//! Every certificate of `cam-7` that this authority has issued, up to number 12, is void; one that is
+//! issued later is good. A list replaces every list of the same authority with a lower number. The
+//! signature is Ed25519 over all lines before it, so a list may come from anywhere.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,9 +21,10 @@ use webpki::EndEntityCert;
 
 use super::bounds::REVOKED_BYTES_MAX;
 use super::peer::Peer;
+use super::token::Fingerprint;
 
 /// The first line: also what keeps a signature over a list from being one over anything else.
-const FIRST_LINE: &str = "consign revoked 1";
+pub(super) const FIRST_LINE: &str = "consign revoked 1";
 
 /// Why a list is not believed. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,10 +41,12 @@ pub(crate) enum BadList {
     Signature,
 }
 
-/// A revocation list whose signature was checked, or the one without entries that every node begins
-/// with.
+/// A revocation list whose signature was checked, or the one without entries that every authority
+/// begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Revoked {
+    /// Who has signed it; `None` while nobody has.
+    authority: Option<Fingerprint>,
     number: u64,
     /// Each node's highest number that is void.
     through: BTreeMap<NodeName, u64>,
@@ -69,22 +72,23 @@ impl Revoked {
             .strip_prefix("signature ")
             .and_then(|hex| from_hex(hex.trim_end()))
             .ok_or_else(|| form("its signature is no number"))?;
-        let is_signed = authorities.iter().any(|authority| {
-            EndEntityCert::try_from(authority).is_ok_and(|authority| {
+        let mut authorities = authorities.iter();
+        let signer = authorities.find(|authority| {
+            EndEntityCert::try_from(*authority).is_ok_and(|authority| {
                 let algorithm = webpki::aws_lc_rs::ED25519;
                 authority
                     .verify_signature(algorithm, signed.as_bytes(), &signature)
                     .is_ok()
             })
         });
-        if !is_signed {
-            return Err(BadList::Signature);
-        }
+        let authority = Fingerprint::of(signer.ok_or(BadList::Signature)?);
         let (number, through) = parse(signed).ok_or_else(|| form("a line is not understood"))?;
         Ok(Self {
+            authority,
             number,
             through,
-            text: text.to_owned(),
+            // Others stand behind it, so its last line ends, however it came.
+            text: format!("{}\n", text.trim_end()),
         })
     }
 
@@ -114,6 +118,11 @@ impl Revoked {
         Ok(next)
     }
 
+    /// Who has signed it, by their key.
+    pub(super) fn authority(&self) -> Option<Fingerprint> {
+        self.authority
+    }
+
     /// Its number; 0 when there is none.
     pub(crate) fn number(&self) -> u64 {
         self.number
@@ -129,7 +138,8 @@ impl Revoked {
         self.through.get(node).copied().unwrap_or_default()
     }
 
-    /// The number of somebody's certificate, if it is void.
+    /// The number of somebody's certificate, if it is void: provided that this list's authority is the
+    /// one that has issued it.
     pub(super) fn covers(&self, peer: &Peer) -> Option<u64> {
         let (node, serial) = (peer.node()?, peer.serial?);
         (serial <= self.through(node)).then_some(serial)

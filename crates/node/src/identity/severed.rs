@@ -1,4 +1,5 @@
-//! Ends connections of those whose certificates are revoked while they live.
+//! Ends connections that are not to be had any more while they live: the peer's certificate was revoked,
+//! or this node has other keys or believes other authorities.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -6,9 +7,10 @@ use std::task::Waker;
 use thiserror::Error;
 
 use super::peer::Peer;
+use super::verify::Known;
 
-/// A connection was ended because its peer's certificate was revoked. Nothing more is read from it
-/// or written to it.
+/// A connection was ended because it would not come up again as it is. Nothing more is read from it or
+/// written to it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub(crate) struct Severed(pub(super) String);
@@ -16,7 +18,7 @@ pub(crate) struct Severed(pub(super) String);
 /// A connection's way to notice that it has to end.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    pub(super) peer: Arc<Peer>,
+    pub(super) known: Arc<Known>,
     state: Mutex<State>,
 }
 
@@ -27,16 +29,16 @@ struct State {
 }
 
 impl Cut {
-    pub(super) fn new(peer: Arc<Peer>) -> Arc<Self> {
+    pub(super) fn new(known: Arc<Known>) -> Arc<Self> {
         Arc::new(Self {
-            peer,
+            known,
             state: Mutex::default(),
         })
     }
 
     /// Whose connection it is.
     pub(crate) fn peer(&self) -> &Arc<Peer> {
-        &self.peer
+        &self.known.peer
     }
 
     /// Why it has to end, if it has to.

@@ -1,5 +1,8 @@
 //! Certificates that are believed, and those that are not.
 
+mod authorities;
+mod possession;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,11 +12,14 @@ use consign_core::ids::NodeName;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier as _;
 
 use super::bundle::KeyFiles;
+use super::lists::Lists;
 use super::revoked::{BadList, Revoked};
 use super::trust::{BadPeer, End, Trust};
+use super::verify::Known;
 use super::{Authority, Keyring, Keys, Peer, Role, Roles};
 
 pub(crate) fn node(name: &str) -> NodeName {
@@ -60,6 +66,14 @@ impl Ca {
         Arc::new(keyring)
     }
 
+    /// A keyring that also believes another authority.
+    pub(crate) fn keyring_of_both(&mut self, other: &Self, name: &str, of: &str) -> Arc<Keyring> {
+        let keys = believing_both(self, other, name, of);
+        let data_dir = self.dir.path().join(name);
+        fs::create_dir_all(&data_dir).unwrap();
+        Arc::new(Keyring::open(keys, &data_dir).0)
+    }
+
     /// The newest list, with one more node on it.
     pub(crate) fn revoke(&mut self, name: &str) -> String {
         self.authority
@@ -81,8 +95,8 @@ fn parts(path: &Path) -> (CertificateDer<'static>, Trust) {
 }
 
 fn judge(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<Peer, BadPeer> {
-    let dialled = trust.judge(certificate, &[], End::Dialled, &Revoked::default());
-    let accepted = trust.judge(certificate, &[], End::Accepted, &Revoked::default());
+    let dialled = trust.judge(certificate, &[], End::Dialled, &Lists::default());
+    let accepted = trust.judge(certificate, &[], End::Accepted, &Lists::default());
     assert_eq!(dialled, accepted);
     dialled
 }
@@ -133,7 +147,7 @@ fn a_node_cannot_issue_certificates() {
     let made = params
         .signed_by(&KeyPair::generate().unwrap(), &issuer)
         .unwrap();
-    let refused = trust.judge(made.der(), &[above], End::Dialled, &Revoked::default());
+    let refused = trust.judge(made.der(), &[above], End::Dialled, &Lists::default());
     assert!(refused.is_err(), "{refused:?}");
 }
 
@@ -153,8 +167,8 @@ fn what_was_changed_in_a_certificate_is_noticed() {
 }
 
 fn judge_either(trust: &Trust, certificate: &CertificateDer<'_>) -> Result<Peer, BadPeer> {
-    let dialled = trust.judge(certificate, &[], End::Dialled, &Revoked::default());
-    dialled.or_else(|_| trust.judge(certificate, &[], End::Accepted, &Revoked::default()))
+    let dialled = trust.judge(certificate, &[], End::Dialled, &Lists::default());
+    dialled.or_else(|_| trust.judge(certificate, &[], End::Accepted, &Lists::default()))
 }
 
 #[test]
@@ -166,6 +180,7 @@ fn revoked_is_what_was_issued_before_and_not_what_is_issued_later() {
     let (new, _) = parts(&ca.bundle("cam-7", "producer"));
     let list = Revoked::read(list.as_bytes(), trust.authorities()).unwrap();
     assert_eq!(list.number(), 1);
+    let list = Lists::from_iter([list]);
     let judge = |certificate| trust.judge(certificate, &[], End::Dialled, &list);
     let refused = judge(&old).unwrap_err();
     let text = refused.to_string();
@@ -285,7 +300,7 @@ fn nothing_here_reads_a_clock() {
     let mut read = 0;
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().is_some_and(|name| name == "tests.rs") {
+        if path.file_stem().is_some_and(|name| name == "tests") {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -390,15 +405,39 @@ fn an_authority_is_never_overwritten_and_counts_on() {
     assert_eq!(key & 0o777, 0o600);
 }
 
+/// As a connection knows whoever shows the certificate of a bundle.
+fn known(keyring: &Keyring, bundle: &Path) -> Arc<Known> {
+    let (certificate, _) = parts(bundle);
+    let (_, verifier) = keyring.accepting();
+    let judged = verifier.verify_client_cert(&certificate, &[], UnixTime::now());
+    judged.expect("it is believed");
+    verifier.judged().unwrap().unwrap()
+}
+
+/// Keys of the first authority, which believe both.
+fn believing_both(first: &mut Ca, second: &Ca, name: &str, of: &str) -> Keys {
+    let own = first.bundle(name, of);
+    let certificate = |ca: &Ca| fs::read_to_string(ca.dir.path().join("ca/ca.pem")).unwrap();
+    let both = first.dir.path().join("both.pem");
+    fs::write(&both, certificate(first) + &certificate(second)).unwrap();
+    let (cert, key) = (own.clone(), own);
+    let files = KeyFiles::Apart {
+        ca: both,
+        cert,
+        key,
+    };
+    Keys::read(&files, None, &node(name), &[]).unwrap()
+}
+
 #[test]
 fn a_newer_list_is_kept_and_ends_connections_and_an_older_one_changes_nothing() {
     let mut ca = Ca::new();
     let keyring = ca.keyring("store-1", "consumer");
-    let peer = |ca: &mut Ca, name: &str| {
-        let (certificate, trust) = parts(&ca.bundle(name, "producer"));
-        Arc::new(judge(&trust, &certificate).unwrap())
-    };
-    let (seven, eight) = (peer(&mut ca, "cam-7"), peer(&mut ca, "cam-8"));
+    let (seven, eight) = (
+        ca.bundle("cam-7", "producer"),
+        ca.bundle("cam-8", "producer"),
+    );
+    let (seven, eight) = (known(&keyring, &seven), known(&keyring, &eight));
     let (cut, kept) = (keyring.cut(Arc::clone(&seven)), keyring.cut(eight));
     let first = ca.revoke("cam-7");
     let in_force = keyring.take_over(first.as_bytes()).unwrap().unwrap();
@@ -419,15 +458,15 @@ fn a_newer_list_is_kept_and_ends_connections_and_an_older_one_changes_nothing() 
     );
     assert!(keyring.take_over(first.as_bytes()).unwrap().is_none());
     assert!(keyring.take_over(b"junk").is_err());
-    assert_eq!(keyring.revoked().number(), 2);
+    assert_eq!(keyring.lowest_list(), 2);
     // The next life knows it from the beginning.
     let data_dir = ca.dir.path().join("store-1");
     let keys = ca.keys("store-2", "consumer");
     let (again, trouble) = Keyring::open(keys, &data_dir);
-    assert_eq!((again.revoked().number(), trouble), (2, None));
+    assert_eq!((again.lowest_list(), trouble), (2, None));
     // One of another authority is not in force, and that is said.
     let keys = Ca::new().keys("store-1", "consumer");
     let (other, trouble) = Keyring::open(keys, &data_dir);
-    assert_eq!(other.revoked().number(), 0);
+    assert_eq!(other.lowest_list(), 0);
     assert!(trouble.unwrap().contains("hint:"));
 }

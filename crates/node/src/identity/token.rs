@@ -39,7 +39,7 @@ pub(crate) enum BadToken {
 }
 
 /// Which authority: the BLAKE3 hash of its public key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fingerprint(pub(super) [u8; FINGERPRINT_BYTES]);
 
 impl Fingerprint {

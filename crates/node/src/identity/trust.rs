@@ -9,8 +9,10 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use super::bounds::INTERMEDIATES_MAX;
 use super::certificate::{sequence, valid_since};
+use super::lists::Lists;
 use super::peer::Peer;
 use super::revoked::Revoked;
+use super::token::Fingerprint;
 
 /// Which end of a connection a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,16 @@ impl Trust {
         &self.authorities
     }
 
+    /// Whether the one with this key is among them.
+    pub(super) fn believes(&self, authority: Fingerprint) -> bool {
+        self.keys().any(|key| key == authority)
+    }
+
+    /// Their keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Fingerprint> {
+        self.authorities.iter().filter_map(Fingerprint::of)
+    }
+
     /// Who presents a certificate, if it is to be believed.
     ///
     /// # Errors
@@ -120,7 +132,7 @@ impl Trust {
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
         end: End,
-        revoked: &Revoked,
+        revoked: &Lists,
     ) -> Result<Peer, BadPeer> {
         let peer = Peer::read(certificate).map_err(BadPeer::Unreadable)?;
         let said = peer.to_string();
@@ -137,14 +149,33 @@ impl Trust {
                 why: format!("{other:?}"),
             },
         })?;
-        match revoked.covers(&peer) {
+        match self.revoking(&peer, certificate, above, revoked) {
             None => Ok(peer),
-            Some(serial) => Err(BadPeer::Revoked {
+            Some((list, serial)) => Err(BadPeer::Revoked {
                 said,
                 serial,
-                list: revoked.number(),
+                list: list.number(),
             }),
         }
+    }
+
+    /// The list that makes void a certificate that is believed but for that, and the certificate's
+    /// number. Numbers are an authority's own, and so are its lists: one counts only for what that
+    /// authority alone is enough to believe.
+    pub(super) fn revoking<'a>(
+        &self,
+        peer: &Peer,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        lists: &'a Lists,
+    ) -> Option<(&'a Revoked, u64)> {
+        let has_issued = |list: &Revoked| {
+            let each = self.authorities.iter().zip(&self.anchors);
+            let mut of_list = each.filter(|(one, _)| Fingerprint::of(one) == list.authority());
+            of_list.any(|(_, anchor)| Self::is_enough(anchor, certificate, above))
+        };
+        let mut covering = lists.covering(peer);
+        covering.find(|(list, _)| has_issued(list))
     }
 
     /// The authorities each of which is enough to believe a certificate that has been judged: SHA-256
@@ -154,13 +185,21 @@ impl Trust {
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
     ) -> Vec<Hash> {
-        let believes = |anchor: &&TrustAnchor<'static>| {
-            let alone = std::slice::from_ref(*anchor);
-            let is_good = |end| Self::verify(alone, certificate, above, end).is_ok();
-            self.anchors.len() == 1 || is_good(End::Accepted) || is_good(End::Dialled)
-        };
-        let anchors = self.anchors.iter().filter(believes);
+        let is_enough =
+            |anchor: &&_| self.anchors.len() == 1 || Self::is_enough(anchor, certificate, above);
+        let anchors = self.anchors.iter().filter(is_enough);
         anchors.map(fingerprint).collect()
+    }
+
+    /// Whether one authority is enough to believe a certificate, at either end.
+    fn is_enough(
+        anchor: &TrustAnchor<'_>,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+    ) -> bool {
+        let alone = std::slice::from_ref(anchor);
+        let is_good = |end| Self::verify(alone, certificate, above, end).is_ok();
+        is_good(End::Accepted) || is_good(End::Dialled)
     }
 
     /// Checks the signatures up to an authority, at a moment that the certificates themselves name:

@@ -10,40 +10,52 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::keys::Keys;
+use super::lists::Lists;
 use super::peer::Peer;
 use super::receipts::Signatures;
-use super::revoked::Revoked;
 use super::trust::{BadPeer, End};
 
 /// Why the other end's certificate was refused.
 pub(crate) type Refused = BadPeer;
+
+/// Who is at the other end, and all that it takes to judge it again.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(super) peer: Arc<Peer>,
+    /// Its certificate, and those above it.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Which end it has shown them for.
+    pub(super) end: End,
+    /// Our own keys on the connection.
+    pub(super) keys: Arc<Keys>,
+}
 
 /// See the module. Every time that it is given is ignored.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     /// Those of the connection, whatever comes later.
     keys: Arc<Keys>,
-    revoked: Arc<Revoked>,
+    lists: Arc<Lists>,
     algorithms: WebPkiSupportedAlgorithms,
-    judged: Mutex<Option<Result<Arc<Peer>, Refused>>>,
+    judged: Mutex<Option<Result<Arc<Known>, Refused>>>,
 }
 
 impl Verifier {
     pub(super) fn new(
         keys: Arc<Keys>,
-        revoked: Arc<Revoked>,
+        lists: Arc<Lists>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Arc<Self> {
         Arc::new(Self {
             keys,
-            revoked,
+            lists,
             algorithms,
             judged: Mutex::default(),
         })
     }
 
     /// Who is at the other end, or why its certificate was refused; `None` while it has shown none.
-    pub(crate) fn judged(&self) -> Option<Result<Arc<Peer>, Refused>> {
+    pub(crate) fn judged(&self) -> Option<Result<Arc<Known>, Refused>> {
         self.judged
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -61,12 +73,19 @@ impl Verifier {
         above: &[CertificateDer<'_>],
         end: End,
     ) -> Result<(), Error> {
-        let judged = self
-            .keys
-            .trust
-            .judge(certificate, above, end, &self.revoked);
+        let trust = &self.keys.trust;
+        let judged = trust.judge(certificate, above, end, &self.lists);
         let answer = judged.as_ref().map(drop).map_err(BadPeer::as_tls);
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged.map(Arc::new));
+        let shown = std::iter::once(certificate).chain(above);
+        let known = judged.map(|peer| {
+            Arc::new(Known {
+                peer: Arc::new(peer),
+                chain: shown.map(|der| der.clone().into_owned()).collect(),
+                end,
+                keys: Arc::clone(&self.keys),
+            })
+        });
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         answer
     }
 }

@@ -307,7 +307,10 @@ async fn call(
         (_, _) => None,
     };
     let why = exchange(office, conn, &node, queued).await;
-    tracing::debug!(peer = %node, "gossip ended: {why}");
+    match why {
+        Broken::Severed(_) => tracing::warn!(peer = %node, "a connection was ended: {why}"),
+        _ => tracing::debug!(peer = %node, "gossip ended: {why}"),
+    }
     office.leave(&place, number);
     if let Some(alias) = alias {
         office.leave(&of_node, alias);

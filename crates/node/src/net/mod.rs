@@ -164,21 +164,20 @@ impl Net {
         Mail::new(&self.shared)
     }
 
-    /// Takes other keys into use for connections that are made from here on, and the revocation list
-    /// that came with them.
+    /// Takes other keys into use, and the revocation lists that came with them. Connections that are made
+    /// otherwise than they would be now end.
     pub(crate) fn renew(&self, keys: Keys) {
         let Some(keyring) = &self.shared.keyring else {
             return;
         };
         keyring.renew(keys);
-        let Some(list) = keyring.named_list() else {
-            return;
-        };
-        let shared = Arc::clone(&self.shared);
+        let (shared, lists) = (Arc::clone(&self.shared), keyring.named_lists());
         self.shared.tasks.spawn(async move {
-            // It was checked when it was read.
-            if let Err(why) = shared.take_over(list.into_bytes()).await {
-                tracing::error!("{why}");
+            for list in lists {
+                // It was checked when it was read.
+                if let Err(why) = shared.take_over(list.into_bytes()).await {
+                    tracing::error!("{why}");
+                }
             }
         });
     }

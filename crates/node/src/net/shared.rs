@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::identity::Keyring;
 
 use super::audit::Asked;
+use super::conn::Broken;
 use super::gossip::Office;
 use super::identity::{Identity, Seen, Sight};
 use super::joining::Joining;
@@ -32,6 +33,14 @@ pub(crate) enum NetEvent {
         peer: NodeName,
         /// What it has seen.
         seen: Sight,
+    },
+    /// A consumer that is called has shown a certificate that gives it no role to take files. Told again
+    /// at every call; when it has one that does, it is connected.
+    NoConsumer {
+        /// Who.
+        node: NodeName,
+        /// Why, for a person.
+        why: String,
     },
     /// Something that a person must see, in words that end in a hint. It is in the log already.
     Alarm(String),
@@ -116,23 +125,26 @@ impl Shared {
         *now = joining.map(Arc::new);
     }
 
-    /// The number of the revocation list in force; 0 when there is none.
+    /// The number above which every revocation list is that is newer than ours of its authority.
     pub(super) fn list_number(&self) -> u64 {
         let keyring = self.keyring.as_ref();
-        keyring.map_or(0, |keyring| keyring.revoked().number())
+        keyring.map_or(0, |keyring| keyring.lowest_list())
     }
 
-    /// Takes a revocation list over, if it is newer than the one in force, and passes it on.
+    /// Takes a revocation list over, if it is newer than the one in force of its authority, and passes
+    /// it on.
     ///
     /// # Errors
-    /// Why it is not believed, for a person.
-    pub(super) async fn take_over(&self, list: Vec<u8>) -> Result<(), String> {
+    /// [`Broken::List`] when it is not believed.
+    pub(super) async fn take_over(&self, list: Vec<u8>) -> Result<(), Broken> {
         let Some(keyring) = self.keyring.clone() else {
-            return Err("a revocation list without TLS; hint: check the peer's version".into());
+            let why = "a revocation list without TLS; hint: check the peer's version";
+            return Err(Broken::Protocol(why.into()));
         };
         let taking_over = tokio::task::spawn_blocking(move || keyring.take_over(&list));
-        let taken_over = taking_over.await.map_err(|panic| panic.to_string())?;
-        let Some(in_force) = taken_over.map_err(|bad| bad.to_string())? else {
+        let taken_over = taking_over.await;
+        let taken_over = taken_over.map_err(|panic| Broken::Ours(panic.to_string()))?;
+        let Some(in_force) = taken_over.map_err(Broken::List)? else {
             return Ok(());
         };
         let number = in_force.list.number();

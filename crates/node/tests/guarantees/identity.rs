@@ -1,5 +1,9 @@
 //! Keys: nodes that belong together deliver as ever, and nobody else gets anywhere.
 
+mod intruders;
+mod renewing;
+mod syncing;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -86,106 +90,6 @@ fn a_clock_ten_years_ahead_or_back_changes_nothing() {
     let log = cluster.node("prod-1").log();
     assert!(log.starts_with("203"), "the clock is not ahead: {log}");
     deliver(&cluster, 1);
-}
-
-#[test]
-fn who_does_not_belong_gets_nowhere_and_both_logs_say_who_and_why() {
-    let mut cluster = Cluster::new();
-    cluster.consumer("cons-1", "");
-    let intruders = ["plain", "foreign", "revoked"];
-    for name in intruders {
-        cluster.producer(name, "");
-    }
-    let authority = Authority::new(&cluster, "authority");
-    let other = Authority::new(&cluster, "other");
-    // It believes both authorities, so that it is the other end that has to refuse.
-    let foreign = other.issue("foreign", "producer");
-    let both = cluster.write(
-        "both.pem",
-        &[authority.certificate(), other.certificate()].concat(),
-    );
-    let lines = format!("ca = {both:?}\ncert = {foreign:?}\nkey = {foreign:?}");
-    cluster.tls("foreign", &lines);
-    cluster.secure("revoked", &authority, "producer");
-    let list = authority.revoke("revoked");
-    let bundle = authority.issue("cons-1", "consumer");
-    cluster.tls(
-        "cons-1",
-        &format!("bundle = {bundle:?}\nrevoked = {list:?}"),
-    );
-    cluster.configure();
-    cluster.start_one("cons-1");
-    for (name, there, here) in [
-        ("plain", ["plain", "speaks plaintext"], "speaks only TLS"),
-        (
-            "foreign",
-            ["says foreign", "of another authority"],
-            "this node's certificate is of another authority",
-        ),
-        ("revoked", ["revoked", "is revoked by list 1"], "is revoked"),
-    ] {
-        cluster.start_one(name);
-        let path = cluster.write(name, b"unwanted");
-        cluster
-            .ask(name, &["send", path.to_str().unwrap(), "--feed", "files"])
-            .good();
-        log_says(&cluster, name, &["cons-1", here, "hint:"]);
-        log_says(&cluster, "cons-1", &[there[0], there[1], "hint:"]);
-        assert_eq!(cluster.count(name, "done"), 0);
-        let link = cluster.member(name, "cons-1");
-        assert_eq!(link["connected"], false, "{link}");
-        // The next one's line must not fall into the same few seconds as this one's repetitions.
-        cluster.kill(name);
-    }
-    assert_eq!(files_in(&cluster.node("cons-1").inbox()).len(), 0);
-}
-
-#[test]
-fn a_producer_that_acts_as_a_consumer_gets_nothing() {
-    let mut cluster = Cluster::new();
-    cluster.producer("prod-1", "");
-    cluster.producer("prod-2", "");
-    let authority = Authority::new(&cluster, "authority");
-    cluster.secure("prod-1", &authority, "producer");
-    cluster.secure("prod-2", &authority, "producer");
-    cluster.configure();
-    // The first one is made to believe that the second one consumes.
-    let config = cluster.node("prod-1").config();
-    let text = fs::read_to_string(&config).unwrap();
-    let at = text.rfind("feeds = []").unwrap();
-    fs::write(
-        &config,
-        format!("{}feeds = [\"files\"]{}", &text[..at], &text[at + 10..]),
-    )
-    .unwrap();
-    cluster.start_one("prod-2");
-    cluster.start_one("prod-1");
-    for name in ["prod-1", "prod-2"] {
-        log_says(
-            &cluster,
-            name,
-            &[
-                "prod-2 takes no files",
-                "producer and not consumer",
-                "hint:",
-            ],
-        );
-    }
-    // And one that is configured so says at once that it cannot work.
-    let mut cluster = Cluster::new();
-    cluster.consumer("prod-3", "");
-    cluster.secure("prod-3", &Authority::new(&cluster, "authority"), "producer");
-    cluster.configure();
-    let said = cluster.start_in_vain("prod-3");
-    said.bad(
-        1,
-        &[
-            "prod-3",
-            "lacks the role consumer",
-            "[[consume]]",
-            "keys issue prod-3",
-        ],
-    );
 }
 
 #[test]

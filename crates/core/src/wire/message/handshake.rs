@@ -47,7 +47,8 @@ pub struct Hello {
     /// The highest incarnation of the receiver that the sender has seen; 0 for none.
     #[prost(uint64, tag = "8")]
     pub seen: u64,
-    /// The number of the newest revocation list that the sender has; 0 for none.
+    /// The lowest number among the revocation lists that the sender has, one of each authority that it
+    /// believes; 0 when one is missing. What is news to it has a higher one.
     #[prost(uint64, tag = "9")]
     pub revoked: u64,
     /// How far the sender's own log is synced: a [`Position`](crate::log::Position), packed; 0 when
@@ -86,7 +87,7 @@ pub struct Welcome {
     /// The highest incarnation of the dialling node that it has seen.
     #[prost(uint64, tag = "4")]
     pub seen: u64,
-    /// The number of the newest revocation list that it has; 0 for none.
+    /// As in [`Hello`].
     #[prost(uint64, tag = "5")]
     pub revoked: u64,
     /// As in [`Hello`].
@@ -140,8 +141,8 @@ pub struct Ping {
     pub log: u64,
 }
 
-/// Either side of a control connection: a revocation list that is newer than what the other side said it
-/// has. Only over TLS.
+/// Either side of a control connection: a revocation list that may be newer than what the other side has.
+/// Only over TLS.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RevokedList {
     /// The list as its authority signed it, signature included.

@@ -98,6 +98,10 @@ impl Link {
         let task = async move {
             let why = contained(running.run(conn, outgoing, user.as_ref())).await;
             let reason = match why {
+                Ok(why @ Broken::Severed(_)) => {
+                    tracing::warn!(peer = %name, ?purpose, "a connection was ended: {why}");
+                    why.to_string()
+                }
                 Ok(why) => why.to_string(),
                 Err(panicked) => panicked.to_string(),
             };

@@ -7,7 +7,7 @@ use consign_core::ids::{Incarnation, NodeName};
 use consign_core::wire::BadFrame;
 use rustls::AlertDescription;
 
-use crate::identity::{Refused, Severed};
+use crate::identity::{BadList, Refused, Severed};
 use crate::net::identity::Sight;
 
 /// Why a connection could not be made, or ended. Nothing is to be done but to connect again; the
@@ -49,9 +49,12 @@ pub(in crate::net) enum Broken {
         "the peer shows no certificate; hint: give that node a bundle with `consign keys issue`, or look at what else connects to this port"
     )]
     NoCertificate,
-    /// The peer's certificate was revoked while it was connected.
+    /// It is not to be had any more: see [`Severed`].
     #[error(transparent)]
     Severed(Severed),
+    /// The peer brought a revocation list that is not believed.
+    #[error(transparent)]
+    List(BadList),
     /// The peer refuses us, before it has heard a word.
     #[error("the peer ended TLS: {}", told_by(*.0))]
     Alert(AlertDescription),
@@ -105,6 +108,9 @@ pub(in crate::net) enum Broken {
     /// The peer sent a message that contradicts itself or its predecessors.
     #[error("{0}")]
     Protocol(String),
+    /// Who was dialled has no role to take files.
+    #[error("{0}")]
+    NoConsumer(String),
     /// The peer gave a receipt that proves nothing.
     #[error(
         "{node} gave a receipt that {why}; hint: look at what that machine does and at its version, its word is not counted"

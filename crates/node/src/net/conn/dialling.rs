@@ -7,6 +7,7 @@ use consign_core::wire::{
 };
 use tokio::time::timeout;
 
+use crate::identity::Role;
 use crate::net::bounds::{HELLO_BYTES_MAX, WELCOME_DEADLINE};
 use crate::net::identity::{Identity, OwnWord, Seen, Sight, Told};
 use crate::net::shared::Shared;
@@ -152,6 +153,7 @@ async fn check_dialled(
         };
         match trusted::check(purpose, ends) {
             Ok(()) => return Ok(()),
+            Err(reason) if !peer.may(Role::Consumer) => Broken::NoConsumer(reason),
             Err(reason) => Broken::Protocol(reason),
         }
     };

@@ -32,7 +32,7 @@ pub(in crate::net) struct Greeting {
     pub(in crate::net) seen: Sight,
     /// What it says of itself.
     pub(in crate::net) word: OwnWord,
-    /// The number of the newest revocation list that it has.
+    /// The number above which every revocation list is that is news to it.
     pub(in crate::net) revoked: u64,
     /// The version that both speak.
     pub(in crate::net) version: u32,

@@ -76,7 +76,7 @@ pub(super) struct Conn {
     pub(super) version: u32,
     /// What it has said of itself.
     pub(super) their_word: OwnWord,
-    /// The number of the newest revocation list that the peer said it has.
+    /// The number above which every revocation list is that is news to the peer.
     pub(super) their_list: u64,
 }
 

@@ -1,5 +1,5 @@
 //! The two directions of a connection: plain TCP, or TLS over it. Over TLS both end at once when the
-//! peer's certificate is revoked, whatever they were waiting for.
+//! connection is not to be had any more, whatever they were waiting for.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -124,11 +124,11 @@ fn known(
 ) -> Result<Secured, Broken> {
     stream.get_mut().0.known();
     match verifier.judged() {
-        Some(Ok(peer)) => {
+        Some(Ok(known)) => {
             let theirs = stream.get_ref().1.peer_certificates().unwrap_or_default();
             Ok(Secured {
                 signatures: Arc::new(verifier.signatures(theirs)),
-                cut: keyring.cut(peer),
+                cut: keyring.cut(known),
                 stream,
             })
         }

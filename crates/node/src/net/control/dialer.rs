@@ -216,14 +216,18 @@ impl Line {
         if is_news && !self.is_unwanted() {
             tracing::warn!(peer = %self.node, addr = %self.addr, "no connection: {text}");
         }
-        if let Broken::Outlived { node, seen, .. } = why {
-            self.shared
-                .tell(NetEvent::Outlived {
-                    peer: node.clone(),
-                    seen: *seen,
-                })
-                .await;
-        }
+        let event = match why {
+            Broken::Outlived { node, seen, .. } => NetEvent::Outlived {
+                peer: node.clone(),
+                seen: *seen,
+            },
+            Broken::NoConsumer(why) => NetEvent::NoConsumer {
+                node: self.node.clone(),
+                why: why.clone(),
+            },
+            _ => return,
+        };
+        self.shared.tell(event).await;
     }
 
     fn is_unwanted(&self) -> bool {

@@ -6,6 +6,7 @@ use consign_core::producer::Session;
 use consign_core::wire::{Message, RevokedList};
 use consign_core::{consumer, producer};
 
+use crate::identity::{AUTHORITIES_MAX, BadList};
 use crate::net::conn::{Broken, Conn, Life, Reader, SendQueue, watch_silence};
 use crate::net::identity::OwnWord;
 use crate::net::shared::{NetEvent, Shared};
@@ -36,9 +37,8 @@ pub(super) async fn run(shared: &Shared, mut conn: Conn, peer: Peer<'_>) -> Brok
     let (life, word) = (conn.life, conn.their_word);
     if let Some(keyring) = &shared.keyring {
         // Told to all since this connection was entered, or told here.
-        let ours = keyring.revoked();
-        if ours.number() > conn.their_list {
-            let list = ours.text().as_bytes().to_vec();
+        for list in keyring.lists().above(conn.their_list) {
+            let list = list.text().as_bytes().to_vec();
             peer.send_queue
                 .push(&Message::RevokedList(RevokedList { list }));
         }
@@ -66,6 +66,7 @@ async fn read(
     shown: Shown<'_>,
     peer: Peer<'_>,
 ) -> Broken {
+    let mut foreign = 0;
     loop {
         let frame = match reader.next().await {
             Ok(frame) if frame.payload_len == 0 => frame,
@@ -81,8 +82,15 @@ async fn read(
             Message::Pong(_) => {}
             Message::RevokedList(list) => {
                 let _deaf = life.deaf();
-                if let Err(reason) = shared.take_over(list.list).await {
-                    return Broken::Protocol(reason);
+                match shared.take_over(list.list).await {
+                    Ok(()) => {}
+                    // Of an authority that only the peer believes, as it may be while a fleet goes over
+                    // to another one.
+                    Err(why @ Broken::List(BadList::Signature)) if foreign < AUTHORITIES_MAX => {
+                        foreign += 1;
+                        tracing::warn!(peer = %peer.node, "a list of its is passed over: {why}");
+                    }
+                    Err(why) => return why,
                 }
             }
             mut message if is_for(peer.role, &message) => {

@@ -159,7 +159,7 @@ async fn a_revoked_node_gets_nowhere_and_what_it_has_is_ended() {
     other_node.net.shared.take_over(list).await.unwrap();
     // It travels to the consumer, which ends the producer's connection.
     soon(async {
-        while store.revoked().number() == 0 {
+        while store.lowest_list() == 0 {
             tokio::task::yield_now().await;
         }
         while cam_node
@@ -204,13 +204,62 @@ async fn whoever_has_the_newer_list_tells_the_other_when_they_connect() {
         let store_node = Node::start_secured("store", &store).await;
         connects(&cam_node, &store_node).await;
         soon(async {
-            while learns.revoked().number() == 0 {
+            while learns.lowest_list() == 0 {
                 tokio::task::yield_now().await;
             }
         })
         .await;
-        assert_eq!(learns.revoked(), knows.revoked());
+        assert_eq!(learns.lists(), knows.lists());
     }
+}
+
+#[tokio::test]
+async fn lists_of_two_authorities_travel_and_one_that_is_not_believed_ends_nothing() {
+    let (mut old, mut new) = (Ca::new(), Ca::new());
+    let cam = old.keyring_of_both(&new, "cam", "producer");
+    let store = old.keyring_of_both(&new, "store", "consumer");
+    let of_old_alone = old.keyring("store-2", "consumer");
+    for _ in 0..3 {
+        drop(old.keys("gone", "producer"));
+        let list = old.revoke("gone");
+        for keyring in [&cam, &store, &of_old_alone] {
+            keyring.take_over(list.as_bytes()).unwrap().unwrap();
+        }
+    }
+    drop(new.keys("gone", "producer"));
+    let first = new.revoke("gone");
+    cam.take_over(first.as_bytes()).unwrap().unwrap();
+    let cam_node = Node::start_secured("cam", &cam).await;
+    let store = (Node::start_secured("store", &store).await, store);
+    let deaf = Node::start_secured("store-2", &of_old_alone).await;
+    let targets = [&store.0, &deaf].map(|node| (node.name.clone(), node.addr.clone()));
+    cam_node.net.set_targets(targets.to_vec());
+    soon(async {
+        while store.1.lists() != cam.lists() {
+            tokio::task::yield_now().await;
+        }
+        while !cam_node.net.peer_states().iter().all(|one| one.connected) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // One more, which the third hears behind the one that it does not believe.
+    drop(old.keys("gone", "producer"));
+    let fourth = old.revoke("gone").into_bytes();
+    cam_node.net.shared.take_over(fourth).await.unwrap();
+    soon(async {
+        while of_old_alone.lowest_list() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let states = cam_node.net.peer_states();
+    assert!(
+        states
+            .iter()
+            .all(|one| one.connected && one.error.is_none()),
+        "{states:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use super::keys::skipped;
 use super::{SOON, until};
 
 /// See the module. It ends with this.
@@ -45,6 +46,22 @@ impl Etcd {
     pub(crate) fn membership(&self) -> String {
         let url = self.url();
         format!("kind = \"etcd\"\nendpoints = [{url:?}]\nprefix = \"/consign/test\"")
+    }
+
+    /// Writes a key below the cluster's prefix, as anybody could. `false`, said aloud, where there is no
+    /// command for it.
+    pub(crate) fn put(&self, key: &str, value: &str) -> bool {
+        let put = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &self.url(), "put"])
+            .args([&format!("/consign/test/{key}"), value])
+            .output();
+        let Ok(put) = put else {
+            skipped("what strangers write into etcd: there is no etcdctl");
+            return false;
+        };
+        assert!(put.status.success(), "{put:?}");
+        true
     }
 
     fn url(&self) -> String {

@@ -89,7 +89,7 @@ impl Cluster {
 }
 
 /// Says aloud that something is not tried; `./test` puts it into its summary.
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     eprintln!("SKIPPED: {what}");
     if let Some(path) = std::env::var_os("CONSIGN_SKIPPED") {
         let mut file = File::options().append(true).open(path).unwrap();

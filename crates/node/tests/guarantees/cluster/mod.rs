@@ -21,7 +21,7 @@ use command::{NOBODY, as_nobody, signal};
 pub(crate) use command::{Said, consign, consign_with};
 pub(crate) use etcd::Etcd;
 pub(crate) use files::{files_in, left_in_staging, random_bytes};
-pub(crate) use keys::Authority;
+pub(crate) use keys::{Authority, skipped};
 pub(crate) use proxy::Proxy;
 
 /// How long a condition may take that has no reason to take long.
