@@ -285,7 +285,8 @@ impl Talker {
                 namesakes.extend((!self.own.is_mine(start)).then(|| Namesake {
                     start,
                     heartbeat: state.heartbeat().into(),
-                    announced: read.1.is_some(),
+                    // Whether or not that can be used.
+                    announced: state.contains_key(MEMBER),
                     left: read.1.as_ref().is_some_and(left),
                 }));
                 continue;

@@ -10,7 +10,8 @@
 //! does not give it up: it reports the other.
 //!
 //! A sign of life is a heartbeat that rises. What went round just before a node died rises too, so
-//! only what rises after a while counts.
+//! only what rises after a while counts. A heartbeat is heard of before what its node announces, so
+//! who is known by that alone may have claimed the name as well: it is listened for as long.
 
 use std::collections::BTreeMap;
 
@@ -100,13 +101,12 @@ impl Naming {
     }
 
     fn judge(&self, now: Instant, others: &[Namesake]) -> Claim {
-        // Of two that listen at once, the one with the lesser start goes first.
-        let before_us =
-            |other: &&Namesake| !other.left && (other.announced || other.start < self.start);
         let mut is_sure = true;
-        for other in others.iter().filter(before_us) {
+        for other in others.iter().filter(|other| !other.left) {
             let watched = &self.watched[&other.start];
-            if watched.lives {
+            // Of two that listen at once, the one with the lesser start goes first.
+            let goes_first = other.announced || other.start < self.start;
+            if watched.lives && goes_first {
                 return Claim::Taken(other.start);
             }
             is_sure &= now - watched.since >= NAME_WATCH;
@@ -194,6 +194,16 @@ mod tests {
         assert_eq!(after(4, |step| vec![listening(77, step)]), Claim::Claimed);
         let taken = after(4, |step| vec![listening(7, step)]);
         assert_eq!(taken, Claim::Taken(Start(7)));
+    }
+
+    #[test]
+    fn one_that_is_known_by_its_heartbeat_alone_may_have_the_name() {
+        let heard_later = |step| Namesake {
+            announced: step >= 10,
+            ..other(77, step)
+        };
+        let taken = after(4, |step| vec![heard_later(step)]);
+        assert_eq!(taken, Claim::Taken(Start(77)));
     }
 
     #[test]
