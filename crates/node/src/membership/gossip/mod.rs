@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig};
-use consign_core::ids::{NodeName, Start};
+use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::limits::MEMBERS_MAX;
 use consign_core::view::{Member, MemberState, Sighting};
 use tokio::sync::{mpsc, watch};
@@ -242,11 +242,14 @@ impl Talker {
 
     /// Looks at what is known now, and says so if that is news.
     async fn look(&mut self, handle: &ChitchatHandle) {
-        let claimed = self.naming.claim();
-        let known = self.forgotten.len();
+        let told = |talker: &Self| {
+            let known = talker.forgotten.len();
+            (talker.naming.claim(), talker.own.incarnation, known)
+        };
+        let before = told(self);
         let chitchat = handle.chitchat();
         let sighting = self.sight(&*chitchat.lock().await);
-        if claimed != self.naming.claim() || known != self.forgotten.len() {
+        if before != told(self) {
             self.tell(handle).await;
         }
         let standing = self.standing();
@@ -265,6 +268,7 @@ impl Talker {
             self.alone_since = Instant::now();
         }
         let (mut members, mut namesakes) = (Vec::new(), Vec::new());
+        let mut outlived = Incarnation(0);
         let states = chitchat.node_states();
         self.read.retain(|id, _| states.contains_key(id));
         for (id, state) in states
@@ -282,13 +286,20 @@ impl Talker {
             if *id.node_id == *self.own.name().as_str() {
                 let start = Start(id.generation_id);
                 let left = |one: &Announcement| one.member.state == MemberState::Left;
-                namesakes.extend((!self.own.is_mine(start)).then(|| Namesake {
+                let life = |one: &Announcement| one.incarnation;
+                let incarnation = read.1.as_ref().map_or(Incarnation(0), life);
+                if self.own.is_mine(start) {
+                    outlived = outlived.max(incarnation);
+                    continue;
+                }
+                namesakes.push(Namesake {
                     start,
                     heartbeat: state.heartbeat().into(),
                     // Whether or not that can be used.
                     announced: state.contains_key(MEMBER),
+                    incarnation,
                     left: read.1.as_ref().is_some_and(left),
-                }));
+                });
                 continue;
             }
             if let Some(announcement) = &read.1 {
@@ -300,6 +311,9 @@ impl Talker {
         }
         let hears_anybody = states.keys().any(|id| id != me);
         self.naming.look(Instant::now(), hears_anybody, &namesakes);
+        // On a new disk lives are counted from 1 again. Here they only order what was announced.
+        let later = outlived.max(self.naming.outlived()).0.saturating_add(1);
+        self.own.incarnation = self.own.incarnation.max(Incarnation(later));
         self.book
             .keep(|node| states.keys().any(|id| *id.node_id == *node.as_str()));
         members.push(self.own.sighted());

@@ -76,6 +76,7 @@ suite! {
     a_forgotten_member_goes_everywhere
     the_later_of_two_nodes_of_one_name_is_refused
     the_name_of_a_dead_node_may_be_used_by_another
+    a_node_that_returns_with_a_new_disk_is_heard
 }
 
 /// Announcements name the node's own address, which a change in the suite does not know.

@@ -146,6 +146,34 @@ pub(super) async fn the_name_of_a_dead_node_may_be_used_by_another(mut world: im
     .await;
 }
 
+/// A new disk knows nothing of the lives before, and counts its own from 1 again. Those who know the
+/// earlier ones hear it all the same, and go on doing so when it is dead too.
+pub(super) async fn a_node_that_returns_with_a_new_disk_is_heard(mut world: impl World) {
+    let mut a = world.start(own("a", 1)).await;
+    let b = world.start(own("b", 5)).await;
+    a.until_live("b", true).await;
+    drop(b);
+    let mut renewed = own("b", 1);
+    renewed.member.weight = 33;
+    let b = world.start(renewed).await;
+    a.until("the new disk", |heard, view| {
+        let known = view.member(&name("b"));
+        known.is_some_and(|b| b.weight == 33) && heard.sighting.is_live(&name("b")) == Some(true)
+    })
+    .await;
+    drop(b);
+    a.until_live("b", false).await;
+    let known = a.view.member(&name("b"));
+    assert!(known.is_some_and(|b| b.weight == 33), "{known:?}");
+    let mut again = own("b", 2);
+    again.member.weight = 44;
+    let _b = world.start(again).await;
+    a.until("its next life", |_, view| {
+        view.member(&name("b")).is_some_and(|b| b.weight == 44)
+    })
+    .await;
+}
+
 /// While the source is away nobody goes, and that is said; when it is back, what changed meanwhile
 /// is heard.
 pub(super) async fn nobody_goes_while_the_source_is_away(mut world: impl World) {
