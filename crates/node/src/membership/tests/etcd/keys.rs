@@ -1,0 +1,60 @@
+//! The keys in etcd: lost and strange.
+
+use std::time::{Duration, Instant};
+
+use super::super::{DEADLINE, World, own};
+use super::server::is_there;
+use super::{Registered, client};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_and_a_lease_that_were_lost_are_there_again() {
+    if !is_there("a_key_and_a_lease_that_were_lost_are_there_again") {
+        return;
+    }
+    let mut world = Registered::new();
+    let mut a = world.start(own("a", 1)).await;
+    let _b = world.start(own("b", 1)).await;
+    a.until_live("b", true).await;
+    let mut etcd = client(&world.config).await;
+    let key = "/consign/test/members/b";
+    etcd.delete(key, None).await.unwrap();
+    a.until_live("b", true).await;
+    let found = etcd.get(key, None).await.unwrap();
+    let lease = found.kvs().first().map(etcd_client::KeyValue::lease);
+    if let Some(lease) = lease {
+        etcd.lease_revoke(lease).await.unwrap();
+    }
+    a.until_live("b", true).await;
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let found = etcd.get(key, None).await.unwrap();
+        match found.kvs().first() {
+            Some(kv) if Some(kv.lease()) != lease => break,
+            _ => assert!(Instant::now() < until, "the key does not come back"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strange_values_under_the_prefix_harm_nobody() {
+    if !is_there("strange_values_under_the_prefix_harm_nobody") {
+        return;
+    }
+    let mut world = Registered::new();
+    let mut a = world.start(own("a", 1)).await;
+    a.until_members(&["a"]).await;
+    let mut etcd = client(&world.config).await;
+    for (key, value) in [
+        ("/consign/test/members/x", "{}"),
+        ("/consign/test/members/../y", "no"),
+        ("/consign/test/members/", ""),
+        ("/consign/test/other", "yes"),
+        ("/consign/test/forgotten/../z", ""),
+        ("/consign/test2/members/q", "{}"),
+    ] {
+        etcd.put(key, value, None).await.unwrap();
+    }
+    let _b = world.start(own("b", 1)).await;
+    a.until_members(&["a", "b"]).await;
+}
