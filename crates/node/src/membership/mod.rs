@@ -100,6 +100,15 @@ fn name_taken(name: &NodeName, by: Start) -> String {
     )
 }
 
+/// Why a node whose name another one has by now must not run any longer.
+#[cfg(feature = "etcd")]
+fn name_lost(name: &NodeName, to: Start) -> String {
+    format!(
+        "another node, with start {:016x}, took the name {name} while this one was not heard; hint: give that one a name of its own, or stop it for good, and start this one again",
+        to.0
+    )
+}
+
 /// Begins to listen to the source that the configuration names, and to announce this node there.
 /// It ends when the answer is dropped.
 ///

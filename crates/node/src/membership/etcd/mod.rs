@@ -127,7 +127,10 @@ impl Registrar {
                 Err(why) => why,
             };
             if let Failure::NameTaken(start) = why {
-                let why = super::name_taken(self.own.name(), start);
+                let why = match self.lease.had_name() {
+                    true => super::name_lost(self.own.name(), start),
+                    false => super::name_taken(self.own.name(), start),
+                };
                 return self
                     .hears
                     .send_modify(|heard| heard.standing.name_taken = Some(why));
@@ -239,12 +242,16 @@ impl Registrar {
         Ok(())
     }
 
+    /// Whether what has changed is that this node's key is gone, or another's.
     fn own_key_is_lost(&self, heard: &etcd_client::WatchResponse) -> bool {
-        let own = self.keys.member(self.own.name());
-        let deleted = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
-        let mut lost = heard.events().iter().filter(|event| deleted(event));
+        let key = self.keys.member(self.own.name());
+        let is_own = |kv: &etcd_client::KeyValue| kv.key() == key.as_bytes();
+        let mut changed = heard.events().iter().filter_map(etcd_client::Event::kv);
+        let is_mine = |one: &Announcement| self.own.is_mine(one.start);
+        let found = self.known.members.get(self.own.name());
         self.own.member.state != MemberState::Left
-            && lost.any(|event| event.kv().is_some_and(|kv| kv.key() == own.as_bytes()))
+            && changed.any(is_own)
+            && !found.is_some_and(is_mine)
     }
 
     fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
@@ -286,7 +293,6 @@ impl Registrar {
         match self.lease.claim(client, &key, &self.own).await? {
             Claimed::Mine => Ok(()),
             Claimed::Others(start) => Err(Failure::NameTaken(start)),
-            Claimed::Lost(start) => Err(Failure::NameLost(start)),
         }
     }
 

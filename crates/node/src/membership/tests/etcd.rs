@@ -5,6 +5,7 @@
 mod server;
 
 mod access;
+mod away;
 mod keys;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
-//! The keys in etcd: lost and strange.
+//! The keys in etcd: lost, overwritten and strange.
 
 use std::time::{Duration, Instant};
 
-use super::super::{DEADLINE, World, own};
+use super::super::{DEADLINE, World, name, own};
 use super::server::is_there;
 use super::{Registered, client};
 
@@ -34,6 +34,34 @@ async fn a_key_and_a_lease_that_were_lost_are_there_again() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// What a person wrote over a key is not another node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_overwritten_by_hand_is_its_nodes_again() {
+    if !is_there("a_key_that_was_overwritten_by_hand_is_its_nodes_again") {
+        return;
+    }
+    let mut world = Registered::new();
+    let mut a = world.start(own("a", 1)).await;
+    let mut b = world.start(own("b", 1)).await;
+    for node in [&mut a, &mut b] {
+        node.until_members(&["a", "b"]).await;
+    }
+    let mut other = own("b", 7);
+    other.member.weight = 77;
+    let mut etcd = client(&world.config).await;
+    let key = "/consign/test/members/b";
+    etcd.put(key, other.text(), None).await.unwrap();
+    a.until("what was written", |_, view| {
+        view.member(&name("b")).is_some_and(|b| b.weight == 77)
+    })
+    .await;
+    a.until("what the node says", |_, view| {
+        view.member(&name("b")).is_some_and(|b| b.weight == 100)
+    })
+    .await;
+    assert_eq!(b.heard.borrow().standing.name_taken, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
