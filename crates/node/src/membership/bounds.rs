@@ -6,8 +6,8 @@ use std::time::Duration;
 /// enough that gossip, whose messages end at 64 KiB, can carry it.
 pub(super) const ANNOUNCEMENT_BYTES_MAX: usize = 32 << 10;
 
-/// Nodes that are known to be gone for good and told of: beyond that the oldest names are only in
-/// the logs of those who forgot them.
+/// Nodes that are known to be gone for good and told of: beyond that the newest names are only in
+/// the logs of those who forgot them, and that is said.
 pub(super) const FORGOTTEN_MAX: usize = 4096;
 
 /// How often gossip is exchanged, with three others each time. A newcomer is known to a hundred

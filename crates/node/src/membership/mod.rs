@@ -28,6 +28,8 @@ use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::view::{Member, Sighted, Sighting};
 use tokio::sync::watch;
 
+use bounds::FORGOTTEN_MAX;
+
 use crate::config::{Membership, Source};
 use crate::net::Mail;
 
@@ -106,6 +108,13 @@ fn name_lost(name: &NodeName, to: Start) -> String {
     format!(
         "another node, with start {:016x}, took the name {name} while this one was not heard; hint: give that one a name of its own, or stop it for good, and start this one again",
         to.0
+    )
+}
+
+/// That nobody hears of further ones that are gone for good.
+fn too_many_forgotten() -> String {
+    format!(
+        "{FORGOTTEN_MAX} nodes are known to be gone for good, and no more are told of; hint: `consign forget` further ones on each node"
     )
 }
 

@@ -197,6 +197,28 @@ fn who_is_drained_and_stops_has_left_by_etcd() {
     who_is_drained_and_stops_has_left(cluster);
 }
 
+/// It cannot wait for etcd, which may be gone; but it does not go quietly.
+#[test]
+fn who_leaves_while_etcd_is_away_says_that_nobody_knows() {
+    let Some(mut etcd) = Etcd::start("who_leaves_while_etcd_is_away_says_that_nobody_knows") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    cluster.start();
+    for node in ["cons-1", "cons-2"] {
+        until("it is heard", SOON, || is_heard(&cluster, "prod-1", node));
+    }
+    cluster.ask("cons-1", &["drain", "--wait"]).good();
+    etcd.kill();
+    until("it knows that etcd is away", SOON, || {
+        cluster.status("cons-1")["membership"]["reachable"] == false
+    });
+    cluster.stop("cons-1");
+    let log = cluster.node("cons-1").log();
+    assert!(log.contains("do not know that this node has left"), "{log}");
+}
+
 /// Everybody is restarted meanwhile: who the members are is in each one's log.
 #[test]
 fn files_flow_between_known_members_while_etcd_is_away() {

@@ -64,7 +64,7 @@ impl Etcd {
             keys: Keys::new(&config.prefix),
             config,
             own,
-            untold: forgotten,
+            forgotten,
             hears,
             lease: Lease::default(),
             known: Known::default(),
@@ -102,6 +102,7 @@ impl Drop for Etcd {
 #[derive(Debug, Default)]
 struct Known {
     members: BTreeMap<NodeName, Announcement>,
+    /// Of those that this node knows to be gone for good.
     forgotten: BTreeSet<NodeName>,
 }
 
@@ -110,8 +111,9 @@ struct Registrar {
     config: EtcdConfig,
     keys: Keys,
     own: Own,
-    /// Those that are gone for good, as far as etcd has not been told.
-    untold: BTreeSet<NodeName>,
+    /// Those that this node knows to be gone for good. Etcd is told of them as often as it does not
+    /// know, since it may have been set up from an old copy.
+    forgotten: BTreeSet<NodeName>,
     hears: watch::Sender<Heard>,
     lease: Lease,
     known: Known,
@@ -154,7 +156,12 @@ impl Registrar {
     ) -> Result<(), Failure> {
         let mut client = client::connect(&self.config).await?;
         let revision = self.read_all(&mut client).await?;
-        self.publish(true);
+        // What was ordered while etcd was away comes first: what this node was before that is not
+        // true any more.
+        while let Ok(order) = ordered.try_recv() {
+            self.take(order);
+        }
+        self.publish();
         let mut watch = self.watch(&mut client, revision + 1).await?;
         self.claim(&mut client).await?;
         self.tell_forgotten(&mut client).await?;
@@ -189,18 +196,19 @@ impl Registrar {
                     let Some(order) = order else {
                         return Ok(());
                     };
-                    match order {
-                        Order::Announce(member) => {
-                            self.own.member = member;
-                            self.claim(&mut client).await?;
-                            self.publish(true);
-                        }
-                        Order::Forget(node) => {
-                            self.untold.insert(node);
-                            self.tell_forgotten(&mut client).await?;
-                        }
-                    }
+                    self.take(order);
+                    self.claim(&mut client).await?;
+                    self.tell_forgotten(&mut client).await?;
                 }
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Announce(member) => self.own.member = member,
+            Order::Forget(node) => {
+                self.forgotten.insert(node);
             }
         }
     }
@@ -238,7 +246,7 @@ impl Registrar {
                 EventType::Delete => self.note(kv.key(), None),
             }
         }
-        self.publish(true);
+        self.publish();
         Ok(())
     }
 
@@ -271,9 +279,10 @@ impl Registrar {
                 }
             }
             (Some(Key::Forgotten(name)), Some(_)) => {
-                if self.known.forgotten.len() < FORGOTTEN_MAX
-                    && let Ok(name) = NodeName::new(&name)
+                if let Ok(name) = NodeName::new(&name)
+                    && (self.forgotten.len() < FORGOTTEN_MAX || self.forgotten.contains(&name))
                 {
+                    self.forgotten.insert(name.clone());
                     self.known.forgotten.insert(name);
                 }
             }
@@ -297,31 +306,29 @@ impl Registrar {
     }
 
     async fn tell_forgotten(&mut self, client: &mut Client) -> Result<(), Failure> {
-        for node in self.untold.clone() {
-            if !self.known.forgotten.contains(&node) {
-                let by = serde_json::json!({ "version": 1, "name": node.as_str(), "by": self.own.name().as_str() });
-                let put = client.put(self.keys.forgotten(&node), by.to_string(), None);
-                within(put).await?;
-                self.known.forgotten.insert(node.clone());
-            }
-            self.untold.remove(&node);
+        let untold = self.forgotten.difference(&self.known.forgotten);
+        for node in untold.cloned().collect::<Vec<_>>() {
+            let by = serde_json::json!({ "version": 1, "name": node.as_str(), "by": self.own.name().as_str() });
+            let put = client.put(self.keys.forgotten(&node), by.to_string(), None);
+            within(put).await?;
+            self.known.forgotten.insert(node);
         }
-        self.publish(true);
+        self.publish();
         Ok(())
     }
 
-    fn publish(&self, reached: bool) {
+    fn publish(&self) {
         let others = self.known.members.values();
         let others = others.filter(|one| one.member.name != *self.own.name());
         let mut members: Vec<_> = others.map(|one| one.sighted(true)).collect();
         members.push(self.own.sighted());
-        let forgotten = self.known.forgotten.union(&self.untold).cloned().collect();
         self.hears.send_if_modified(|heard| {
             let mut next = heard.clone();
-            next.sighting.members.clone_from(&members);
-            next.sighting.forgotten = forgotten;
-            if reached {
-                next.standing.reached();
+            next.sighting.members = members;
+            next.sighting.forgotten.clone_from(&self.forgotten);
+            next.standing.reached();
+            if self.forgotten.len() >= FORGOTTEN_MAX {
+                next.standing.error = Some(super::too_many_forgotten());
             }
             let is_news = *heard != next;
             *heard = next;
