@@ -41,6 +41,11 @@ pub(super) const ALONE_MAX: Duration = Duration::from_secs(5);
 #[cfg(feature = "etcd")]
 pub(super) const LEASE_SECONDS: i64 = 10;
 
+/// How long etcd keeps the word that a node has left, in seconds: 30 days. Who is away for longer
+/// does not hear of it, and goes on knowing a member that takes nothing.
+#[cfg(feature = "etcd")]
+pub(super) const LEFT_SECONDS: i64 = 30 * 24 * 3600;
+
 /// How often the lease is renewed: a third of it, so that two renewals may fail.
 #[cfg(feature = "etcd")]
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);

@@ -13,7 +13,7 @@ use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::super::Own;
 use super::super::announcement::Announcement;
-use super::super::bounds::LEASE_SECONDS;
+use super::super::bounds::{LEASE_SECONDS, LEFT_SECONDS};
 use super::client::{Failure, within};
 
 /// How often another's lease is looked at.
@@ -119,13 +119,12 @@ impl Lease {
         own: &Own,
         revision: i64,
     ) -> Result<bool, Failure> {
-        // That a node has left must outlive its lease: who is away now is to hear of it later.
-        let under = match own.member.state {
-            MemberState::Left => None,
-            MemberState::Active | MemberState::Draining => {
-                Some(PutOptions::new().with_lease(self.id()?))
-            }
+        let lease = match own.member.state {
+            MemberState::Active | MemberState::Draining => self.id()?,
+            // That a node has left must outlive its lease: who is away now is to hear of it later.
+            MemberState::Left => within(client.lease_grant(LEFT_SECONDS, None)).await?.id(),
         };
+        let under = Some(PutOptions::new().with_lease(lease));
         let as_read = Compare::mod_revision(key, CompareOp::Equal, revision);
         let put = TxnOp::put(key, own.text(), under);
         let written = within(client.txn(Txn::new().when([as_read]).and_then([put]))).await?;

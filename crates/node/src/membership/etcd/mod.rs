@@ -1,7 +1,8 @@
 //! Members that are registered in etcd: a key for each under a lease, one watch for all.
 //!
 //! ```text
-//! PREFIX/members/NAME     what the node says of itself, for as long as its lease lives
+//! PREFIX/members/NAME     what the node says of itself, for as long as its lease lives; that it has
+//!                         left, for longer
 //! PREFIX/forgotten/NAME   that it is gone for good
 //! ```
 //! A *session* reads the whole prefix, claims the node's name, then follows the watch and renews the

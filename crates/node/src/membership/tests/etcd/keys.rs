@@ -1,7 +1,10 @@
-//! The keys in etcd: lost, overwritten and strange.
+//! The keys in etcd: lost, overwritten, strange, and of those that left.
 
 use std::time::{Duration, Instant};
 
+use consign_core::view::MemberState;
+
+use super::super::super::bounds::LEFT_SECONDS;
 use super::super::{DEADLINE, World, name, own};
 use super::server::is_there;
 use super::{Registered, client};
@@ -85,4 +88,27 @@ async fn strange_values_under_the_prefix_harm_nobody() {
     }
     let _b = world.start(own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
+}
+
+/// That somebody left outlives it, and does not stay for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_word_of_a_node_that_left_ends() {
+    if !is_there("the_word_of_a_node_that_left_ends") {
+        return;
+    }
+    let mut world = Registered::new();
+    let mut a = world.start(own("a", 1)).await;
+    let b = world.start(own("b", 1)).await;
+    a.until_members(&["a", "b"]).await;
+    let mut leaving = b.member.clone();
+    leaving.state = MemberState::Left;
+    world.announce(&b, leaving);
+    a.until_members(&["a"]).await;
+    drop(b);
+    let mut etcd = client(&world.config).await;
+    let found = etcd.get("/consign/test/members/b", None).await.unwrap();
+    let lease = found.kvs()[0].lease();
+    assert_ne!(lease, 0, "it is under a lease");
+    let lease = etcd.lease_time_to_live(lease, None).await.unwrap();
+    assert_eq!(lease.granted_ttl(), LEFT_SECONDS);
 }
