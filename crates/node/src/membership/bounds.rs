@@ -54,6 +54,12 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
 #[cfg(feature = "etcd")]
 pub(super) const ETCD_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Largest answer of etcd that is read, in bytes: all members that a view may have, of 4 KiB each. One
+/// with sixty feeds of long names has 1.5 KiB. The client's own bound is 4 MiB, which a few thousand
+/// of those exceed.
+#[cfg(feature = "etcd")]
+pub(super) const PREFIX_BYTES_MAX: usize = consign_core::limits::MEMBERS_MAX * (4 << 10);
+
 /// Shortest and longest time between two tries to reach etcd. The longest keeps thousands of nodes
 /// from asking a server that comes up more than a few hundred times a second.
 #[cfg(feature = "etcd")]

@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
-use super::bounds::{ETCD_RETRY, FORGOTTEN_MAX, RENEW_EVERY};
+use super::bounds::{ETCD_RETRY, FORGOTTEN_MAX, PREFIX_BYTES_MAX, RENEW_EVERY};
 use super::{Heard, MembershipSource, Own, Standing};
 use crate::config::EtcdConfig;
 
@@ -217,7 +217,10 @@ impl Registrar {
     /// Reads everything; says as of which revision.
     async fn read_all(&mut self, client: &mut Client) -> Result<i64, Failure> {
         let all = GetOptions::new().with_prefix();
-        let read = within(client.get(self.keys.all(), Some(all))).await?;
+        let mut reader = client
+            .kv_client()
+            .max_decoding_message_size(PREFIX_BYTES_MAX);
+        let read = within(reader.get(self.keys.all(), Some(all))).await?;
         self.known = Known::default();
         for kv in read.kvs() {
             self.note(kv.key(), Some(kv.value()));
@@ -229,7 +232,10 @@ impl Registrar {
 
     async fn watch(&self, client: &mut Client, from: i64) -> Result<WatchStream, Failure> {
         let all = WatchOptions::new().with_prefix().with_start_revision(from);
-        within(client.watch(self.keys.all(), Some(all))).await
+        let mut watcher = client
+            .watch_client()
+            .max_decoding_message_size(PREFIX_BYTES_MAX);
+        within(watcher.watch(self.keys.all(), Some(all))).await
     }
 
     /// Takes in what has changed.

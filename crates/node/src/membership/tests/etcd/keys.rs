@@ -1,8 +1,11 @@
-//! The keys in etcd: lost, overwritten, strange, and of those that left.
+//! The keys in etcd: lost, overwritten, strange, many, and of those that left.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use consign_core::ids::FeedName;
 use consign_core::view::MemberState;
+use etcd_client::{Txn, TxnOp};
 
 use super::super::super::bounds::LEFT_SECONDS;
 use super::super::{DEADLINE, World, name, own};
@@ -111,4 +114,34 @@ async fn the_word_of_a_node_that_left_ends() {
     assert_ne!(lease, 0, "it is under a lease");
     let lease = etcd.lease_time_to_live(lease, None).await.unwrap();
     assert_eq!(lease.granted_ttl(), LEFT_SECONDS);
+}
+
+/// More than the client reads at once, if it is not told to: 4 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_of_thousands_is_read() {
+    const FLEET: usize = 3_000;
+    if !is_there("a_fleet_of_thousands_is_read") {
+        return;
+    }
+    let mut world = Registered::new();
+    let mut etcd = client(&world.config).await;
+    let feeds = (0..60).map(|n| FeedName::new(&format!("measurements-of-hall-{n}")).unwrap());
+    let feeds: BTreeSet<_> = feeds.collect();
+    let mut bytes = 0;
+    let puts: Vec<_> = (0..FLEET)
+        .map(|n| {
+            let mut own = own(&format!("node-{n:04}"), 1);
+            own.member.feeds.clone_from(&feeds);
+            let key = format!("/consign/test/members/{}", own.member.name);
+            bytes += own.text().len();
+            TxnOp::put(key, own.text(), None)
+        })
+        .collect();
+    assert!(bytes > 4 << 20, "{bytes}");
+    for some in puts.chunks(100) {
+        etcd.txn(Txn::new().and_then(some)).await.unwrap();
+    }
+    let mut a = world.start(own("a", 1)).await;
+    a.until("all of them", |_, view| view.members().len() == FLEET + 1)
+        .await;
 }
