@@ -10,6 +10,10 @@ pub(super) const ANNOUNCEMENT_BYTES_MAX: usize = 32 << 10;
 /// the logs of those who forgot them, and that is said.
 pub(super) const FORGOTTEN_MAX: usize = 4096;
 
+/// Names of those in one value of gossip, in bytes: with the longest announcement and the names of
+/// [`GOSSIP_NODES_MAX`] nodes in front of it, it finds room in a letter, or in the next one.
+pub(super) const FORGOTTEN_PART_BYTES_MAX: usize = 8 << 10;
+
 /// How often gossip is exchanged, with three others each time. A newcomer is known to a hundred
 /// nodes within three to five rounds.
 pub(super) const GOSSIP_EVERY: Duration = Duration::from_millis(300);

@@ -1,12 +1,13 @@
 //! Members that learn of each other by gossip: no server, only one or two seeds to ask first.
 //!
 //! The protocol is `chitchat`'s: each node owns a few keys, of which the others learn in rounds, and
-//! its heartbeat tells whether it runs. What is carried here is under two keys: the node's
-//! announcement, and whom it knows to be gone for good. Letters go over our own connections.
+//! its heartbeat tells whether it runs. What is carried here is the node's announcement, and whom it
+//! knows to be gone for good. Letters go over our own connections.
 //!
 //! What must hold: nothing is announced before the name is known to be free ([`naming`]); who is
 //! dead stays among the members, since only the node itself or a person takes it out.
 
+mod forgotten;
 mod naming;
 mod transport;
 
@@ -23,19 +24,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
-use super::bounds::{
-    ALONE_MAX, DEAD_KEPT, FORGOTTEN_MAX, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY,
-};
+use super::bounds::{ALONE_MAX, DEAD_KEPT, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY};
 use super::{Heard, MembershipSource, Own, Standing};
 use crate::net::{Mail, Place, Postman};
 
+use forgotten::Forgotten;
 use naming::{Claim, Namesake, Naming};
 use transport::{Book, Wire, virtual_addr};
 
 /// The key of a node's announcement.
 const MEMBER: &str = "member";
-/// The key of those that it knows to be gone for good: names, one a line.
-const FORGOTTEN: &str = "forgotten";
 
 /// What tells one program's gossip from another's that is at the same port by mistake.
 const CLUSTER: &str = "consign-1";
@@ -74,7 +72,7 @@ impl Gossip {
         let talker = Talker {
             naming: Naming::new(own.start),
             own,
-            forgotten,
+            forgotten: forgotten.into_iter().collect(),
             hears,
             book: Book::default(),
             postman: mail.postman(),
@@ -115,7 +113,7 @@ impl Drop for Gossip {
 struct Talker {
     own: Own,
     /// Whom this node has heard to be gone for good, and tells the others of.
-    forgotten: BTreeSet<NodeName>,
+    forgotten: Forgotten,
     naming: Naming,
     hears: watch::Sender<Heard>,
     book: Book,
@@ -205,13 +203,9 @@ impl Talker {
 
     /// The keys of this node.
     fn announced(&self) -> Vec<(String, String)> {
-        let mut keys = Vec::new();
+        let mut keys: Vec<_> = self.forgotten.keys().collect();
         if self.naming.claim() == Claim::Claimed {
             keys.push((MEMBER.to_owned(), self.own.text()));
-        }
-        if !self.forgotten.is_empty() {
-            let names: Vec<_> = self.forgotten.iter().map(NodeName::as_str).collect();
-            keys.push((FORGOTTEN.to_owned(), names.join("\n")));
         }
         keys
     }
@@ -230,11 +224,7 @@ impl Talker {
     async fn obey(&mut self, order: Order, handle: &ChitchatHandle) {
         match order {
             Order::Announce(member) => self.own.member = member,
-            Order::Forget(node) => {
-                if self.forgotten.len() < FORGOTTEN_MAX {
-                    self.forgotten.insert(node);
-                }
-            }
+            Order::Forget(node) => self.forgotten.insert(node),
         }
         self.tell(handle).await;
         self.look(handle).await;
@@ -243,7 +233,7 @@ impl Talker {
     /// Looks at what is known now, and says so if that is news.
     async fn look(&mut self, handle: &ChitchatHandle) {
         let told = |talker: &Self| {
-            let known = talker.forgotten.len();
+            let known = talker.forgotten.names().len();
             (talker.naming.claim(), talker.own.incarnation, known)
         };
         let before = told(self);
@@ -276,10 +266,10 @@ impl Talker {
             .filter(|(id, _)| *id != me)
             .take(2 * MEMBERS_MAX)
         {
-            self.hear_forgotten(state.get(FORGOTTEN).unwrap_or_default());
             let read = self.read.entry(id.clone()).or_insert((0, None));
             if read.0 != state.max_version() {
                 read.0 = state.max_version();
+                self.forgotten.hear(state);
                 let text = state.get(MEMBER);
                 read.1 = text.and_then(|text| read_announcement(id, text));
             }
@@ -319,19 +309,8 @@ impl Talker {
         members.push(self.own.sighted());
         Sighting {
             members,
-            forgotten: self.forgotten.clone(),
+            forgotten: self.forgotten.names().clone(),
             ..Sighting::default()
-        }
-    }
-
-    /// What one has heard, all pass on: so it outlives who said it first.
-    fn hear_forgotten(&mut self, names: &str) {
-        for name in names.lines().take(FORGOTTEN_MAX) {
-            if self.forgotten.len() < FORGOTTEN_MAX
-                && let Ok(name) = NodeName::new(name)
-            {
-                self.forgotten.insert(name);
-            }
         }
     }
 
@@ -343,6 +322,9 @@ impl Talker {
             Some(why) => standing.lost(format!("no other node is heard: {why}")),
             None if self.naming.claim() == Claim::Listening => {}
             None => standing.reached(),
+        }
+        if self.forgotten.is_full() {
+            standing.error = Some(super::too_many_forgotten());
         }
         if self.read.len() > GOSSIP_NODES_MAX {
             standing.error = Some(format!(

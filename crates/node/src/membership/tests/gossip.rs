@@ -7,9 +7,10 @@ use std::sync::Arc;
 use consign_core::ids::{Incarnation, NodeName};
 use tokio::sync::mpsc;
 
+use super::super::bounds::FORGOTTEN_MAX;
 use super::super::gossip::Gossip;
 use super::gate::Gate;
-use super::{Own, Started, World, suite};
+use super::{Own, Started, World, name, suite};
 use crate::net::{Identity, Net, NetConfig};
 
 #[derive(Default)]
@@ -120,4 +121,27 @@ async fn a_lonely_node_keeps_its_members_and_says_that_it_hears_nobody() {
         heard.standing.reachable
     })
     .await;
+}
+
+/// As many names as are kept, of machines that come and go by the hundred: more than one letter holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_are_forgotten_are_told_of_however_many_letters_it_takes() {
+    let mut world = Mesh::default();
+    let gone = |n: usize| name(&format!("machine-{n:05}.eu-central.example"));
+    world.forgotten = (0..FORGOTTEN_MAX - 1).map(gone).collect();
+    let a = world.start(super::own("a", 1)).await;
+    let mut b = world.start(super::own("b", 1)).await;
+    b.until_live("a", true).await;
+    a.source.forget(&name("z"));
+    b.until("all of them", |heard, _| {
+        heard.sighting.forgotten.len() == FORGOTTEN_MAX
+            && heard.sighting.forgotten.contains(&name("z"))
+    })
+    .await;
+    let mut late = world.start(super::own("late", 1)).await;
+    late.until("all of them", |heard, _| {
+        heard.sighting.forgotten.len() == FORGOTTEN_MAX
+    })
+    .await;
+    late.until_members(&["a", "b", "late"]).await;
 }
