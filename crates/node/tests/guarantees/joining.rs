@@ -269,6 +269,34 @@ fn files_flow_between_known_members_while_etcd_is_away() {
     });
 }
 
+/// Nobody asks on behalf of whoever is its own only seed. The first one is alone until others come,
+/// and nothing is wrong with that; once it knows others, hearing none of them is.
+#[test]
+fn a_seed_is_rightly_alone_until_it_knows_others_and_says_since_when_it_hears_none() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let page = |cluster: &Cluster| cluster.ask("prod-1", &["status"]).good().out;
+    assert!(page(&cluster).contains("alone"), "{}", page(&cluster));
+    cluster.start_one("cons-1");
+    until("it hears the other", SOON, || {
+        is_heard(&cluster, "prod-1", "cons-1")
+    });
+    assert!(!page(&cluster).contains("alone"), "{}", page(&cluster));
+    let says_so = |cluster: &Cluster| {
+        let status = cluster.status("prod-1");
+        let problems = status["problems"].to_string();
+        status["membership"]["reachable"] == false && problems.contains("hears no other node")
+    };
+    cluster.kill("cons-1");
+    until("it says that it hears nobody", SOON, || says_so(&cluster));
+    assert!(page(&cluster).contains("gossip hears nobody"));
+    cluster.kill("prod-1");
+    cluster.start_one("prod-1");
+    until("it knows it after a restart", SOON, || says_so(&cluster));
+}
+
 fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
     cluster.consumer("twin", "");
     cluster.configure();

@@ -317,9 +317,12 @@ impl Talker {
     fn standing(&self) -> Standing {
         let mut standing = self.hears.borrow().standing.clone();
         let trouble = self.postman.trouble();
-        let is_alone = self.alone_since.elapsed() >= ALONE_MAX;
+        let silence = self.alone_since.elapsed();
+        let is_alone = silence >= ALONE_MAX;
         match trouble.filter(|_| is_alone) {
             Some(why) => standing.lost(format!("no other node is heard: {why}")),
+            // Whoever is asked first asks nobody, so that nothing fails.
+            None if is_alone => standing.silent_for(silence),
             None if self.naming.claim() == Claim::Listening => {}
             None => standing.reached(),
         }

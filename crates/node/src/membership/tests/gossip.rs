@@ -98,6 +98,7 @@ suite! {
     the_later_of_two_nodes_of_one_name_is_refused
     the_name_of_a_dead_node_may_be_used_by_another
     a_node_that_returns_with_a_new_disk_is_heard
+    nobody_goes_while_the_source_is_away
 }
 
 /// With everybody else gone nobody goes, and that is said; whoever comes back is heard again.
@@ -121,6 +122,21 @@ async fn a_lonely_node_keeps_its_members_and_says_that_it_hears_nobody() {
         heard.standing.reachable
     })
     .await;
+}
+
+/// Whoever is asked first by all others asks nobody: it can tell all the same when they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_its_own_only_seed_says_that_it_hears_nobody() {
+    let mut world = Mesh::default();
+    let mut a = world.start(super::own("a", 1)).await;
+    let b = world.start(super::own("b", 1)).await;
+    a.until("that it hears somebody", |heard, _| {
+        heard.standing.reachable && heard.sighting.is_live(&name("b")) == Some(true)
+    })
+    .await;
+    drop(b);
+    a.until("that it is alone", |heard, _| !heard.standing.reachable)
+        .await;
 }
 
 /// As many names as are kept, of machines that come and go by the hundred: more than one letter holds.
