@@ -297,12 +297,17 @@ fn a_seed_is_rightly_alone_until_it_knows_others_and_says_since_when_it_hears_no
     until("it knows it after a restart", SOON, || says_so(&cluster));
 }
 
-fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
+/// Another machine, whose agent has the name of one that there is already.
+fn add_twin_of_cons_1(cluster: &mut Cluster) {
     cluster.consumer("twin", "");
     cluster.configure();
     let config = cluster.node("twin").config();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"twin\"", "\"cons-1\"")).unwrap();
+}
+
+fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
+    add_twin_of_cons_1(&mut cluster);
     cluster.start_one("prod-1");
     cluster.start_one("cons-1");
     until("it is heard", SOON, || {
@@ -333,6 +338,41 @@ fn the_later_of_two_agents_of_one_name_stops_by_etcd() {
     let mut cluster = strangers();
     cluster.learns_by(&etcd.membership());
     the_later_of_two_agents_of_one_name_stops(cluster);
+}
+
+/// A machine that stood still for longer than its lease goes on, and another one has its name.
+#[test]
+fn an_agent_whose_name_another_took_while_it_stood_still_stops() {
+    let test = "an_agent_whose_name_another_took_while_it_stood_still_stops";
+    let Some(etcd) = Etcd::start(test) else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    add_twin_of_cons_1(&mut cluster);
+    for node in ["cons-1", "cons-2"] {
+        cluster.start_one(node);
+    }
+    let addr = |cluster: &Cluster| cluster.member("cons-2", "cons-1")["addr"].clone();
+    until("it is heard", SOON, || {
+        is_heard(&cluster, "cons-2", "cons-1")
+    });
+    let before = addr(&cluster);
+    cluster.freeze("cons-1");
+    cluster.spawn("twin");
+    until("the other one has its name", SOON, || {
+        addr(&cluster) != before
+    });
+    cluster.thaw("cons-1");
+    let status = cluster.wait_for_end("cons-1");
+    assert_eq!(status.code(), Some(1));
+    let log = cluster.node("cons-1").log();
+    assert!(log.contains("took the name cons-1"), "{log}");
+    assert!(
+        log.contains("hint: give that one a name of its own"),
+        "{log}"
+    );
+    assert!(is_heard(&cluster, "cons-2", "cons-1"));
 }
 
 /// One `forget`, on one node, is enough for all.

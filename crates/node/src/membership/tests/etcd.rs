@@ -26,7 +26,7 @@ struct Registered {
 
 impl Registered {
     fn new() -> Self {
-        Self::of(|dir| Server::new(dir))
+        Self::of(Server::new)
     }
 
     fn of(server: impl FnOnce(&Path) -> Server) -> Self {
