@@ -15,8 +15,9 @@
 mod claim;
 mod client;
 mod keys;
+mod known;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consign_core::ids::NodeName;
@@ -33,7 +34,8 @@ use crate::config::EtcdConfig;
 
 use claim::{Claimed, Lease};
 use client::{Failure, within};
-use keys::{Key, Keys};
+use keys::Keys;
+use known::Known;
 
 /// See the module.
 #[derive(Debug)]
@@ -61,15 +63,7 @@ impl Etcd {
             standing: Standing::unheard("etcd"),
         };
         let (hears, heard) = watch::channel(first);
-        let registrar = Registrar {
-            keys: Keys::new(&config.prefix),
-            config,
-            own,
-            forgotten,
-            hears,
-            lease: Lease::default(),
-            known: Known::default(),
-        };
+        let registrar = Registrar::new(config, own, forgotten, hears);
         let task = tokio::spawn(registrar.run(ordered)).abort_handle();
         Self {
             heard,
@@ -99,14 +93,6 @@ impl Drop for Etcd {
     }
 }
 
-/// What is under the prefix now.
-#[derive(Debug, Default)]
-struct Known {
-    members: BTreeMap<NodeName, Announcement>,
-    /// Of those that this node knows to be gone for good.
-    forgotten: BTreeSet<NodeName>,
-}
-
 /// The task behind an [`Etcd`].
 struct Registrar {
     config: EtcdConfig,
@@ -121,6 +107,23 @@ struct Registrar {
 }
 
 impl Registrar {
+    fn new(
+        config: EtcdConfig,
+        own: Own,
+        forgotten: BTreeSet<NodeName>,
+        hears: watch::Sender<Heard>,
+    ) -> Self {
+        Self {
+            keys: Keys::new(&config.prefix),
+            config,
+            own,
+            forgotten,
+            hears,
+            lease: Lease::default(),
+            known: Known::default(),
+        }
+    }
+
     async fn run(mut self, mut ordered: mpsc::UnboundedReceiver<Order>) {
         let mut tries = 0;
         loop {
@@ -223,7 +226,7 @@ impl Registrar {
         let read = within(reader.get(self.keys.all(), Some(all))).await?;
         self.known = Known::default();
         for kv in read.kvs() {
-            self.note(kv.key(), Some(kv.value()));
+            self.known.note(&self.keys, kv.key(), Some(kv.value()));
         }
         Ok(read
             .header()
@@ -249,8 +252,8 @@ impl Registrar {
                 continue;
             };
             match event.event_type() {
-                EventType::Put => self.note(kv.key(), Some(kv.value())),
-                EventType::Delete => self.note(kv.key(), None),
+                EventType::Put => self.known.note(&self.keys, kv.key(), Some(kv.value())),
+                EventType::Delete => self.known.note(&self.keys, kv.key(), None),
             }
         }
         self.publish();
@@ -267,40 +270,6 @@ impl Registrar {
         self.own.member.state != MemberState::Left
             && changed.any(is_own)
             && !found.is_some_and(is_mine)
-    }
-
-    fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
-        match (self.keys.read(key), value) {
-            (Some(Key::Member(name)), Some(value)) => match Announcement::read(&name, value) {
-                Ok(read) => {
-                    self.known.members.insert(read.member.name.clone(), read);
-                }
-                Err(error) => tracing::warn!(
-                    peer = %name.escape_debug(),
-                    "what a member says of itself cannot be used: {error}"
-                ),
-            },
-            (Some(Key::Member(name)), None) => {
-                if let Ok(name) = NodeName::new(&name) {
-                    self.known.members.remove(&name);
-                }
-            }
-            (Some(Key::Forgotten(name)), Some(_)) => {
-                if let Ok(name) = NodeName::new(&name)
-                    && (self.forgotten.len() < FORGOTTEN_MAX || self.forgotten.contains(&name))
-                {
-                    self.forgotten.insert(name.clone());
-                    self.known.forgotten.insert(name);
-                }
-            }
-            (Some(Key::Forgotten(name)), None) => {
-                if let Ok(name) = NodeName::new(&name) {
-                    self.known.forgotten.remove(&name);
-                }
-            }
-            // What others keep under the prefix is theirs.
-            (None, _) => {}
-        }
     }
 
     /// Writes this node's key, unless it is another's.
@@ -324,7 +293,9 @@ impl Registrar {
         Ok(())
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let told = self.known.forgotten.iter();
+        self.forgotten.extend(told.cloned());
         let others = self.known.members.values();
         let others = others.filter(|one| one.member.name != *self.own.name());
         let mut members: Vec<_> = others.map(|one| one.sighted(true)).collect();
@@ -371,7 +342,39 @@ fn delay(least: Duration, longest: Duration, tries: u32, random: u64) -> Duratio
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{etcd::Registered, own};
     use super::*;
+
+    /// So much may happen between the reading and the watch that etcd has dropped what was between.
+    #[tokio::test]
+    async fn a_watch_whose_history_was_dropped_ends_the_session() {
+        let test = "a_watch_whose_history_was_dropped_ends_the_session";
+        let Some(world) = Registered::if_there(test) else {
+            return;
+        };
+        let hears = watch::Sender::new(Heard {
+            sighting: Sighting::default(),
+            standing: Standing::unheard("etcd"),
+        });
+        let config = world.config.clone();
+        let mut registrar = Registrar::new(config, own("a", 1), BTreeSet::new(), hears);
+        let mut client = client::connect(&registrar.config).await.unwrap();
+        let revision = registrar.read_all(&mut client).await.unwrap();
+        for value in ["1", "2", "3"] {
+            client
+                .put("/consign/test/other", value, None)
+                .await
+                .unwrap();
+        }
+        client.compact(revision + 3, None).await.unwrap();
+        let mut watch = registrar.watch(&mut client, revision + 1).await.unwrap();
+        let mut followed = Ok(());
+        while followed.is_ok() {
+            let heard = within(watch.message()).await.unwrap();
+            followed = registrar.follow(&heard.unwrap());
+        }
+        assert!(matches!(followed, Err(Failure::Ended(_))), "{followed:?}");
+    }
 
     #[test]
     fn tries_to_reach_etcd_are_spread_and_bounded() {

@@ -18,13 +18,19 @@ use super::{Own, Started, World, suite};
 use crate::config::EtcdConfig;
 use server::{Server, is_there};
 
-struct Registered {
+/// See the module.
+pub(in super::super) struct Registered {
     server: Server,
-    config: EtcdConfig,
+    pub(in super::super) config: EtcdConfig,
     dir: tempfile::TempDir,
 }
 
 impl Registered {
+    /// `None`, said where `./test` looks, when there is no etcd here.
+    pub(in super::super) fn if_there(test: &str) -> Option<Self> {
+        is_there(test).then(Self::new)
+    }
+
     fn new() -> Self {
         Self::of(Server::new)
     }
@@ -79,8 +85,8 @@ macro_rules! suite {
     ($($test:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            if is_there(stringify!($test)) {
-                suite::$test(Registered::new()).await;
+            if let Some(world) = Registered::if_there(stringify!($test)) {
+                suite::$test(world).await;
             }
         }
     )*};

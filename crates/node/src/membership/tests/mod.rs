@@ -5,7 +5,7 @@
 //! the tests, as by a person.
 
 #[cfg(feature = "etcd")]
-mod etcd;
+pub(super) mod etcd;
 mod gate;
 mod gossip;
 mod list;
@@ -42,7 +42,7 @@ fn member(node: &str) -> Member {
 }
 
 /// A node as a test starts it: its name, and how often it was started.
-fn own(node: &str, life: u64) -> Own {
+pub(super) fn own(node: &str, life: u64) -> Own {
     let start = |life: u64| {
         let hash = blake3::hash(format!("{node} {life}").as_bytes());
         Start(u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()))

@@ -9,10 +9,9 @@ use super::{Registered, client};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_and_a_password_open_etcd_and_without_them_it_says_why() {
-    if !is_there("a_user_and_a_password_open_etcd") {
+    let Some(mut world) = Registered::if_there("a_user_and_a_password_open_etcd") else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut etcd = client(&world.config).await;
     etcd.user_add("root", "sesame", None).await.unwrap();
     etcd.user_grant_role("root", "root").await.unwrap();

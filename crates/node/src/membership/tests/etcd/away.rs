@@ -4,20 +4,30 @@ use consign_core::view::MemberState;
 use etcd_client::{EventType, WatchOptions};
 
 use super::super::{DEADLINE, Heard, View, World, name, own};
-use super::server::is_there;
 use super::{Registered, client};
 
 /// Who was not heard of for longer than its lease has lost its name to whoever came meanwhile. Two
 /// would take each other's files, so it stops as the later one would have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_name_another_took_while_it_was_cut_off_stops() {
-    if !is_there("a_node_whose_name_another_took_while_it_was_cut_off_stops") {
+    let Some(mut world) =
+        Registered::if_there("a_node_whose_name_another_took_while_it_was_cut_off_stops")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let (gate, mut cut_off) = world.start_behind_a_gate(own("b", 1)).await;
-    a.until_live("b", true).await;
+    // The second of these is told when it knows that the first one was written.
+    for weight in [11, 12] {
+        let mut changed = cut_off.member.clone();
+        changed.weight = weight;
+        world.announce(&cut_off, changed);
+        a.until("that it has its name", move |_, view| {
+            let known = view.member(&name("b"));
+            known.is_some_and(|b| b.weight == weight)
+        })
+        .await;
+    }
     gate.shut();
     let mut other = own("b", 1);
     other.start.0 ^= 0xffff;
@@ -40,10 +50,11 @@ async fn a_node_whose_name_another_took_while_it_was_cut_off_stops() {
 /// A name that was lost to one that is dead by now is taken back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_name_another_took_and_gave_up_has_it_again() {
-    if !is_there("a_node_whose_name_another_took_and_gave_up_has_it_again") {
+    let Some(mut world) =
+        Registered::if_there("a_node_whose_name_another_took_and_gave_up_has_it_again")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let (gate, cut_off) = world.start_behind_a_gate(own("b", 1)).await;
     a.until_live("b", true).await;
@@ -68,10 +79,11 @@ async fn a_node_whose_name_another_took_and_gave_up_has_it_again() {
 /// What it was before is never said again: a node that drains would be given files meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_became_while_etcd_was_away_is_the_first_that_is_told() {
-    if !is_there("what_a_node_became_while_etcd_was_away_is_the_first_that_is_told") {
+    let Some(mut world) =
+        Registered::if_there("what_a_node_became_while_etcd_was_away_is_the_first_that_is_told")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let (gate, mut b) = world.start_behind_a_gate(own("b", 1)).await;
     a.until_live("b", true).await;
@@ -104,10 +116,11 @@ async fn what_a_node_became_while_etcd_was_away_is_the_first_that_is_told() {
 /// An etcd that was set up anew, or from an old copy, is told again who is gone for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_etcd_that_lost_everything_hears_again_who_was_forgotten() {
-    if !is_there("an_etcd_that_lost_everything_hears_again_who_was_forgotten") {
+    let Some(mut world) =
+        Registered::if_there("an_etcd_that_lost_everything_hears_again_who_was_forgotten")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     a.until_members(&["a"]).await;
     a.source.forget(&name("c"));
@@ -124,10 +137,10 @@ async fn an_etcd_that_lost_everything_hears_again_who_was_forgotten() {
 /// Etcd keeps no history of what happened while a node was cut off: it reads everything again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_that_etcd_dropped_meanwhile_is_not_missed() {
-    if !is_there("history_that_etcd_dropped_meanwhile_is_not_missed") {
+    let Some(mut world) = Registered::if_there("history_that_etcd_dropped_meanwhile_is_not_missed")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let (gate, mut a) = world.start_behind_a_gate(own("a", 1)).await;
     let b = world.start(own("b", 1)).await;
     let c = world.start(own("c", 1)).await;

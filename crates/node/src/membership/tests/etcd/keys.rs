@@ -9,15 +9,14 @@ use etcd_client::{Txn, TxnOp};
 
 use super::super::super::bounds::LEFT_SECONDS;
 use super::super::{DEADLINE, World, name, own};
-use super::server::is_there;
 use super::{Registered, client};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_and_a_lease_that_were_lost_are_there_again() {
-    if !is_there("a_key_and_a_lease_that_were_lost_are_there_again") {
+    let Some(mut world) = Registered::if_there("a_key_and_a_lease_that_were_lost_are_there_again")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let _b = world.start(own("b", 1)).await;
     a.until_live("b", true).await;
@@ -45,10 +44,11 @@ async fn a_key_and_a_lease_that_were_lost_are_there_again() {
 /// What a person wrote over a key is not another node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_was_overwritten_by_hand_is_its_nodes_again() {
-    if !is_there("a_key_that_was_overwritten_by_hand_is_its_nodes_again") {
+    let Some(mut world) =
+        Registered::if_there("a_key_that_was_overwritten_by_hand_is_its_nodes_again")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let mut b = world.start(own("b", 1)).await;
     for node in [&mut a, &mut b] {
@@ -72,10 +72,10 @@ async fn a_key_that_was_overwritten_by_hand_is_its_nodes_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strange_values_under_the_prefix_harm_nobody() {
-    if !is_there("strange_values_under_the_prefix_harm_nobody") {
+    let Some(mut world) = Registered::if_there("strange_values_under_the_prefix_harm_nobody")
+    else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     a.until_members(&["a"]).await;
     let mut etcd = client(&world.config).await;
@@ -96,10 +96,9 @@ async fn strange_values_under_the_prefix_harm_nobody() {
 /// That somebody left outlives it, and does not stay for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_word_of_a_node_that_left_ends() {
-    if !is_there("the_word_of_a_node_that_left_ends") {
+    let Some(mut world) = Registered::if_there("the_word_of_a_node_that_left_ends") else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut a = world.start(own("a", 1)).await;
     let b = world.start(own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
@@ -120,10 +119,9 @@ async fn the_word_of_a_node_that_left_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_of_thousands_is_read() {
     const FLEET: usize = 3_000;
-    if !is_there("a_fleet_of_thousands_is_read") {
+    let Some(mut world) = Registered::if_there("a_fleet_of_thousands_is_read") else {
         return;
-    }
-    let mut world = Registered::new();
+    };
     let mut etcd = client(&world.config).await;
     let feeds = (0..60).map(|n| FeedName::new(&format!("measurements-of-hall-{n}")).unwrap());
     let feeds: BTreeSet<_> = feeds.collect();
