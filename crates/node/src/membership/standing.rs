@@ -57,7 +57,7 @@ impl Standing {
 
     /// Whether nobody is heard, and not just because this node has only begun to listen.
     pub(crate) fn is_silent(&self) -> bool {
-        let silence = Timestamp::now().0.saturating_sub(self.since.0);
+        let silence = Timestamp::now().since(self.since);
         let is_long = u128::from(silence) >= ALONE_MAX.as_millis();
         !self.reachable && self.error.is_none() && is_long
     }
