@@ -114,7 +114,11 @@ fn source(node: &Snapshot) -> String {
             let all = node.members.len();
             format!(" · {source} hears {heard} of {all} members")
         }
-        (source, false) => format!(" · {source} does not answer"),
+        (source, false) if node.membership.error.is_some() => {
+            format!(" · {source} does not answer")
+        }
+        (source, false) if node.members.len() > 1 => format!(" · {source} hears nobody"),
+        (source, false) => format!(" · alone: {source} hears nobody yet"),
     }
 }
 

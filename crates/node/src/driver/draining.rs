@@ -72,6 +72,14 @@ impl Driver {
         let state = MemberState::Left;
         self.members.source.announce(Member { state, ..own });
         tokio::time::sleep(LEAVING_TIME).await;
+        let standing = self.members.source.heard().borrow().standing.clone();
+        if !standing.reachable && self.view.members().len() > 1 {
+            tracing::warn!(
+                "{} was away, so the others do not know that this node has left; hint: start it and stop it once more when that is back, or `consign forget {}` on one of them",
+                standing.source,
+                self.config.node.name
+            );
+        }
     }
 
     /// How far this node is out of service, if it is to be.

@@ -266,6 +266,18 @@ impl Driver {
     /// What is wrong with the source of members.
     pub(super) fn problem_of_members(&self) -> Option<Problem> {
         let standing = &self.members.standing;
+        // Who knows of nobody else is rightly alone: a first seed waits to be asked.
+        if standing.is_silent() && self.view.members().len() > 1 {
+            let what = format!(
+                "{} hears no other node, and the members known last stay in force",
+                standing.source
+            );
+            return Some(Problem {
+                what,
+                hint: "check that the others run and that they reach this node, or name one of them in membership.seeds".to_owned(),
+                since: standing.since,
+            });
+        }
         let (what, hint) = hint::split_or(standing.error.as_deref()?, "check the network");
         let what = match standing.reachable {
             true => what.to_owned(),

@@ -6,9 +6,13 @@ use std::time::Duration;
 /// enough that gossip, whose messages end at 64 KiB, can carry it.
 pub(super) const ANNOUNCEMENT_BYTES_MAX: usize = 32 << 10;
 
-/// Nodes that are known to be gone for good and told of: beyond that the oldest names are only in
-/// the logs of those who forgot them.
+/// Nodes that are known to be gone for good and told of: beyond that the newest names are only in
+/// the logs of those who forgot them, and that is said.
 pub(super) const FORGOTTEN_MAX: usize = 4096;
+
+/// Names of those in one value of gossip, in bytes: with the longest announcement and the names of
+/// [`GOSSIP_NODES_MAX`] nodes in front of it, it finds room in a letter, or in the next one.
+pub(super) const FORGOTTEN_PART_BYTES_MAX: usize = 8 << 10;
 
 /// How often gossip is exchanged, with three others each time. A newcomer is known to a hundred
 /// nodes within three to five rounds.
@@ -41,6 +45,11 @@ pub(super) const ALONE_MAX: Duration = Duration::from_secs(5);
 #[cfg(feature = "etcd")]
 pub(super) const LEASE_SECONDS: i64 = 10;
 
+/// How long etcd keeps the word that a node has left, in seconds: 30 days. Who is away for longer
+/// does not hear of it, and goes on knowing a member that takes nothing.
+#[cfg(feature = "etcd")]
+pub(super) const LEFT_SECONDS: i64 = 30 * 24 * 3600;
+
 /// How often the lease is renewed: a third of it, so that two renewals may fail.
 #[cfg(feature = "etcd")]
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
@@ -48,6 +57,12 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How long one request to etcd may take.
 #[cfg(feature = "etcd")]
 pub(super) const ETCD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Largest answer of etcd that is read, in bytes: all members that a view may have, of 4 KiB each. One
+/// with sixty feeds of long names has 1.5 KiB. The client's own bound is 4 MiB, which a few thousand
+/// of those exceed.
+#[cfg(feature = "etcd")]
+pub(super) const PREFIX_BYTES_MAX: usize = consign_core::limits::MEMBERS_MAX * (4 << 10);
 
 /// Shortest and longest time between two tries to reach etcd. The longest keeps thousands of nodes
 /// from asking a server that comes up more than a few hundred times a second.

@@ -28,6 +28,8 @@ use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::view::{Member, Sighted, Sighting};
 use tokio::sync::watch;
 
+use bounds::FORGOTTEN_MAX;
+
 use crate::config::{Membership, Source};
 use crate::net::Mail;
 
@@ -97,6 +99,22 @@ fn name_taken(name: &NodeName, by: Start) -> String {
     format!(
         "another node called {name} runs already, with start {:016x}; hint: give this node a name of its own, or stop the other one for good and start this one again",
         by.0
+    )
+}
+
+/// Why a node whose name another one has by now must not run any longer.
+#[cfg(feature = "etcd")]
+fn name_lost(name: &NodeName, to: Start) -> String {
+    format!(
+        "another node, with start {:016x}, took the name {name} while this one was not heard; hint: give that one a name of its own, or stop it for good, and start this one again",
+        to.0
+    )
+}
+
+/// That nobody hears of further ones that are gone for good.
+fn too_many_forgotten() -> String {
+    format!(
+        "{FORGOTTEN_MAX} nodes are known to be gone for good, and no more are told of; hint: `consign forget` further ones on each node"
     )
 }
 

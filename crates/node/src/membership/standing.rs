@@ -1,7 +1,10 @@
 //! How a source of members is, for people and for the driver.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::bounds::ALONE_MAX;
 use crate::timestamp::Timestamp;
 
 /// See the module.
@@ -40,6 +43,23 @@ impl Standing {
     /// It is not heard now.
     pub(super) fn lost(&mut self, why: String) {
         self.turn(false, Some(why));
+    }
+
+    /// No other node has been heard for so long, and nothing is known to be wrong: there may be none.
+    pub(super) fn silent_for(&mut self, silence: Duration) {
+        let was_reachable = self.reachable;
+        self.turn(false, None);
+        if was_reachable {
+            let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            self.since = Timestamp(self.since.0.saturating_sub(silence));
+        }
+    }
+
+    /// Whether nobody is heard, and not just because this node has only begun to listen.
+    pub(crate) fn is_silent(&self) -> bool {
+        let silence = Timestamp::now().since(self.since);
+        let is_long = u128::from(silence) >= ALONE_MAX.as_millis();
+        !self.reachable && self.error.is_none() && is_long
     }
 
     fn turn(&mut self, reachable: bool, error: Option<String>) {

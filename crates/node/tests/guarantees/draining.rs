@@ -121,7 +121,10 @@ fn a_drained_producer_takes_nothing_new_and_says_when_all_it_had_is_delivered() 
     cluster.ask("prod-1", &args).bad(1, &["drains", "--undo"]);
     cluster.start_one("cons-1");
     cluster.ask("prod-1", &["drain", "--wait"]).good();
-    assert_eq!(received(&cluster, "cons-1").len(), 5);
+    // They are saved; small files are shown a moment later, many at a time.
+    until("they are shown", SOON, || {
+        received(&cluster, "cons-1").len() == 5
+    });
 
     cluster.ask("prod-1", &["drain", "--undo"]).good();
     cluster.ask("prod-1", &args).good();

@@ -198,6 +198,28 @@ fn who_is_drained_and_stops_has_left_by_etcd() {
     who_is_drained_and_stops_has_left(cluster);
 }
 
+/// It cannot wait for etcd, which may be gone; but it does not go quietly.
+#[test]
+fn who_leaves_while_etcd_is_away_says_that_nobody_knows() {
+    let Some(mut etcd) = Etcd::start("who_leaves_while_etcd_is_away_says_that_nobody_knows") else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    cluster.start();
+    for node in ["cons-1", "cons-2"] {
+        until("it is heard", SOON, || is_heard(&cluster, "prod-1", node));
+    }
+    cluster.ask("cons-1", &["drain", "--wait"]).good();
+    etcd.kill();
+    until("it knows that etcd is away", SOON, || {
+        cluster.status("cons-1")["membership"]["reachable"] == false
+    });
+    cluster.stop("cons-1");
+    let log = cluster.node("cons-1").log();
+    assert!(log.contains("do not know that this node has left"), "{log}");
+}
+
 /// Everybody is restarted meanwhile: who the members are is in each one's log.
 #[test]
 fn files_flow_between_known_members_while_etcd_is_away() {
@@ -248,12 +270,45 @@ fn files_flow_between_known_members_while_etcd_is_away() {
     });
 }
 
-fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
+/// Nobody asks on behalf of whoever is its own only seed. The first one is alone until others come,
+/// and nothing is wrong with that; once it knows others, hearing none of them is.
+#[test]
+fn a_seed_is_rightly_alone_until_it_knows_others_and_says_since_when_it_hears_none() {
+    let mut cluster = strangers();
+    by_gossip(&mut cluster);
+    cluster.configure();
+    cluster.start_one("prod-1");
+    let page = |cluster: &Cluster| cluster.ask("prod-1", &["status"]).good().out;
+    assert!(page(&cluster).contains("alone"), "{}", page(&cluster));
+    cluster.start_one("cons-1");
+    until("it hears the other", SOON, || {
+        is_heard(&cluster, "prod-1", "cons-1")
+    });
+    assert!(!page(&cluster).contains("alone"), "{}", page(&cluster));
+    let says_so = |cluster: &Cluster| {
+        let status = cluster.status("prod-1");
+        let problems = status["problems"].to_string();
+        status["membership"]["reachable"] == false && problems.contains("hears no other node")
+    };
+    cluster.kill("cons-1");
+    until("it says that it hears nobody", SOON, || says_so(&cluster));
+    assert!(page(&cluster).contains("gossip hears nobody"));
+    cluster.kill("prod-1");
+    cluster.start_one("prod-1");
+    until("it knows it after a restart", SOON, || says_so(&cluster));
+}
+
+/// Another machine, whose agent has the name of one that there is already.
+fn add_twin_of_cons_1(cluster: &mut Cluster) {
     cluster.consumer("twin", "");
     cluster.configure();
     let config = cluster.node("twin").config();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"twin\"", "\"cons-1\"")).unwrap();
+}
+
+fn the_later_of_two_agents_of_one_name_stops(mut cluster: Cluster) {
+    add_twin_of_cons_1(&mut cluster);
     cluster.start_one("prod-1");
     cluster.start_one("cons-1");
     until("it is heard", SOON, || {
@@ -284,6 +339,41 @@ fn the_later_of_two_agents_of_one_name_stops_by_etcd() {
     let mut cluster = strangers();
     cluster.learns_by(&etcd.membership());
     the_later_of_two_agents_of_one_name_stops(cluster);
+}
+
+/// A machine that stood still for longer than its lease goes on, and another one has its name.
+#[test]
+fn an_agent_whose_name_another_took_while_it_stood_still_stops() {
+    let test = "an_agent_whose_name_another_took_while_it_stood_still_stops";
+    let Some(etcd) = Etcd::start(test) else {
+        return;
+    };
+    let mut cluster = strangers();
+    cluster.learns_by(&etcd.membership());
+    add_twin_of_cons_1(&mut cluster);
+    for node in ["cons-1", "cons-2"] {
+        cluster.start_one(node);
+    }
+    let addr = |cluster: &Cluster| cluster.member("cons-2", "cons-1")["addr"].clone();
+    until("it is heard", SOON, || {
+        is_heard(&cluster, "cons-2", "cons-1")
+    });
+    let before = addr(&cluster);
+    cluster.freeze("cons-1");
+    cluster.spawn("twin");
+    until("the other one has its name", SOON, || {
+        addr(&cluster) != before
+    });
+    cluster.thaw("cons-1");
+    let status = cluster.wait_for_end("cons-1");
+    assert_eq!(status.code(), Some(1));
+    let log = cluster.node("cons-1").log();
+    assert!(log.contains("took the name cons-1"), "{log}");
+    assert!(
+        log.contains("hint: give that one a name of its own"),
+        "{log}"
+    );
+    assert!(is_heard(&cluster, "cons-2", "cons-1"));
 }
 
 /// One `forget`, on one node, is enough for all.

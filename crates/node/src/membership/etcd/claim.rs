@@ -2,7 +2,8 @@
 //!
 //! The key is written by transactions over what was read: if nobody has it, or if what is there is
 //! of this node's own life or an earlier one, or of a node that left. Else its owner may be dead and
-//! its lease not over yet, so it is watched: a lease that is renewed has an owner that runs.
+//! its lease not over yet, so it is watched: a lease that is renewed has an owner that runs. That one
+//! has the name, whether it had it first or took it while this node was not heard.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::super::Own;
 use super::super::announcement::Announcement;
-use super::super::bounds::LEASE_SECONDS;
+use super::super::bounds::{LEASE_SECONDS, LEFT_SECONDS};
 use super::client::{Failure, within};
 
 /// How often another's lease is looked at.
@@ -25,7 +26,7 @@ const TRIES_MAX: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Lease {
     id: Option<i64>,
-    /// Whether the name has been this node's in this life.
+    /// See [`Lease::had_name`].
     had_name: bool,
 }
 
@@ -34,10 +35,8 @@ pub(super) struct Lease {
 pub(super) enum Claimed {
     /// This node's: its key says what this node is.
     Mine,
-    /// That of another node that runs, which had it first.
+    /// That of another node that runs.
     Others(Start),
-    /// That of another node, which took it while this one was not heard of.
-    Lost(Start),
 }
 
 /// A key as it was read.
@@ -54,6 +53,11 @@ impl Lease {
         self.id.ok_or(Failure::Ended("the lease"))
     }
 
+    /// Whether the name has been this node's in this life.
+    pub(super) fn had_name(&self) -> bool {
+        self.had_name
+    }
+
     /// Claims the key for this node, or writes again what it says of itself.
     pub(super) async fn claim(
         &mut self,
@@ -68,16 +72,13 @@ impl Lease {
                 announced: Some(other),
                 ..
             }) = &found
-                && !is_free(other, own)
+                && !self.may_replace(other, *lease, own)
             {
-                match self.had_name {
-                    true => return Ok(Claimed::Lost(other.start)),
-                    false if is_renewed(client, *lease).await? => {
-                        return Ok(Claimed::Others(other.start));
-                    }
-                    // It is gone now, or somebody else has it: look again.
-                    false => continue,
+                if is_renewed(client, *lease).await? {
+                    return Ok(Claimed::Others(other.start));
                 }
+                // It is gone now, or somebody else has it: look again.
+                continue;
             }
             self.keep_or_grant(client).await?;
             let revision = found.map_or(0, |found| found.revision);
@@ -87,6 +88,13 @@ impl Lease {
             }
         }
         Err(Failure::Slow)
+    }
+
+    /// Whether this node may write over what is there.
+    fn may_replace(&self, other: &Announcement, lease: i64, own: &Own) -> bool {
+        // A person wrote it over the key of a node that runs: there is no other one behind it.
+        let is_by_hand = lease == 0 && self.had_name;
+        own.is_mine(other.start) || other.member.state == MemberState::Left || is_by_hand
     }
 
     /// Keeps the lease of the last session if it is alive, so that its key never goes.
@@ -111,13 +119,12 @@ impl Lease {
         own: &Own,
         revision: i64,
     ) -> Result<bool, Failure> {
-        // That a node has left must outlive its lease: who is away now is to hear of it later.
-        let under = match own.member.state {
-            MemberState::Left => None,
-            MemberState::Active | MemberState::Draining => {
-                Some(PutOptions::new().with_lease(self.id()?))
-            }
+        let lease = match own.member.state {
+            MemberState::Active | MemberState::Draining => self.id()?,
+            // That a node has left must outlive its lease: who is away now is to hear of it later.
+            MemberState::Left => within(client.lease_grant(LEFT_SECONDS, None)).await?.id(),
         };
+        let under = Some(PutOptions::new().with_lease(lease));
         let as_read = Compare::mod_revision(key, CompareOp::Equal, revision);
         let put = TxnOp::put(key, own.text(), under);
         let written = within(client.txn(Txn::new().when([as_read]).and_then([put]))).await?;
@@ -132,11 +139,6 @@ async fn read(client: &mut Client, key: &str, own: &Own) -> Result<Option<Found>
         lease: kv.lease(),
         announced: Announcement::read(own.name().as_str(), kv.value()).ok(),
     }))
-}
-
-/// Whether this node may write over what is there.
-fn is_free(other: &Announcement, own: &Own) -> bool {
-    own.is_mine(other.start) || other.member.state == MemberState::Left
 }
 
 /// Watches another's lease until it is renewed, or over.

@@ -30,12 +30,9 @@ pub(super) enum Failure {
     /// Something that lasts has come to its end.
     #[error("{0} has ended; hint: nothing to do, it is begun again")]
     Ended(&'static str),
-    /// Another node has this node's name, and had it first.
+    /// Another node that runs has this node's name.
     #[error("another node runs under this name")]
     NameTaken(Start),
-    /// Another node took this node's name while etcd did not hear of this one.
-    #[error("another node with start {:016x} took this node's name while etcd was not heard; hint: stop that one and give it a name of its own", .0.0)]
-    NameLost(Start),
 }
 
 /// What etcd said, or what kept it from being asked, without the layers in between.

@@ -1,7 +1,8 @@
 //! Members that are registered in etcd: a key for each under a lease, one watch for all.
 //!
 //! ```text
-//! PREFIX/members/NAME     what the node says of itself, for as long as its lease lives
+//! PREFIX/members/NAME     what the node says of itself, for as long as its lease lives; that it has
+//!                         left, for longer
 //! PREFIX/forgotten/NAME   that it is gone for good
 //! ```
 //! A *session* reads the whole prefix, claims the node's name, then follows the watch and renews the
@@ -14,8 +15,9 @@
 mod claim;
 mod client;
 mod keys;
+mod known;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consign_core::ids::NodeName;
@@ -26,13 +28,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
-use super::bounds::{ETCD_RETRY, FORGOTTEN_MAX, RENEW_EVERY};
+use super::bounds::{ETCD_RETRY, FORGOTTEN_MAX, PREFIX_BYTES_MAX, RENEW_EVERY};
 use super::{Heard, MembershipSource, Own, Standing};
 use crate::config::EtcdConfig;
 
 use claim::{Claimed, Lease};
 use client::{Failure, within};
-use keys::{Key, Keys};
+use keys::Keys;
+use known::Known;
 
 /// See the module.
 #[derive(Debug)]
@@ -60,15 +63,7 @@ impl Etcd {
             standing: Standing::unheard("etcd"),
         };
         let (hears, heard) = watch::channel(first);
-        let registrar = Registrar {
-            keys: Keys::new(&config.prefix),
-            config,
-            own,
-            untold: forgotten,
-            hears,
-            lease: Lease::default(),
-            known: Known::default(),
-        };
+        let registrar = Registrar::new(config, own, forgotten, hears);
         let task = tokio::spawn(registrar.run(ordered)).abort_handle();
         Self {
             heard,
@@ -98,26 +93,37 @@ impl Drop for Etcd {
     }
 }
 
-/// What is under the prefix now.
-#[derive(Debug, Default)]
-struct Known {
-    members: BTreeMap<NodeName, Announcement>,
-    forgotten: BTreeSet<NodeName>,
-}
-
 /// The task behind an [`Etcd`].
 struct Registrar {
     config: EtcdConfig,
     keys: Keys,
     own: Own,
-    /// Those that are gone for good, as far as etcd has not been told.
-    untold: BTreeSet<NodeName>,
+    /// Those that this node knows to be gone for good. Etcd is told of them as often as it does not
+    /// know, since it may have been set up from an old copy.
+    forgotten: BTreeSet<NodeName>,
     hears: watch::Sender<Heard>,
     lease: Lease,
     known: Known,
 }
 
 impl Registrar {
+    fn new(
+        config: EtcdConfig,
+        own: Own,
+        forgotten: BTreeSet<NodeName>,
+        hears: watch::Sender<Heard>,
+    ) -> Self {
+        Self {
+            keys: Keys::new(&config.prefix),
+            config,
+            own,
+            forgotten,
+            hears,
+            lease: Lease::default(),
+            known: Known::default(),
+        }
+    }
+
     async fn run(mut self, mut ordered: mpsc::UnboundedReceiver<Order>) {
         let mut tries = 0;
         loop {
@@ -127,7 +133,10 @@ impl Registrar {
                 Err(why) => why,
             };
             if let Failure::NameTaken(start) = why {
-                let why = super::name_taken(self.own.name(), start);
+                let why = match self.lease.had_name() {
+                    true => super::name_lost(self.own.name(), start),
+                    false => super::name_taken(self.own.name(), start),
+                };
                 return self
                     .hears
                     .send_modify(|heard| heard.standing.name_taken = Some(why));
@@ -151,7 +160,12 @@ impl Registrar {
     ) -> Result<(), Failure> {
         let mut client = client::connect(&self.config).await?;
         let revision = self.read_all(&mut client).await?;
-        self.publish(true);
+        // What was ordered while etcd was away comes first: what this node was before that is not
+        // true any more.
+        while let Ok(order) = ordered.try_recv() {
+            self.take(order);
+        }
+        self.publish();
         let mut watch = self.watch(&mut client, revision + 1).await?;
         self.claim(&mut client).await?;
         self.tell_forgotten(&mut client).await?;
@@ -186,18 +200,19 @@ impl Registrar {
                     let Some(order) = order else {
                         return Ok(());
                     };
-                    match order {
-                        Order::Announce(member) => {
-                            self.own.member = member;
-                            self.claim(&mut client).await?;
-                            self.publish(true);
-                        }
-                        Order::Forget(node) => {
-                            self.untold.insert(node);
-                            self.tell_forgotten(&mut client).await?;
-                        }
-                    }
+                    self.take(order);
+                    self.claim(&mut client).await?;
+                    self.tell_forgotten(&mut client).await?;
                 }
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Announce(member) => self.own.member = member,
+            Order::Forget(node) => {
+                self.forgotten.insert(node);
             }
         }
     }
@@ -205,10 +220,13 @@ impl Registrar {
     /// Reads everything; says as of which revision.
     async fn read_all(&mut self, client: &mut Client) -> Result<i64, Failure> {
         let all = GetOptions::new().with_prefix();
-        let read = within(client.get(self.keys.all(), Some(all))).await?;
+        let mut reader = client
+            .kv_client()
+            .max_decoding_message_size(PREFIX_BYTES_MAX);
+        let read = within(reader.get(self.keys.all(), Some(all))).await?;
         self.known = Known::default();
         for kv in read.kvs() {
-            self.note(kv.key(), Some(kv.value()));
+            self.known.note(&self.keys, kv.key(), Some(kv.value()));
         }
         Ok(read
             .header()
@@ -217,7 +235,10 @@ impl Registrar {
 
     async fn watch(&self, client: &mut Client, from: i64) -> Result<WatchStream, Failure> {
         let all = WatchOptions::new().with_prefix().with_start_revision(from);
-        within(client.watch(self.keys.all(), Some(all))).await
+        let mut watcher = client
+            .watch_client()
+            .max_decoding_message_size(PREFIX_BYTES_MAX);
+        within(watcher.watch(self.keys.all(), Some(all))).await
     }
 
     /// Takes in what has changed.
@@ -231,53 +252,24 @@ impl Registrar {
                 continue;
             };
             match event.event_type() {
-                EventType::Put => self.note(kv.key(), Some(kv.value())),
-                EventType::Delete => self.note(kv.key(), None),
+                EventType::Put => self.known.note(&self.keys, kv.key(), Some(kv.value())),
+                EventType::Delete => self.known.note(&self.keys, kv.key(), None),
             }
         }
-        self.publish(true);
+        self.publish();
         Ok(())
     }
 
+    /// Whether what has changed is that this node's key is gone, or another's.
     fn own_key_is_lost(&self, heard: &etcd_client::WatchResponse) -> bool {
-        let own = self.keys.member(self.own.name());
-        let deleted = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
-        let mut lost = heard.events().iter().filter(|event| deleted(event));
+        let key = self.keys.member(self.own.name());
+        let is_own = |kv: &etcd_client::KeyValue| kv.key() == key.as_bytes();
+        let mut changed = heard.events().iter().filter_map(etcd_client::Event::kv);
+        let is_mine = |one: &Announcement| self.own.is_mine(one.start);
+        let found = self.known.members.get(self.own.name());
         self.own.member.state != MemberState::Left
-            && lost.any(|event| event.kv().is_some_and(|kv| kv.key() == own.as_bytes()))
-    }
-
-    fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
-        match (self.keys.read(key), value) {
-            (Some(Key::Member(name)), Some(value)) => match Announcement::read(&name, value) {
-                Ok(read) => {
-                    self.known.members.insert(read.member.name.clone(), read);
-                }
-                Err(error) => tracing::warn!(
-                    peer = %name.escape_debug(),
-                    "what a member says of itself cannot be used: {error}"
-                ),
-            },
-            (Some(Key::Member(name)), None) => {
-                if let Ok(name) = NodeName::new(&name) {
-                    self.known.members.remove(&name);
-                }
-            }
-            (Some(Key::Forgotten(name)), Some(_)) => {
-                if self.known.forgotten.len() < FORGOTTEN_MAX
-                    && let Ok(name) = NodeName::new(&name)
-                {
-                    self.known.forgotten.insert(name);
-                }
-            }
-            (Some(Key::Forgotten(name)), None) => {
-                if let Ok(name) = NodeName::new(&name) {
-                    self.known.forgotten.remove(&name);
-                }
-            }
-            // What others keep under the prefix is theirs.
-            (None, _) => {}
-        }
+            && changed.any(is_own)
+            && !found.is_some_and(is_mine)
     }
 
     /// Writes this node's key, unless it is another's.
@@ -286,36 +278,35 @@ impl Registrar {
         match self.lease.claim(client, &key, &self.own).await? {
             Claimed::Mine => Ok(()),
             Claimed::Others(start) => Err(Failure::NameTaken(start)),
-            Claimed::Lost(start) => Err(Failure::NameLost(start)),
         }
     }
 
     async fn tell_forgotten(&mut self, client: &mut Client) -> Result<(), Failure> {
-        for node in self.untold.clone() {
-            if !self.known.forgotten.contains(&node) {
-                let by = serde_json::json!({ "version": 1, "name": node.as_str(), "by": self.own.name().as_str() });
-                let put = client.put(self.keys.forgotten(&node), by.to_string(), None);
-                within(put).await?;
-                self.known.forgotten.insert(node.clone());
-            }
-            self.untold.remove(&node);
+        let untold = self.forgotten.difference(&self.known.forgotten);
+        for node in untold.cloned().collect::<Vec<_>>() {
+            let by = serde_json::json!({ "version": 1, "name": node.as_str(), "by": self.own.name().as_str() });
+            let put = client.put(self.keys.forgotten(&node), by.to_string(), None);
+            within(put).await?;
+            self.known.forgotten.insert(node);
         }
-        self.publish(true);
+        self.publish();
         Ok(())
     }
 
-    fn publish(&self, reached: bool) {
+    fn publish(&mut self) {
+        let told = self.known.forgotten.iter();
+        self.forgotten.extend(told.cloned());
         let others = self.known.members.values();
         let others = others.filter(|one| one.member.name != *self.own.name());
         let mut members: Vec<_> = others.map(|one| one.sighted(true)).collect();
         members.push(self.own.sighted());
-        let forgotten = self.known.forgotten.union(&self.untold).cloned().collect();
         self.hears.send_if_modified(|heard| {
             let mut next = heard.clone();
-            next.sighting.members.clone_from(&members);
-            next.sighting.forgotten = forgotten;
-            if reached {
-                next.standing.reached();
+            next.sighting.members = members;
+            next.sighting.forgotten.clone_from(&self.forgotten);
+            next.standing.reached();
+            if self.forgotten.len() >= FORGOTTEN_MAX {
+                next.standing.error = Some(super::too_many_forgotten());
             }
             let is_news = *heard != next;
             *heard = next;
@@ -351,7 +342,39 @@ fn delay(least: Duration, longest: Duration, tries: u32, random: u64) -> Duratio
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{etcd::Registered, own};
     use super::*;
+
+    /// So much may happen between the reading and the watch that etcd has dropped what was between.
+    #[tokio::test]
+    async fn a_watch_whose_history_was_dropped_ends_the_session() {
+        let test = "a_watch_whose_history_was_dropped_ends_the_session";
+        let Some(world) = Registered::if_there(test) else {
+            return;
+        };
+        let hears = watch::Sender::new(Heard {
+            sighting: Sighting::default(),
+            standing: Standing::unheard("etcd"),
+        });
+        let config = world.config.clone();
+        let mut registrar = Registrar::new(config, own("a", 1), BTreeSet::new(), hears);
+        let mut client = client::connect(&registrar.config).await.unwrap();
+        let revision = registrar.read_all(&mut client).await.unwrap();
+        for value in ["1", "2", "3"] {
+            client
+                .put("/consign/test/other", value, None)
+                .await
+                .unwrap();
+        }
+        client.compact(revision + 3, None).await.unwrap();
+        let mut watch = registrar.watch(&mut client, revision + 1).await.unwrap();
+        let mut followed = Ok(());
+        while followed.is_ok() {
+            let heard = within(watch.message()).await.unwrap();
+            followed = registrar.follow(&heard.unwrap());
+        }
+        assert!(matches!(followed, Err(Failure::Ended(_))), "{followed:?}");
+    }
 
     #[test]
     fn tries_to_reach_etcd_are_spread_and_bounded() {

@@ -1,12 +1,13 @@
 //! Members that learn of each other by gossip: no server, only one or two seeds to ask first.
 //!
 //! The protocol is `chitchat`'s: each node owns a few keys, of which the others learn in rounds, and
-//! its heartbeat tells whether it runs. What is carried here is under two keys: the node's
-//! announcement, and whom it knows to be gone for good. Letters go over our own connections.
+//! its heartbeat tells whether it runs. What is carried here is the node's announcement, and whom it
+//! knows to be gone for good. Letters go over our own connections.
 //!
 //! What must hold: nothing is announced before the name is known to be free ([`naming`]); who is
 //! dead stays among the members, since only the node itself or a person takes it out.
 
+mod forgotten;
 mod naming;
 mod transport;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig};
-use consign_core::ids::{NodeName, Start};
+use consign_core::ids::{Incarnation, NodeName, Start};
 use consign_core::limits::MEMBERS_MAX;
 use consign_core::view::{Member, MemberState, Sighting};
 use tokio::sync::{mpsc, watch};
@@ -23,19 +24,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
-use super::bounds::{
-    ALONE_MAX, DEAD_KEPT, FORGOTTEN_MAX, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY,
-};
+use super::bounds::{ALONE_MAX, DEAD_KEPT, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY};
 use super::{Heard, MembershipSource, Own, Standing};
 use crate::net::{Mail, Place, Postman};
 
+use forgotten::Forgotten;
 use naming::{Claim, Namesake, Naming};
 use transport::{Book, Wire, virtual_addr};
 
 /// The key of a node's announcement.
 const MEMBER: &str = "member";
-/// The key of those that it knows to be gone for good: names, one a line.
-const FORGOTTEN: &str = "forgotten";
 
 /// What tells one program's gossip from another's that is at the same port by mistake.
 const CLUSTER: &str = "consign-1";
@@ -74,7 +72,7 @@ impl Gossip {
         let talker = Talker {
             naming: Naming::new(own.start),
             own,
-            forgotten,
+            forgotten: forgotten.into_iter().collect(),
             hears,
             book: Book::default(),
             postman: mail.postman(),
@@ -115,7 +113,7 @@ impl Drop for Gossip {
 struct Talker {
     own: Own,
     /// Whom this node has heard to be gone for good, and tells the others of.
-    forgotten: BTreeSet<NodeName>,
+    forgotten: Forgotten,
     naming: Naming,
     hears: watch::Sender<Heard>,
     book: Book,
@@ -205,13 +203,9 @@ impl Talker {
 
     /// The keys of this node.
     fn announced(&self) -> Vec<(String, String)> {
-        let mut keys = Vec::new();
+        let mut keys: Vec<_> = self.forgotten.keys().collect();
         if self.naming.claim() == Claim::Claimed {
             keys.push((MEMBER.to_owned(), self.own.text()));
-        }
-        if !self.forgotten.is_empty() {
-            let names: Vec<_> = self.forgotten.iter().map(NodeName::as_str).collect();
-            keys.push((FORGOTTEN.to_owned(), names.join("\n")));
         }
         keys
     }
@@ -230,11 +224,7 @@ impl Talker {
     async fn obey(&mut self, order: Order, handle: &ChitchatHandle) {
         match order {
             Order::Announce(member) => self.own.member = member,
-            Order::Forget(node) => {
-                if self.forgotten.len() < FORGOTTEN_MAX {
-                    self.forgotten.insert(node);
-                }
-            }
+            Order::Forget(node) => self.forgotten.insert(node),
         }
         self.tell(handle).await;
         self.look(handle).await;
@@ -242,11 +232,14 @@ impl Talker {
 
     /// Looks at what is known now, and says so if that is news.
     async fn look(&mut self, handle: &ChitchatHandle) {
-        let claimed = self.naming.claim();
-        let known = self.forgotten.len();
+        let told = |talker: &Self| {
+            let known = talker.forgotten.names().len();
+            (talker.naming.claim(), talker.own.incarnation, known)
+        };
+        let before = told(self);
         let chitchat = handle.chitchat();
         let sighting = self.sight(&*chitchat.lock().await);
-        if claimed != self.naming.claim() || known != self.forgotten.len() {
+        if before != told(self) {
             self.tell(handle).await;
         }
         let standing = self.standing();
@@ -265,6 +258,7 @@ impl Talker {
             self.alone_since = Instant::now();
         }
         let (mut members, mut namesakes) = (Vec::new(), Vec::new());
+        let mut outlived = Incarnation(0);
         let states = chitchat.node_states();
         self.read.retain(|id, _| states.contains_key(id));
         for (id, state) in states
@@ -272,22 +266,30 @@ impl Talker {
             .filter(|(id, _)| *id != me)
             .take(2 * MEMBERS_MAX)
         {
-            self.hear_forgotten(state.get(FORGOTTEN).unwrap_or_default());
             let read = self.read.entry(id.clone()).or_insert((0, None));
             if read.0 != state.max_version() {
                 read.0 = state.max_version();
+                self.forgotten.hear(state);
                 let text = state.get(MEMBER);
                 read.1 = text.and_then(|text| read_announcement(id, text));
             }
             if *id.node_id == *self.own.name().as_str() {
                 let start = Start(id.generation_id);
                 let left = |one: &Announcement| one.member.state == MemberState::Left;
-                namesakes.extend((!self.own.is_mine(start)).then(|| Namesake {
+                let life = |one: &Announcement| one.incarnation;
+                let incarnation = read.1.as_ref().map_or(Incarnation(0), life);
+                if self.own.is_mine(start) {
+                    outlived = outlived.max(incarnation);
+                    continue;
+                }
+                namesakes.push(Namesake {
                     start,
                     heartbeat: state.heartbeat().into(),
-                    announced: read.1.is_some(),
+                    // Whether or not that can be used.
+                    announced: state.contains_key(MEMBER),
+                    incarnation,
                     left: read.1.as_ref().is_some_and(left),
-                }));
+                });
                 continue;
             }
             if let Some(announcement) = &read.1 {
@@ -299,35 +301,33 @@ impl Talker {
         }
         let hears_anybody = states.keys().any(|id| id != me);
         self.naming.look(Instant::now(), hears_anybody, &namesakes);
+        // On a new disk lives are counted from 1 again. Here they only order what was announced.
+        let later = outlived.max(self.naming.outlived()).0.saturating_add(1);
+        self.own.incarnation = self.own.incarnation.max(Incarnation(later));
         self.book
             .keep(|node| states.keys().any(|id| *id.node_id == *node.as_str()));
         members.push(self.own.sighted());
         Sighting {
             members,
-            forgotten: self.forgotten.clone(),
+            forgotten: self.forgotten.names().clone(),
             ..Sighting::default()
-        }
-    }
-
-    /// What one has heard, all pass on: so it outlives who said it first.
-    fn hear_forgotten(&mut self, names: &str) {
-        for name in names.lines().take(FORGOTTEN_MAX) {
-            if self.forgotten.len() < FORGOTTEN_MAX
-                && let Ok(name) = NodeName::new(name)
-            {
-                self.forgotten.insert(name);
-            }
         }
     }
 
     fn standing(&self) -> Standing {
         let mut standing = self.hears.borrow().standing.clone();
         let trouble = self.postman.trouble();
-        let is_alone = self.alone_since.elapsed() >= ALONE_MAX;
+        let silence = self.alone_since.elapsed();
+        let is_alone = silence >= ALONE_MAX;
         match trouble.filter(|_| is_alone) {
             Some(why) => standing.lost(format!("no other node is heard: {why}")),
+            // Whoever is asked first asks nobody, so that nothing fails.
+            None if is_alone => standing.silent_for(silence),
             None if self.naming.claim() == Claim::Listening => {}
             None => standing.reached(),
+        }
+        if self.forgotten.is_full() {
+            standing.error = Some(super::too_many_forgotten());
         }
         if self.read.len() > GOSSIP_NODES_MAX {
             standing.error = Some(format!(

@@ -10,14 +10,15 @@
 //! does not give it up: it reports the other.
 //!
 //! A sign of life is a heartbeat that rises. What went round just before a node died rises too, so
-//! only what rises after a while counts.
+//! only what rises after a while counts. A heartbeat is heard of before what its node announces, so
+//! who is known by that alone may have claimed the name as well: it is listened for as long.
 
 use std::collections::BTreeMap;
 
-use consign_core::ids::Start;
+use consign_core::ids::{Incarnation, Start};
 use tokio::time::Instant;
 
-use super::super::bounds::{NAME_WATCH, RUMOUR_MAX};
+use super::super::bounds::{ALONE_MAX, NAME_WATCH, RUMOUR_MAX};
 
 /// Another start under this node's name, as it is heard of now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Namesake {
     pub(super) heartbeat: u64,
     /// Whether it has claimed the name.
     pub(super) announced: bool,
+    /// In which life it has; 0 when that is not known.
+    pub(super) incarnation: Incarnation,
     /// Whether it has said that it leaves.
     pub(super) left: bool,
 }
@@ -46,7 +49,11 @@ pub(super) enum Claim {
 struct Watched {
     since: Instant,
     heartbeat: u64,
+    /// When that rose last.
+    rose: Instant,
     lives: bool,
+    /// In which life it announced itself, once that one is surely over.
+    outlived: Option<Incarnation>,
 }
 
 /// Watches the others of this node's name.
@@ -77,11 +84,19 @@ impl Naming {
             let watched = self.watched.entry(other.start).or_insert(Watched {
                 since: now,
                 heartbeat: other.heartbeat,
+                rose: now,
                 lives: false,
+                outlived: None,
             });
-            let rises = other.heartbeat > watched.heartbeat;
-            watched.lives |= rises && now - watched.since > RUMOUR_MAX;
-            watched.heartbeat = other.heartbeat.max(watched.heartbeat);
+            if other.heartbeat > watched.heartbeat {
+                watched.heartbeat = other.heartbeat;
+                watched.rose = now;
+                watched.lives |= now - watched.since > RUMOUR_MAX;
+            }
+            let silence = now - watched.rose;
+            watched.lives &= silence < ALONE_MAX;
+            let is_over = other.left || !watched.lives && silence >= NAME_WATCH;
+            watched.outlived = is_over.then_some(other.incarnation);
         }
         self.watched
             .retain(|start, _| others.iter().any(|other| other.start == *start));
@@ -99,14 +114,21 @@ impl Naming {
             .filter(|_| self.claim == Claim::Claimed)
     }
 
+    /// The latest life that was announced under this node's name and is over. Others go by the
+    /// latest one that they know of, so this node is heard once it announces itself in a later one.
+    /// A node that lives is none of these: two that both have the name would outbid each other.
+    pub(super) fn outlived(&self) -> Incarnation {
+        let lives = self.watched.values().filter_map(|watched| watched.outlived);
+        lives.max().unwrap_or(Incarnation(0))
+    }
+
     fn judge(&self, now: Instant, others: &[Namesake]) -> Claim {
-        // Of two that listen at once, the one with the lesser start goes first.
-        let before_us =
-            |other: &&Namesake| !other.left && (other.announced || other.start < self.start);
         let mut is_sure = true;
-        for other in others.iter().filter(before_us) {
+        for other in others.iter().filter(|other| !other.left) {
             let watched = &self.watched[&other.start];
-            if watched.lives {
+            // Of two that listen at once, the one with the lesser start goes first.
+            let goes_first = other.announced || other.start < self.start;
+            if watched.lives && goes_first {
                 return Claim::Taken(other.start);
             }
             is_sure &= now - watched.since >= NAME_WATCH;
@@ -131,6 +153,7 @@ mod tests {
             start: Start(start),
             heartbeat,
             announced: true,
+            incarnation: Incarnation(9),
             left: false,
         }
     }
@@ -197,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_known_by_its_heartbeat_alone_may_have_the_name() {
+        let heard_later = |step| Namesake {
+            announced: step >= 10,
+            ..other(77, step)
+        };
+        let taken = after(4, |step| vec![heard_later(step)]);
+        assert_eq!(taken, Claim::Taken(Start(77)));
+    }
+
+    #[test]
     fn who_has_its_name_keeps_it_and_reports_the_other() {
         let (mut naming, began) = (Naming::new(ME), Instant::now());
         naming.look(began, true, &[]);
@@ -206,7 +239,25 @@ mod tests {
         }
         assert_eq!(naming.claim(), Claim::Claimed);
         assert_eq!(naming.intruder(), Some(Start(7)));
-        naming.look(began, true, &[]);
+        // It was stopped, and is still heard of.
+        naming.look(began + Duration::from_secs(10), true, &[other(7, 39)]);
         assert_eq!(naming.intruder(), None);
+    }
+
+    #[test]
+    fn only_a_life_that_is_over_is_outlived() {
+        let outlived = |heartbeat: fn(u64) -> u64, left| {
+            let (mut naming, began) = (Naming::new(ME), Instant::now());
+            for step in 0..40 {
+                let now = began + Duration::from_millis(100 * step);
+                let other = other(7, heartbeat(step));
+                naming.look(now, true, &[Namesake { left, ..other }]);
+            }
+            naming.outlived()
+        };
+        assert_eq!(outlived(|_| 1000, false), Incarnation(9));
+        assert_eq!(outlived(|step| step.min(10), false), Incarnation(9));
+        assert_eq!(outlived(|step| step, false), Incarnation(0));
+        assert_eq!(outlived(|step| step, true), Incarnation(9));
     }
 }

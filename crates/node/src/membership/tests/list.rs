@@ -1,18 +1,81 @@
-//! The list. Nothing is told between nodes: a test writes the lists, as a person does. So of the
-//! suite only what a list can do is tried, in the list's own words.
+//! The suite over lists. Nothing is told between nodes: a person writes the same list for all of
+//! them, takes a line out of it when a node leaves, and has it read again.
 
-use consign_core::view::MemberState;
+use std::sync::Arc;
 
+use consign_core::view::{Member, MemberState};
+
+use super::super::MembershipSource as _;
 use super::super::list::List;
-use super::{Started, member};
+use super::{Own, Started, World, member, suite};
+
+#[derive(Default)]
+struct Lists {
+    members: Vec<Member>,
+    lists: Vec<Arc<List>>,
+}
+
+impl Lists {
+    /// A person writes this line, in place of the one there was of that name.
+    fn write(&mut self, member: Member) {
+        self.members.retain(|one| one.name != member.name);
+        if member.state != MemberState::Left {
+            self.members.push(member);
+        }
+        for list in &self.lists {
+            list.relist(self.members.clone());
+        }
+    }
+}
+
+impl World for Lists {
+    async fn start(&mut self, own: Own) -> Started {
+        self.write(own.member.clone());
+        let list = Arc::new(List::new(self.members.clone()));
+        self.lists.push(Arc::clone(&list));
+        Started::new(list, own.member, None)
+    }
+
+    fn announce(&mut self, _node: &Started, member: Member) {
+        self.write(member);
+    }
+
+    fn break_source(&mut self) {
+        unreachable!("a list is never away")
+    }
+
+    fn mend_source(&mut self) {}
+}
+
+macro_rules! suite {
+    ($($test:ident)*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            suite::$test(Lists::default()).await;
+        }
+    )*};
+}
+
+// A list is never away, so nobody goes meanwhile. It is refused as a whole when it has a name twice,
+// and no node hears of another's list: the cases of two nodes of one name have no meaning. Nor has
+// that of a forgotten one, of whom lists tell nobody: below, one is taken out.
+suite! {
+    members_that_join_are_heard
+    changes_of_a_member_are_heard
+    a_member_that_leaves_goes_and_may_return
+    a_member_that_crashes_stays_and_returns
+    a_member_that_restarts_at_once_has_its_name
+    the_name_of_a_dead_node_may_be_used_by_another
+    a_node_that_returns_with_a_new_disk_is_heard
+}
 
 fn listed(names: &[&str]) -> Started {
     let list = List::new(names.iter().map(|name| member(name)).collect());
-    Started::new(Box::new(list), None)
+    Started::new(Arc::new(list), member(names[0]), None)
 }
 
 #[tokio::test]
-async fn members_that_are_listed_are_members_and_those_taken_out_are_not() {
+async fn members_that_are_taken_out_of_the_list_are_none() {
     let mut a = listed(&["a", "b"]);
     a.until_members(&["a", "b"]).await;
     a.source.relist(["a", "c"].map(member).to_vec());
@@ -22,11 +85,10 @@ async fn members_that_are_listed_are_members_and_those_taken_out_are_not() {
 }
 
 #[tokio::test]
-async fn changes_in_the_list_are_heard_and_one_that_left_is_known_as_such() {
+async fn a_member_that_is_listed_as_left_is_known_as_such() {
     let mut a = listed(&["a", "b"]);
     a.until_members(&["a", "b"]).await;
     let mut changed = member("b");
-    changed.weight = 7;
     changed.state = MemberState::Left;
     a.source.relist(vec![member("a"), changed.clone()]);
     a.until("the change", move |_, view| {

@@ -1,20 +1,23 @@
-//! One suite over all three sources, which each run it whole: what a driver may rely on, whichever
-//! source it has. What only some of them can do is left out where they say that they cannot.
+//! One suite over all three sources: what a driver may rely on, whichever source it has. A case that
+//! has no meaning for a source is left out where that one lists its cases, and why is said there.
 //!
-//! Gossip runs over real connections of real nets, etcd is a real server.
+//! Gossip runs over real connections of real nets, etcd is a real server, and lists are written by
+//! the tests, as by a person.
 
 #[cfg(feature = "etcd")]
-mod etcd;
+pub(super) mod etcd;
+mod gate;
 mod gossip;
 mod list;
 mod scale;
 mod suite;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use consign_core::ids::{FeedName, Incarnation, NodeName, Start};
-use consign_core::view::{Member, MemberState, View, merge};
+use consign_core::view::{Member, MemberState, Silence, View, merge};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -39,7 +42,7 @@ fn member(node: &str) -> Member {
 }
 
 /// A node as a test starts it: its name, and how often it was started.
-fn own(node: &str, life: u64) -> Own {
+pub(super) fn own(node: &str, life: u64) -> Own {
     let start = |life: u64| {
         let hash = blake3::hash(format!("{node} {life}").as_bytes());
         Start(u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()))
@@ -57,31 +60,40 @@ trait World {
     /// Starts a node; what it takes is there at once, what it hears comes later.
     async fn start(&mut self, own: Own) -> Started;
 
+    /// A node is something else from now on, and the others are told.
+    fn announce(&mut self, node: &Started, member: Member) {
+        node.source.announce(member);
+    }
+
     /// What all nodes depend on goes away.
-    async fn break_source(&mut self);
+    fn break_source(&mut self);
 
     /// And is there again.
-    async fn mend_source(&mut self);
+    fn mend_source(&mut self);
 }
 
 /// A node that runs. Dropping it is a crash.
 struct Started {
-    source: Box<dyn MembershipSource>,
+    source: Arc<dyn MembershipSource>,
+    /// What it said of itself when it started.
+    member: Member,
     heard: watch::Receiver<Heard>,
     /// The view in force, as a driver would have it.
     view: View,
     /// What else of it runs.
-    _net: Option<std::sync::Arc<crate::net::Net>>,
+    _net: Option<Arc<crate::net::Net>>,
 }
 
 impl Started {
     fn new(
-        source: Box<dyn MembershipSource>,
-        net: Option<std::sync::Arc<crate::net::Net>>,
+        source: Arc<dyn MembershipSource>,
+        member: Member,
+        net: Option<Arc<crate::net::Net>>,
     ) -> Self {
         Self {
             heard: source.heard(),
             source,
+            member,
             view: View::default(),
             _net: net,
         }
@@ -133,12 +145,16 @@ impl Started {
         })
     }
 
-    /// Waits until a member is heard, or is not.
+    /// Waits until a member is heard, or is not. Of a list nobody can tell.
     #[track_caller]
     fn until_live(&mut self, node: &str, live: bool) -> impl Future<Output = ()> {
         let node = name(node);
         self.until(format!("{node} live: {live}"), move |heard, _| {
-            heard.sighting.is_live(&node).unwrap_or(false) == live
+            let is_live = heard.sighting.is_live(&node);
+            match heard.sighting.silence {
+                Silence::IsNone => is_live.is_none(),
+                Silence::SaysNothing => is_live.unwrap_or(false) == live,
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use consign_core::view::MemberState;
 
-use super::{World, member, name, own};
+use super::{World, name, own};
 
 /// Everybody who joins is heard by everybody.
 pub(super) async fn members_that_join_are_heard(mut world: impl World) {
@@ -22,12 +22,12 @@ pub(super) async fn changes_of_a_member_are_heard(mut world: impl World) {
     let mut a = world.start(own("a", 1)).await;
     let b = world.start(own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
-    let mut changed = member("b");
+    let mut changed = b.member.clone();
     changed.weight = 7;
     changed.zone = Some("z".to_owned());
     changed.feeds.clear();
     changed.state = MemberState::Draining;
-    b.source.announce(changed.clone());
+    world.announce(&b, changed.clone());
     a.until("the change", move |_, view| {
         view.member(&changed.name) == Some(&changed)
     })
@@ -40,9 +40,9 @@ pub(super) async fn a_member_that_leaves_goes_and_may_return(mut world: impl Wor
     let mut a = world.start(own("a", 1)).await;
     let b = world.start(own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
-    let mut leaving = member("b");
+    let mut leaving = b.member.clone();
     leaving.state = MemberState::Left;
-    b.source.announce(leaving);
+    world.announce(&b, leaving);
     a.until_members(&["a"]).await;
     drop(b);
     let mut late = world.start(own("late", 1)).await;
@@ -146,23 +146,51 @@ pub(super) async fn the_name_of_a_dead_node_may_be_used_by_another(mut world: im
     .await;
 }
 
+/// A new disk knows nothing of the lives before, and counts its own from 1 again. Those who know the
+/// earlier ones hear it all the same, and go on doing so when it is dead too.
+pub(super) async fn a_node_that_returns_with_a_new_disk_is_heard(mut world: impl World) {
+    let mut a = world.start(own("a", 1)).await;
+    let b = world.start(own("b", 5)).await;
+    a.until_live("b", true).await;
+    drop(b);
+    let mut renewed = own("b", 1);
+    renewed.member.weight = 33;
+    let b = world.start(renewed).await;
+    a.until("the new disk", |heard, view| {
+        let known = view.member(&name("b"));
+        known.is_some_and(|b| b.weight == 33) && heard.sighting.is_live(&name("b")) != Some(false)
+    })
+    .await;
+    drop(b);
+    a.until_live("b", false).await;
+    let known = a.view.member(&name("b"));
+    assert!(known.is_some_and(|b| b.weight == 33), "{known:?}");
+    let mut again = own("b", 2);
+    again.member.weight = 44;
+    let _b = world.start(again).await;
+    a.until("its next life", |_, view| {
+        view.member(&name("b")).is_some_and(|b| b.weight == 44)
+    })
+    .await;
+}
+
 /// While the source is away nobody goes, and that is said; when it is back, what changed meanwhile
 /// is heard.
 pub(super) async fn nobody_goes_while_the_source_is_away(mut world: impl World) {
     let mut a = world.start(own("a", 1)).await;
     let b = world.start(own("b", 1)).await;
     a.until_members(&["a", "b"]).await;
-    world.break_source().await;
+    world.break_source();
     a.until("that it is away", |heard, _| {
         let error = heard.standing.error.as_deref();
-        !heard.standing.reachable && error.is_some_and(|why| why.contains("hint:"))
+        !heard.standing.reachable && error.is_none_or(|why| why.contains("hint:"))
     })
     .await;
     a.until_members(&["a", "b"]).await;
-    let mut changed = member("b");
+    let mut changed = b.member.clone();
     changed.weight = 44;
-    b.source.announce(changed);
-    world.mend_source().await;
+    world.announce(&b, changed);
+    world.mend_source();
     a.until("what changed meanwhile", |heard, view| {
         heard.standing.reachable && view.member(&name("b")).is_some_and(|b| b.weight == 44)
     })

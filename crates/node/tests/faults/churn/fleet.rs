@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::etcd::Etcd;
+use super::etcd;
 use super::keys::Authority;
 use crate::bridge;
 use crate::image::Scratch;
@@ -33,7 +33,7 @@ pub(super) struct Fleet {
     /// The first two that were added, whom newcomers ask.
     seeds: Vec<String>,
     /// `None` when members learn of each other by gossip.
-    pub(super) etcd: Option<Etcd>,
+    pub(super) etcd: Option<etcd::Server>,
     scratch: Scratch,
 }
 
@@ -46,7 +46,7 @@ impl Fleet {
             machines: BTreeMap::new(),
             authority: Authority::new(scratch.path()),
             seeds: Vec::new(),
-            etcd: by_etcd.then(|| Etcd::start(scratch.path())),
+            etcd: by_etcd.then(|| etcd::start(scratch.path())),
             scratch,
         }
     }
@@ -78,7 +78,7 @@ impl Fleet {
 
     fn membership(&self) -> String {
         match &self.etcd {
-            Some(_) => Etcd::membership(),
+            Some(etcd) => etcd.membership(),
             None => format!("kind = \"gossip\"\nseeds = {:?}", self.seeds),
         }
     }

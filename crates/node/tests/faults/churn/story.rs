@@ -192,7 +192,7 @@ impl Story {
         let Some(etcd) = &mut self.fleet.etcd else {
             return;
         };
-        etcd.run();
+        etcd.start();
         for name in &self.producers {
             until("etcd is heard again", SOON, || {
                 self.fleet.status(name)["membership"]["reachable"] == true

@@ -367,6 +367,16 @@ impl Cluster {
         self.signal(name, Signal::HUP);
     }
 
+    /// SIGSTOP: it stands still, as on a machine that sleeps.
+    pub(crate) fn freeze(&self, name: &str) {
+        self.signal(name, Signal::STOP);
+    }
+
+    /// SIGCONT: and goes on.
+    pub(crate) fn thaw(&self, name: &str) {
+        self.signal(name, Signal::CONT);
+    }
+
     fn signal(&self, name: &str, signal: Signal) {
         let process = self.node(name).process.as_ref();
         self::signal(process.expect("it runs").id(), signal);
