@@ -109,7 +109,8 @@ impl Producer {
     fn owners_of(&self, entry: &Replayed, dormant: &Dormant) -> Option<Vec<NodeName>> {
         let owed = entry.legs.iter().filter(|leg| leg.state == LegState::Owed);
         let owners: Vec<NodeName> = owed.map(|leg| leg.node.clone()).collect();
-        let stays = |node| !self.is_gone_for_good(node);
+        let feed = &self.queue.feeds[usize::from(dormant.feed)].name;
+        let stays = |node| !self.will_never_take(node, feed);
         let settled = dormant.placed.is_some() && !entry.short && owners.iter().all(stays);
         settled.then_some(owners)
     }

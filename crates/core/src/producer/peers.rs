@@ -101,16 +101,21 @@ impl Producer {
 
     pub(super) fn on_view(&mut self, view: View) {
         let now = self.now;
-        self.view = view;
+        let before = std::mem::replace(&mut self.view, view);
         let members: Vec<NodeName> = self.view.members().iter().map(|m| m.name.clone()).collect();
         for node in members {
             self.destinations.at(&node, now);
         }
+        let takes_less = |node| {
+            let feeds = |view: &View| view.member(node).map(|member| member.feeds.clone());
+            let (was, is) = (feeds(&before), feeds(&self.view));
+            is.is_some_and(|is| was.is_some_and(|was| !was.is_subset(&is)))
+        };
         let gone: Vec<NodeName> = self
             .destinations
             .0
             .keys()
-            .filter(|node| self.is_gone_for_good(node))
+            .filter(|node| self.is_gone_for_good(node) || takes_less(node))
             .cloned()
             .collect();
         for node in gone {

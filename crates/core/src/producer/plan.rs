@@ -232,7 +232,7 @@ impl Producer {
 
     /// Whether what is owed to a member is to be placed elsewhere at once: it is gone for good, or
     /// does not consume the feed any more.
-    fn will_never_take(&self, node: &NodeName, feed: &FeedName) -> bool {
+    pub(super) fn will_never_take(&self, node: &NodeName, feed: &FeedName) -> bool {
         let member = self.view.member(node);
         self.is_gone_for_good(node) || member.is_some_and(|member| !member.feeds.contains(feed))
     }

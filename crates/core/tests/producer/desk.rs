@@ -140,6 +140,12 @@ impl Desk {
         self.settle();
     }
 
+    /// The same, and the members have changed meanwhile.
+    pub(crate) fn restart_with(&mut self, members: Vec<Member>) {
+        self.members = members;
+        self.restart();
+    }
+
     fn view(&self) -> View {
         View::new(1, self.members.clone()).expect("a test's members are valid")
     }

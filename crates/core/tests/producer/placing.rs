@@ -92,6 +92,26 @@ fn a_placed_file_reaches_its_consumer_after_a_restart_although_others_take_the_n
 }
 
 #[test]
+fn what_is_owed_to_a_consumer_that_gives_up_the_feed_goes_to_another_at_once() {
+    for restarts in [false, true] {
+        let mut desk = Desk::new(fleet(&["a"]), vec![rules("f", Replicas::Count(1))]);
+        desk.up("a");
+        let key = desk.submit_small("f", "one");
+        desk.down("a");
+        assert_eq!(desk.placement(key).unwrap().legs[0].node, "a");
+        if restarts {
+            // It is told of the change by the list that it begins with.
+            desk.restart_with(vec![member("a", &["other"]), member("b", &["f"])]);
+        } else {
+            desk.set_members(vec![member("a", &["other"]), member("b", &["f"])]);
+        }
+        desk.up("b");
+        desk.takes_small("b", key);
+        assert!(desk.is_done(key), "restarted: {restarts}");
+    }
+}
+
+#[test]
 fn a_consumer_that_was_replaced_may_say_twice_that_it_has_the_file() {
     let mut desk = Desk::new(fleet(&["a"]), vec![rules("f", Replicas::Count(1))]);
     desk.up("a");
