@@ -37,6 +37,14 @@ pub(super) const DEAD_KEPT: Duration = Duration::from_secs(3600);
 /// letter names all of them, in some 80 bytes, and ends at 64 KiB.
 pub(super) const GOSSIP_NODES_MAX: usize = 500;
 
+/// What gossip holds of all nodes, in bytes, names and values: that of [`GOSSIP_NODES_MAX`] nodes with
+/// announcements of usual length several times, and what letters may add at most between two looks.
+pub(super) const GOSSIP_BYTES_MAX: usize = 128 << 20;
+
+/// A letter's part that is compressed, inflated, in bytes: 64 KiB that became 64 times as long. Ours
+/// become ten times as long.
+pub(super) const INFLATED_BYTES_MAX: usize = 4 << 20;
+
 /// Silence after which gossip as a whole counts as not heard: no other node has been live.
 pub(super) const ALONE_MAX: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,7 @@
 //! dead stays among the members, since only the node itself or a person takes it out.
 
 mod forgotten;
+mod letter;
 mod naming;
 mod transport;
 
@@ -24,11 +25,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::announcement::Announcement;
-use super::bounds::{ALONE_MAX, DEAD_KEPT, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY};
+use super::bounds::{
+    ALONE_MAX, DEAD_KEPT, GOSSIP_BYTES_MAX, GOSSIP_EVERY, GOSSIP_NODES_MAX, LOOK_EVERY,
+};
 use super::{Heard, MembershipSource, Own, Standing};
 use crate::net::{Mail, Place, Postman};
 
 use forgotten::Forgotten;
+use letter::Room;
 use naming::{Claim, Namesake, Naming};
 use transport::{Book, Wire, virtual_addr};
 
@@ -75,6 +79,7 @@ impl Gossip {
             forgotten: forgotten.into_iter().collect(),
             hears,
             book: Book::default(),
+            room: Room::default(),
             postman: mail.postman(),
             mail: Arc::new(tokio::sync::Mutex::new(mail)),
             read: BTreeMap::new(),
@@ -117,6 +122,7 @@ struct Talker {
     naming: Naming,
     hears: watch::Sender<Heard>,
     book: Book,
+    room: Room,
     mail: Arc<tokio::sync::Mutex<Mail>>,
     postman: Postman,
     /// Announcements that were read already, with the version of the state that they were in.
@@ -196,6 +202,7 @@ impl Talker {
         let wire = Wire {
             mail: Arc::clone(&self.mail),
             book: self.book.clone(),
+            room: self.room.clone(),
         };
         let known = self.announced();
         chitchat::spawn_chitchat(config, known, &wire).await
@@ -260,6 +267,7 @@ impl Talker {
         let (mut members, mut namesakes) = (Vec::new(), Vec::new());
         let mut outlived = Incarnation(0);
         let states = chitchat.node_states();
+        self.room.measure(states.iter());
         self.read.retain(|id, _| states.contains_key(id));
         for (id, state) in states
             .iter()
@@ -333,6 +341,12 @@ impl Talker {
             standing.error = Some(format!(
                 "{} nodes gossip, those that died lately included, and it carries {GOSSIP_NODES_MAX}; hint: use membership.kind = \"etcd\"",
                 self.read.len()
+            ));
+        }
+        if self.room.is_full() {
+            standing.error = Some(format!(
+                "gossip holds {} MiB of what nodes say of themselves, and takes in no more; hint: look for a node that makes others up, revoke it, and restart the agents",
+                GOSSIP_BYTES_MAX >> 20
             ));
         }
         let name = self.own.name();
