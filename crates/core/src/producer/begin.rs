@@ -87,12 +87,10 @@ impl Producer {
             }
             // Whatever its consumers have to be asked for, the queue brings it back.
             Fate::Live => {
-                let owners = entry.as_ref().and_then(|e| self.owners_of(e, &dormant));
+                let owed = entry.as_ref().map(owed_to).unwrap_or_default();
+                let is_short = entry.as_ref().is_some_and(|entry| entry.short);
                 self.keep_news(key, entry);
-                match owners {
-                    Some(owners) => self.await_owners(key, &dormant, &owners),
-                    None => self.queue.make_fresh(key),
-                }
+                self.await_owners(key, &dormant, &owed, is_short);
             }
         }
     }
@@ -104,28 +102,36 @@ impl Producer {
         }
     }
 
-    /// The consumers that a placed transfer waits for; `None` when it has to be placed first, for
-    /// the first time or anew.
-    fn owners_of(&self, entry: &Replayed, dormant: &Dormant) -> Option<Vec<NodeName>> {
-        let owed = entry.legs.iter().filter(|leg| leg.state == LegState::Owed);
-        let owners: Vec<NodeName> = owed.map(|leg| leg.node.clone()).collect();
-        let feed = &self.queue.feeds[usize::from(dormant.feed)].name;
-        let stays = |node| !self.will_never_take(node, feed);
-        let settled = dormant.placed.is_some() && !entry.short && owners.iter().all(stays);
-        settled.then_some(owners)
-    }
-
-    /// A placed transfer goes on with its own consumers, whoever else accepts its feed by now.
-    fn await_owners(&mut self, key: TransferKey, dormant: &Dormant, owners: &[NodeName]) {
+    /// A placed transfer goes on with its own consumers, whoever else accepts its feed by now. Where it
+    /// is to be placed, for the first time or anew, its turn in the queue brings it back as well.
+    fn await_owners(
+        &mut self,
+        key: TransferKey,
+        dormant: &Dormant,
+        owners: &[NodeName],
+        is_short: bool,
+    ) {
         let turn = self.queue.turn(key, dormant);
-        for node in owners {
+        let feed = &self.queue.feeds[usize::from(dormant.feed)].name;
+        let stays = |node: &&NodeName| !self.will_never_take(node, feed);
+        let staying: Vec<_> = owners.iter().filter(stays).collect();
+        let is_settled = dormant.placed.is_some() && !is_short && staying.len() == owners.len();
+        for node in staying {
             self.destinations.at(node, self.now).park(turn, false);
         }
-        // Everybody has answered already: only its end was not written any more.
-        if owners.is_empty() {
-            self.fetch(key);
+        match (is_settled, owners) {
+            (false, _) => self.queue.make_fresh(key),
+            // Everybody has answered already: only its end was not written any more.
+            (true, []) => self.fetch(key),
+            (true, _) => {}
         }
     }
+}
+
+/// Those that have not answered yet.
+fn owed_to(entry: &Replayed) -> Vec<NodeName> {
+    let owed = entry.legs.iter().filter(|leg| leg.state == LegState::Owed);
+    owed.map(|leg| leg.node.clone()).collect()
 }
 
 /// What was replayed of a transfer beyond its submission, and how it stands.

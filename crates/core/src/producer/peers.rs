@@ -176,17 +176,14 @@ impl Producer {
         }
     }
 
-    /// Puts a parked transfer back in its feed's queue: its consumers are considered again.
+    /// Puts a parked transfer back in its feed's queue: its consumers are considered again. It stays with
+    /// those that it is owed to, too: one that drains takes it, although its feed may have nobody else.
     pub(super) fn wake(&mut self, key: TransferKey) {
         let Some(dormant) = self.queue.dormant.get(key) else {
             return;
         };
         if dormant.rest != Rest::Parked {
             return;
-        }
-        let turn = self.queue.turn(key, &dormant);
-        for destination in self.destinations.0.values_mut() {
-            destination.unpark(&turn);
         }
         self.queue.make_fresh(key);
     }

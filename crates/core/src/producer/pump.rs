@@ -123,6 +123,9 @@ impl Producer {
         if dormant.rest == Rest::Fetching {
             return;
         }
+        let turn = self.queue.turn(key, &dormant);
+        let feed = &mut self.queue.feeds[usize::from(dormant.feed)];
+        feed.fresh.remove(&turn);
         let fetching = |dormant: &mut Dormant| dormant.rest = Rest::Fetching;
         self.queue.dormant.update(key, fetching);
         self.window.enter(match self.finished.contains_key(&key) {

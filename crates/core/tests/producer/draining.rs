@@ -73,6 +73,33 @@ fn a_consumer_that_drains_is_known_to_after_a_restart_and_not_told_before_that_i
     }
 }
 
+/// Nothing new is placed there; what was placed goes there, though its feed has nobody else.
+#[test]
+fn a_file_that_lacks_a_copy_goes_to_the_one_that_drains_also_after_a_restart() {
+    for restarts in [false, true] {
+        let members = vec![member("a", &["f"])];
+        let mut desk = Desk::new(members, vec![rules("f", Replicas::Count(2))]);
+        desk.up("a");
+        let key = desk.submit_small("f", "one");
+        assert_eq!(desk.placement(key).unwrap().legs.len(), 1, "one is owed");
+        desk.down("a");
+        if restarts {
+            desk.up("a");
+            says(&mut desk, "a", MemberState::Draining);
+            desk.restart();
+        }
+        desk.said.clear();
+        desk.up("a");
+        says(&mut desk, "a", MemberState::Draining);
+        desk.tick_after(limits::SETTLE_EVERY_MS);
+        let is_asked = |(_, message): &(_, Message)| matches!(message, Message::SmallQuery(_));
+        assert!(desk.said.iter().any(is_asked), "restarted: {restarts}");
+        desk.takes_small("a", key);
+        desk.tick_after(limits::SETTLE_EVERY_MS);
+        assert_eq!(told(&desk, "a").last(), Some(&0), "restarted: {restarts}");
+    }
+}
+
 #[test]
 fn files_that_lack_a_consumer_get_the_one_that_takes_part_again() {
     let members = vec![member("a", &["f"]), member("b", &["f"])];
