@@ -43,6 +43,8 @@ pub struct DestinationStatus {
     pub standing: MemberState,
     /// Files owed to it.
     pub owed: u64,
+    /// Files that were placed elsewhere, and that it has to be told to abandon.
+    pub abandoning: u64,
     /// Until when nothing new is tried with it.
     pub hold_off: Millis,
     /// Why it refuses for now what it is owed.
@@ -193,6 +195,7 @@ impl Producer {
                 down_since: destination.down_since,
                 standing: destination.standing,
                 owed: destination.duties.len() as u64,
+                abandoning: destination.abandons.len() as u64,
                 hold_off: destination.hold_off(),
                 complaints: self.complaints_of(destination),
             })

@@ -57,7 +57,7 @@ impl Hearing {
                         exit: Some(Exit::Unreachable),
                         ..
                     }) => {}
-                    // An older agent tells nothing.
+                    // An older agent tells nothing, and one with many listeners no more of them.
                     Err(_) => return std::future::pending().await,
                 }
                 let _ = to.send(Heard::Lost).await;

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::bars::Bars;
@@ -21,6 +22,8 @@ use crate::api::model::Transfer;
 /// one takes little from those who do the work.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
+/// While everything that ends is heard: an end may have been before that, and too fresh to be found.
+const LOOK_EVERY_HEARING: Duration = Duration::from_secs(5);
 const LOOK_EVERY_PER_FILE: Duration = Duration::from_micros(50);
 
 /// How a wait ended.
@@ -102,7 +105,8 @@ pub(super) async fn for_all(
         hears: false,
         is_away: false,
     };
-    let mut look_at = Some(began);
+    let mut look_at = began;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if watch.pending.is_empty() || late {
@@ -114,16 +118,16 @@ pub(super) async fn for_all(
             biased;
             heard = hearing.next() => {
                 if watch.hear(heard) {
-                    look_at = Some(Instant::now());
+                    look_at = Instant::now();
                 }
             }
-            () = at(look_at) => {
-                watch.look(session).await?;
-                look_at = watch.pause().map(|pause| Instant::now() + pause);
+            looked = watch.look_at(look_at, session) => {
+                looked?;
+                look_at = Instant::now() + watch.pause();
             }
             () = at(deadline) => {}
             // Whoever does not want to wait any longer is told what is left, as when the time is over.
-            _ = tokio::signal::ctrl_c() => deadline = Some(Instant::now()),
+            _ = interrupt.recv() => deadline = Some(Instant::now()),
         }
     }
 }
@@ -183,21 +187,26 @@ impl Watch {
         is_news && (!self.wants_all() || self.ended.len() == self.pending.len())
     }
 
-    /// How long until the next look; `None` when there is no need for one before something is heard.
-    fn pause(&self) -> Option<Duration> {
-        let files = match self.wants_all() || !self.hears {
-            true => self.pending.len(),
-            false => self.ended.len(),
-        };
+    /// How long until the next look.
+    fn pause(&self) -> Duration {
         if self.is_away {
-            return Some(LOOK_EVERY_MAX);
+            return LOOK_EVERY_MAX;
         }
-        let files = u32::try_from(files).unwrap_or(u32::MAX);
+        let files = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
         let pause = LOOK_EVERY_PER_FILE.saturating_mul(files);
-        (files > 0).then(|| pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX))
+        match self.hears && !self.wants_all() && self.ended.is_empty() {
+            // A look at many takes long, and hardly ever finds one.
+            true => LOOK_EVERY_HEARING.max(10 * pause),
+            false => pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX),
+        }
     }
 
-    /// Looks at what is pending, once.
+    /// Looks at what is pending, once, at that time. Cancel safe: what was seen is counted.
+    async fn look_at(&mut self, at: Instant, session: &mut Session) -> Result<(), Failure> {
+        tokio::time::sleep_until(at).await;
+        self.look(session).await
+    }
+
     async fn look(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.bars.begin_round();
         let ids: Vec<String> = self.pending.keys().cloned().collect();

@@ -52,5 +52,9 @@ pub(crate) const COMMANDS_WAITING_MAX: usize = 64;
 /// few hundred bytes.
 pub(crate) const ENDINGS_WAITING_MAX: usize = 4096;
 
+/// Listeners to endings: each holds a connection of the API for as long as it likes, and those are for
+/// all that people and scripts ask. More have to look now and then.
+pub(crate) const ENDINGS_LISTENERS_MAX: usize = 64;
+
 /// Files in one [`Command::Submit`].
 pub(crate) const FILES_PER_SUBMIT_MAX: usize = 10_000;

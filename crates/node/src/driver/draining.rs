@@ -190,7 +190,7 @@ fn owed_line(by: &OwedBy) -> String {
             "{node} has not said what it has still to deliver here; hint: it is asked, and answers within seconds unless it is of an older version: then upgrade it"
         ),
         (false, _) => format!(
-            "{node} is not connected, and may have something for this node; hint: start it, or `consign forget {node}` if it is gone for good"
+            "{node} is not connected, and may have something for this node; hint: start it. If it runs, and its `consign nodes` says that it owes this node nothing, do not wait for it; `consign forget {node}` only if it is gone for good"
         ),
     }
 }

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use consign_core::ids::{FeedName, NodeName, TransferId, TransferKey};
 use consign_core::view::MemberState;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::endings::Ended;
 use super::refusal::Refusal;
 use super::snapshot::Snapshot;
-use crate::driver::bounds::{COMMANDS_WAITING_MAX, ENDINGS_WAITING_MAX, FILES_PER_SUBMIT_MAX};
+use crate::driver::bounds::{
+    COMMANDS_WAITING_MAX, ENDINGS_LISTENERS_MAX, ENDINGS_WAITING_MAX, FILES_PER_SUBMIT_MAX,
+};
 use crate::timestamp::Timestamp;
 
 /// A file to be taken from a path on this machine.
@@ -185,13 +187,20 @@ pub(crate) enum Command {
     },
 }
 
+/// Where listeners to endings begin.
+#[derive(Debug)]
+struct Listening {
+    /// Not read: others begin from it. It ends with the driver, which has the only sender.
+    endings: broadcast::Receiver<Arc<Ended>>,
+    places: Arc<Semaphore>,
+}
+
 /// The way to the driver, for anyone in this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// Not read: others begin from it. It ends with the driver, which has the only sender.
-    endings: Arc<broadcast::Receiver<Arc<Ended>>>,
+    endings: Arc<Listening>,
 }
 
 /// The driver's ends of a [`Handle`].
@@ -218,7 +227,10 @@ pub(crate) fn channel(first: Snapshot) -> (Handle, DriverEnd) {
     let handle = Handle {
         commands,
         snapshot,
-        endings: Arc::new(endings),
+        endings: Arc::new(Listening {
+            endings,
+            places: Arc::new(Semaphore::new(ENDINGS_LISTENERS_MAX)),
+        }),
     };
     (handle, end)
 }
@@ -231,9 +243,13 @@ impl Handle {
         Arc::clone(&self.snapshot.borrow())
     }
 
-    /// Which transfers end from now on, each as soon as that is synced.
-    pub(crate) fn endings(&self) -> broadcast::Receiver<Arc<Ended>> {
-        self.endings.resubscribe()
+    /// Which transfers end from now on, each as soon as that is synced; `None` when there are too many
+    /// listeners. The place is to be kept as long as the receiver.
+    pub(crate) fn endings(
+        &self,
+    ) -> Option<(broadcast::Receiver<Arc<Ended>>, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.endings.places).try_acquire_owned().ok()?;
+        Some((self.endings.endings.resubscribe(), place))
     }
 
     /// Takes files from paths. When it returns, every accepted one is synced.

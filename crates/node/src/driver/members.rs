@@ -115,9 +115,7 @@ impl Driver {
                 );
                 self.members.changed_at = Some(Instant::now());
                 self.view = view.clone();
-                if !is_list {
-                    self.keep_view();
-                }
+                self.keep_view();
                 self.produce(Event::View(view));
                 self.set_targets();
             }
@@ -130,8 +128,16 @@ impl Driver {
 
     /// Writes down the view before anything is placed by it: a restart that found a placement and not
     /// its consumers among the members would take them for gone, and place the file again.
-    fn keep_view(&mut self) {
-        let records = self.view.records().into_iter().map(Record::ViewSeen);
+    pub(super) fn keep_view(&mut self) {
+        let mut members = self.view.members().to_vec();
+        for member in &mut members {
+            if self.members.unfit.contains(&member.name) {
+                // A restart finds out anew what its certificate says by then.
+                member.state = MemberState::Active;
+            }
+        }
+        let view = View::new(self.view.epoch(), members).expect("only states differ");
+        let records = view.records().into_iter().map(Record::ViewSeen);
         let records: Vec<_> = records.collect();
         for record in &records {
             // A crash before the sync loses who joined last, and whatever was placed there.
@@ -299,7 +305,8 @@ fn nothing_on(node: &NodeName) -> String {
     format!("nothing is placed on {node}:")
 }
 
-/// The view that a node begins with: the list, or whom it knew when it was stopped.
+/// The view that a node begins with: the list, or whom it knew when it was stopped, also if that was by a
+/// list.
 ///
 /// # Errors
 /// When the list is none; it was checked before.
@@ -309,6 +316,10 @@ pub(crate) fn first_view(
 ) -> Result<View, consign_core::view::BadView> {
     match (&config.membership.source, last) {
         (Source::Gossip { .. } | Source::Etcd(_), Some(last)) => Ok(last),
-        (_, _) => View::new(1, config.membership.nodes.clone()),
+        (_, last) => {
+            let last = last.unwrap_or_default();
+            let listed = last.successor(config.membership.nodes.clone())?;
+            Ok(listed.unwrap_or(last))
+        }
     }
 }

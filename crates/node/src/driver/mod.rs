@@ -35,11 +35,11 @@ use consign_core::ids::{FeedName, Millis, NodeName, Start, TransferKey};
 use consign_core::journal::Ticket;
 use consign_core::log::Position;
 use consign_core::producer::Producer;
-use consign_core::view::View;
+use consign_core::view::{MemberState, View};
 use consign_core::{consumer, producer};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::driver::bounds::{EVENTS_AT_ONCE, SNAPSHOT_EVERY, SPACE_EVERY, TICK_EVERY};
 use crate::inboxes::Inboxes;
 use crate::log_writer::{Done, LogWriter, Role};
@@ -312,6 +312,9 @@ impl Driver {
 
     fn begin(&mut self) {
         self.say_set_apart();
+        if self.config.membership.source == Source::Static {
+            self.keep_view();
+        }
         let now = now();
         let rules = producing::rules_of(&self.config);
         self.produce(producer::Event::Policies(rules));
@@ -350,7 +353,10 @@ impl Driver {
     /// Connects to every member that consumes what is produced here, or is owed something.
     pub(crate) fn set_targets(&mut self) {
         let owed = self.producer.destinations();
-        let owes = |node: &NodeName| owed.iter().any(|d| d.node == *node && d.owed > 0);
+        let owes = |node: &NodeName| {
+            let owed = owed.iter().find(|destination| destination.node == *node);
+            owed.is_some_and(|destination| destination.owed + destination.abandoning > 0)
+        };
         // A feed that the configuration does not have any more is seen through to its end.
         let feeds = self.producer.feeds();
         let queued = |feed: &FeedName| feeds.iter().any(|f| f.name == *feed && f.queued_files > 0);
@@ -365,7 +371,9 @@ impl Driver {
                 let name = &member.name;
                 // Who may take no files is called on, to find out when it may.
                 let is_unfit = self.members.unfit.contains(name);
-                member.feeds.iter().any(produces) || owes(name) || is_unfit
+                // So is who drains: it waits for the word that nothing is owed to it.
+                let drains = member.state == MemberState::Draining;
+                member.feeds.iter().any(produces) || owes(name) || is_unfit || drains
             })
             .map(|member| (member.name.clone(), member.addr.clone()))
             .collect();

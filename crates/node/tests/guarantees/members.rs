@@ -285,3 +285,37 @@ fn a_consumer_forgets_a_producer_that_is_gone_and_none_that_is_connected() {
     let unknown = cluster.ask("cons-1", &["forget", "prod-7"]);
     unknown.bad(1, &["prod-7", "hint:"]);
 }
+
+/// A list that becomes gossip is no reason to think that those of the list have gone.
+#[test]
+fn who_was_owed_a_file_by_a_list_is_owed_it_when_gossip_takes_its_place() {
+    let mut cluster = Cluster::new();
+    cluster.producer("prod-1", "replicas = \"all\"\nafter = \"delete\"");
+    for name in ["cons-1", "cons-2"] {
+        cluster.consumer(name, "");
+    }
+    cluster.configure();
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    send(&cluster, &["one"], 1_000);
+    until("who is there has it", SOON, || {
+        names_at(&cluster, "cons-1") == ["one"]
+    });
+    for name in ["prod-1", "cons-1"] {
+        cluster.stop(name);
+    }
+    let seed = format!("127.0.0.1:{}", cluster.node("prod-1").port());
+    cluster.learns_by(&format!("kind = \"gossip\"\nseeds = [{seed:?}]"));
+    cluster.configure();
+    cluster.start_one("prod-1");
+    cluster.start_one("cons-1");
+    until("they have found each other", SOON, || {
+        cluster.member("prod-1", "cons-1")["connected"] == true
+    });
+    assert_eq!(cluster.count("prod-1", "done"), 0, "the other one is owed");
+    cluster.start_one("cons-2");
+    until("it has it, too", SOON, || {
+        names_at(&cluster, "cons-2") == ["one"]
+    });
+    cluster.wait_until_done("prod-1", 1, SOON);
+}

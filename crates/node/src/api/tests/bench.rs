@@ -153,6 +153,12 @@ impl Bench {
         self.catalogue.feed.send(batch.collect()).await.unwrap();
     }
 
+    /// The same, of one record that follows those before.
+    pub(crate) async fn apply_at(&self, position: u64, record: Record) {
+        let applied = Applied { position, record };
+        self.catalogue.feed.send(vec![applied]).await.unwrap();
+    }
+
     /// Waits until the catalogue has committed the end of transfer 1.
     async fn settled(&self) {
         loop {

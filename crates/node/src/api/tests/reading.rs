@@ -9,6 +9,8 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::driver::bounds::ENDINGS_LISTENERS_MAX;
+
 use super::bench::{Bench, NODE, START, id};
 
 #[tokio::test]
@@ -297,6 +299,19 @@ async fn who_listens_is_told_what_ends_and_that_the_agent_stops() {
         String::from_utf8_lossy(&body),
         told.replace("\", \"", "\",\"")
     );
+}
+
+#[tokio::test]
+async fn listeners_leave_room_for_others() {
+    let bench = Bench::new();
+    let mut listeners = Vec::new();
+    for _ in 0..ENDINGS_LISTENERS_MAX {
+        listeners.push(bench.api.handle.endings().expect("there is a place"));
+    }
+    let (status, error) = bench.get("/api/v1/events").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{error}");
+    listeners.pop();
+    assert!(bench.api.handle.endings().is_some());
 }
 
 #[tokio::test]

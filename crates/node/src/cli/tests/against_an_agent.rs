@@ -272,6 +272,25 @@ async fn who_waits_hears_of_an_end_and_need_not_look() {
     assert_eq!(outcome.done(), 3);
 }
 
+/// What was done before anything could be heard may be too fresh for the catalogue at the first look.
+#[tokio::test]
+async fn what_was_not_heard_is_found_by_a_later_look() {
+    let agent = Agent::new().await;
+    let ids = [id(3)];
+    let waiting = waited(&agent, &ids, false);
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let done = Record::Done(Transfers {
+            start: START,
+            seqs: vec![SlotRange { from: 3, to: 4 }],
+            ..Transfers::default()
+        });
+        agent.bench.apply_at(500, done).await;
+    };
+    let ((outcome, _), ()) = tokio::join!(waiting, later);
+    outcome.report(Duration::ZERO).unwrap();
+}
+
 /// `cargo test -p consign -- --ignored --nocapture a_long_listing`
 #[tokio::test]
 #[ignore = "a measurement: it takes a minute"]
