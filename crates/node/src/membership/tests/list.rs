@@ -64,14 +64,14 @@ macro_rules! suite {
 //   `a_node_that_returns_with_a_new_disk_is_heard`: whether a node runs, and in which life, changes no list.
 // * `the_later_of_two_nodes_of_one_name_is_refused`: no node hears of another's list. One list with a name
 //   twice is refused as a whole, by the configuration.
-// * `a_forgotten_member_goes_everywhere`: no list is told. Below, one member is taken out by a person.
+// * `a_member_that_leaves_goes_and_may_return`, `a_forgotten_member_goes_everywhere`: no list is told. Below,
+//   members are taken out by a person, and come back.
 // * `nobody_goes_while_the_source_is_away`: a list is never away.
 //
 // Members that join, leave and return by a list that real agents read again are in the tests of agents,
 // `guarantees::listed` and `guarantees::members`.
 suite! {
     changes_of_a_member_are_heard
-    a_member_that_leaves_goes_and_may_return
 }
 
 fn listed(names: &[&str]) -> Started {
