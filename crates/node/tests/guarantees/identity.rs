@@ -2,6 +2,7 @@
 
 mod intruders;
 mod renewing;
+mod revoking;
 mod syncing;
 
 use std::fs;
