@@ -1,5 +1,6 @@
 //! Keys: nodes that belong together deliver as ever, and nobody else gets anywhere.
 
+mod dates;
 mod intruders;
 mod renewing;
 mod revoking;
@@ -8,7 +9,7 @@ mod syncing;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::cluster::{Authority, Cluster, Etcd, SOON, consign, files_in, random_bytes, until};
+use crate::cluster::{Authority, Cluster, SOON, consign, files_in, random_bytes, until};
 
 /// One producer, and two consumers, with keys.
 fn secured() -> (Cluster, Authority) {
@@ -79,57 +80,6 @@ fn a_cluster_with_keys_delivers_small_and_large_files_down_the_chain() {
     cluster.start();
     assert_eq!(cluster.status("prod-1")["plaintext"], false);
     deliver(&cluster, 1);
-}
-
-/// The producer's clock is ten years ahead, and one consumer's ten years back.
-fn at_other_times(mut cluster: Cluster) {
-    if !cluster.at_another_time("prod-1", "+10y") || !cluster.at_another_time("cons-1", "-10y") {
-        return;
-    }
-    cluster.start();
-    let log = cluster.node("prod-1").log();
-    assert!(log.starts_with("203"), "the clock is not ahead: {log}");
-    let log = cluster.node("cons-1").log();
-    assert!(log.starts_with("201"), "the clock is not back: {log}");
-    for by in ["prod-1", "cons-1", "cons-2"] {
-        until(&format!("{by} knows all"), SOON, || {
-            let nodes = cluster.ask(by, &["nodes", "--json"]).good().objects();
-            nodes.len() == 3 && nodes.iter().all(|one| one["heard"] != false)
-        });
-    }
-    deliver(&cluster, 1);
-    // Whoever comes back with such a date is known again, in its next life.
-    for node in ["prod-1", "cons-1"] {
-        cluster.kill(node);
-        cluster.start_one(node);
-    }
-    deliver(&cluster, 2);
-}
-
-#[test]
-fn a_clock_ten_years_ahead_or_back_changes_nothing() {
-    let (cluster, _authority) = secured();
-    at_other_times(cluster);
-}
-
-#[test]
-fn a_clock_ten_years_ahead_or_back_changes_nothing_by_gossip() {
-    let (mut cluster, _authority) = secured();
-    let seed = format!("127.0.0.1:{}", cluster.node("cons-2").port());
-    cluster.learns_by(&format!("kind = \"gossip\"\nseeds = [{seed:?}]"));
-    at_other_times(cluster);
-}
-
-/// Without TLS to etcd itself, where dates count: docs/guarantees.md.
-#[test]
-fn a_clock_ten_years_ahead_or_back_changes_nothing_by_etcd() {
-    let test = "a_clock_ten_years_ahead_or_back_changes_nothing_by_etcd";
-    let Some(etcd) = Etcd::start(test) else {
-        return;
-    };
-    let (mut cluster, _authority) = secured();
-    cluster.learns_by(&etcd.membership());
-    at_other_times(cluster);
 }
 
 #[test]
