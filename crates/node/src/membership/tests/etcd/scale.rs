@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consign_core::ids::NodeName;
+use etcd_client::GetOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -17,7 +18,7 @@ use super::super::super::MembershipSource as _;
 use super::super::super::bounds::{LOOK_EVERY, RENEW_EVERY};
 use super::super::scale::{announced, live_in};
 use super::super::{World as _, own};
-use super::{Etcd, Registered};
+use super::{Etcd, Registered, client};
 
 /// How long a cluster at rest is watched: each node renews its lease exactly so often.
 const RENEWALS: u32 = 4;
@@ -85,6 +86,19 @@ impl Crowd {
     }
 }
 
+/// How long a member's key and text are, in bytes.
+async fn announcement_bytes(world: &Registered, nodes: usize) -> usize {
+    let all = Some(GetOptions::new().with_prefix());
+    let prefix = format!("{}/members/", world.config.prefix);
+    let read = client(&world.config).await.get(prefix, all).await.unwrap();
+    assert_eq!(read.kvs().len(), nodes, "each has a key of its own");
+    let bytes = read
+        .kvs()
+        .iter()
+        .map(|kv| kv.key().len() + kv.value().len());
+    bytes.sum::<usize>() / nodes
+}
+
 /// What etcd has borne since it was started.
 #[derive(Clone, Copy)]
 struct Load {
@@ -139,8 +153,9 @@ async fn row(nodes: usize, world: Registered) {
     // Its counters are those of its new life.
     let mended = crowd.until_all(true).await;
     let back = crowd.load().await;
+    let announcement = announcement_bytes(&crowd.world, nodes).await;
     println!(
-        "| {nodes} | {:.1} s | {:.0} kB | {each:.1} B/s | {:.0} | {:.1} s | {:.0} kB | {:.1} s | {:.0} kB |",
+        "| {nodes} | {:.1} s | {:.0} kB | {each:.1} B/s | {:.0} | {:.1} s | {:.0} kB | {:.1} s | {:.0} kB | {announcement} B |",
         joined.as_secs_f64(),
         start.bytes() / nodes as f64 / 1e3,
         at_rest.written,
@@ -155,9 +170,9 @@ async fn row(nodes: usize, world: Registered) {
 #[ignore = "it measures, for minutes"]
 async fn what_etcd_bears() {
     println!(
-        "| nodes | all start: views equal after | bytes for each node in it | at rest, each node | entries in etcd's log meanwhile | a third restarts: equal after | bytes for each node in it | etcd was killed and starts: all hear again after | bytes for each node in it |"
+        "| nodes | all start: views equal after | bytes for each node in it | at rest, each node | entries in etcd's log meanwhile | a third restarts: equal after | bytes for each node in it | etcd was killed and starts: all hear again after | bytes for each node in it | key and text of a member |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let text = std::env::var("ETCD_NODES").unwrap_or_else(|_| "50 100 200".to_owned());
     for nodes in text.split(' ').map(|size| size.parse().unwrap()) {
         let Some(world) = Registered::if_there("what_etcd_bears") else {
