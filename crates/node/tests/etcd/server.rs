@@ -132,6 +132,25 @@ impl Drop for Server {
     }
 }
 
+/// Makes an authority, `ca.pem`, and a certificate of it for 127.0.0.1, `one.pem` and `one.key`, in `dir`: good
+/// for so many days. `false` where there is no openssl that can.
+#[allow(dead_code, reason = "as above")]
+pub(crate) fn certificates(dir: &Path, days: u32) -> bool {
+    let make = |args: &str| {
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        let args = format!("req -x509 {key} -days {days} {args}");
+        let made = Command::new("openssl")
+            .args(args.split(' '))
+            .current_dir(dir)
+            .output();
+        made.is_ok_and(|made| made.status.success())
+    };
+    make("-keyout ca.key -out ca.pem -subj /CN=authority")
+        && make(
+            "-CA ca.pem -CAkey ca.key -keyout one.key -out one.pem -subj /CN=one -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE",
+        )
+}
+
 /// Whether there is an etcd. A test that cannot run says so where `./test` looks.
 #[allow(dead_code, reason = "as above")]
 pub(crate) fn is_there(test: &str) -> bool {

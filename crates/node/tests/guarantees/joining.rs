@@ -1,5 +1,7 @@
 //! Members that nobody listed: they join, go and come by gossip and by etcd, while files flow.
 
+mod outlasting;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,7 @@ mod identity;
 mod inboxes;
 mod inviting;
 mod joining;
+mod listed;
 mod members;
 mod receipts;
 mod refusals;

@@ -7,6 +7,7 @@ mod server;
 mod access;
 mod away;
 mod keys;
+mod scale;
 
 use std::collections::BTreeSet;
 use std::path::Path;

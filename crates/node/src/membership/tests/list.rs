@@ -56,17 +56,22 @@ macro_rules! suite {
     )*};
 }
 
-// A list is never away, so nobody goes meanwhile. It is refused as a whole when it has a name twice,
-// and no node hears of another's list: the cases of two nodes of one name have no meaning. Nor has
-// that of a forgotten one, of whom lists tell nobody: below, one is taken out.
+// Left out, since a list hears nothing: what these cases are about happens between nodes, and here
+// they would try nothing but `Lists::write`, which is the tests' own.
+//
+// * `members_that_join_are_heard`, `a_member_that_crashes_stays_and_returns`,
+//   `a_member_that_restarts_at_once_has_its_name`, `the_name_of_a_dead_node_may_be_used_by_another`,
+//   `a_node_that_returns_with_a_new_disk_is_heard`: whether a node runs, and in which life, changes no list.
+// * `the_later_of_two_nodes_of_one_name_is_refused`: no node hears of another's list. One list with a name
+//   twice is refused as a whole, by the configuration.
+// * `a_member_that_leaves_goes_and_may_return`, `a_forgotten_member_goes_everywhere`: no list is told. Below,
+//   members are taken out by a person, and come back.
+// * `nobody_goes_while_the_source_is_away`: a list is never away.
+//
+// Members that join, leave and return by a list that real agents read again are in the tests of agents,
+// `guarantees::listed` and `guarantees::members`.
 suite! {
-    members_that_join_are_heard
     changes_of_a_member_are_heard
-    a_member_that_leaves_goes_and_may_return
-    a_member_that_crashes_stays_and_returns
-    a_member_that_restarts_at_once_has_its_name
-    the_name_of_a_dead_node_may_be_used_by_another
-    a_node_that_returns_with_a_new_disk_is_heard
 }
 
 fn listed(names: &[&str]) -> Started {

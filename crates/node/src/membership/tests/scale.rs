@@ -93,7 +93,7 @@ impl Crowd {
 }
 
 /// Those that are heard, each with its life. Of an earlier one of the same name nothing counts.
-fn live_in(sighting: &Sighting) -> BTreeMap<NodeName, u64> {
+pub(super) fn live_in(sighting: &Sighting) -> BTreeMap<NodeName, u64> {
     let mut last: BTreeMap<&NodeName, &Sighted> = BTreeMap::new();
     for one in &sighting.members {
         let known = last.entry(&one.member.name).or_insert(one);
@@ -112,11 +112,11 @@ struct Rate {
     traffic: Traffic,
 }
 
-fn name(at: usize) -> String {
+pub(super) fn name(at: usize) -> String {
     format!("node-{at:04}")
 }
 
-fn announced(at: usize, life: u64) -> Own {
+pub(super) fn announced(at: usize, life: u64) -> Own {
     let mut own = own(&name(at), life);
     own.member.addr = format!("{}.lan:7420", name(at));
     own.member.zone = Some(format!("zone-{}", at % 10));

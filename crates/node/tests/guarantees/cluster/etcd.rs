@@ -12,6 +12,8 @@ use server::Server;
 #[derive(Debug)]
 pub(crate) struct Etcd {
     server: Server,
+    /// Lines of a config beside where it is.
+    access: String,
     /// What it keeps, which goes after it.
     _dir: tempfile::TempDir,
 }
@@ -25,12 +27,39 @@ impl Etcd {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Server::new(dir.path());
         server.start();
-        Some(Self { server, _dir: dir })
+        Some(Self {
+            server,
+            access: String::new(),
+            _dir: dir,
+        })
+    }
+
+    /// As [`Etcd::start`], over TLS both ways, with certificates that are good for so many days.
+    pub(crate) fn start_with_tls(test: &str, days: u32) -> Option<Self> {
+        if !server::is_there(test) {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        if !server::certificates(dir.path(), days) {
+            server::skip(
+                test,
+                "openssl makes no certificates; hint: install openssl 3",
+            );
+            return None;
+        }
+        let [ca, cert, key] = ["ca.pem", "one.pem", "one.key"].map(|file| dir.path().join(file));
+        let mut server = Server::new(dir.path()).with_tls(&ca, &cert, &key);
+        server.start();
+        Some(Self {
+            server,
+            access: format!("\nca = {ca:?}\ncert = {cert:?}\nkey = {key:?}"),
+            _dir: dir,
+        })
     }
 
     /// What a config says of it.
     pub(crate) fn membership(&self) -> String {
-        self.server.membership()
+        self.server.membership() + &self.access
     }
 
     /// Writes a key below the cluster's prefix, as anybody could. `false`, said aloud, where there is no

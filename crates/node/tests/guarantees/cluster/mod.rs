@@ -56,6 +56,8 @@ pub(crate) struct Node {
     env: Vec<(&'static str, String)>,
     /// Whether it runs as a user without rights, and which ones it has all the same.
     nobody: Option<&'static str>,
+    /// Whether the list of nodes has it.
+    is_listed: bool,
     process: Option<Child>,
 }
 
@@ -165,6 +167,11 @@ impl Cluster {
         self.membership = lines.to_owned();
     }
 
+    /// Whether the list of nodes has one, when the configs are written next.
+    pub(crate) fn list(&mut self, name: &str, is_listed: bool) {
+        self.node_mut(name).is_listed = is_listed;
+    }
+
     /// Lets everybody learn of the others, with these lines in its `[membership]` and no list.
     pub(crate) fn learns_by(&mut self, lines: &str) {
         self.source = Some(lines.to_owned());
@@ -217,6 +224,7 @@ impl Cluster {
             tls: String::new(),
             env: Vec::new(),
             nobody: None,
+            is_listed: true,
             process: None,
         });
     }
@@ -253,6 +261,7 @@ impl Cluster {
         let members: Vec<_> = self
             .nodes
             .iter()
+            .filter(|node| node.is_listed)
             .map(|node| {
                 let feeds = if node.consumes { "\"files\"" } else { "" };
                 format!(

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ struct Shared {
     /// The kind of the message of the node at which every connection is cut; 0 for none.
     cut_at: AtomicU8,
     open: Mutex<Vec<TcpStream>>,
+    /// Connections that neither side has ended.
+    alive: AtomicUsize,
 }
 
 /// How often a held proxy looks whether it may go on.
@@ -48,6 +50,7 @@ impl Proxy {
             is_cut: AtomicBool::new(false),
             cut_at: AtomicU8::new(0),
             open: Mutex::default(),
+            alive: AtomicUsize::new(0),
         });
         let addr = listener.local_addr().unwrap();
         let accepting = Arc::clone(&shared);
@@ -68,6 +71,11 @@ impl Proxy {
     /// Bytes that were passed on to the node so far.
     pub(crate) fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// Connections to the node that neither side has ended, as far as all before the end is passed on.
+    pub(crate) fn alive(&self) -> usize {
+        self.shared.alive.load(Ordering::Relaxed)
     }
 
     /// Passes on at most so many bytes a second.
@@ -124,7 +132,9 @@ impl Shared {
             0 => pass(&back_from, &back_to, |_| {}),
             kind => back.pass_until(kind, &back_from, &back_to),
         });
+        self.alive.fetch_add(1, Ordering::Relaxed);
         pass(&client, &node, |bytes| self.count(bytes));
+        self.alive.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn cut(&self) {

@@ -1,10 +1,7 @@
 //! What etcd asks for before it lets somebody in.
 
-use std::path::Path;
-use std::process::Command;
-
 use super::super::{World, own};
-use super::server::{Server, is_there, skip};
+use super::server::{Server, certificates, is_there, skip};
 use super::{Registered, client};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,23 +31,6 @@ async fn a_user_and_a_password_open_etcd_and_without_them_it_says_why() {
     a.until_members(&["a", "b"]).await;
 }
 
-/// Makes an authority, and a certificate of it for 127.0.0.1, in `dir`.
-fn certificates(dir: &Path) -> bool {
-    let make = |args: &str| {
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500";
-        let args = format!("req -x509 {key} {args}");
-        let made = Command::new("openssl")
-            .args(args.split(' '))
-            .current_dir(dir)
-            .output();
-        made.is_ok_and(|made| made.status.success())
-    };
-    make("-keyout ca.key -out ca.pem -subj /CN=authority")
-        && make(
-            "-CA ca.pem -CAkey ca.key -keyout one.key -out one.pem -subj /CN=one -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE",
-        )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_open_etcd_and_without_them_it_is_not_heard() {
     let test = "certificates_open_etcd_and_without_them_it_is_not_heard";
@@ -58,7 +38,7 @@ async fn certificates_open_etcd_and_without_them_it_is_not_heard() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    if !certificates(dir.path()) {
+    if !certificates(dir.path(), 36_500) {
         return skip(
             test,
             "openssl makes no certificates; hint: install openssl 3",
