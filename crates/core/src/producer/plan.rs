@@ -15,6 +15,9 @@ use crate::record::{LegRecord, Placed, Record};
 use crate::spec::Replicas;
 use crate::view::MemberState;
 
+/// Consumers that are named one by one among the reasons of a decision; the others are counted.
+const DROPPED_NAMED_MAX: usize = 4;
+
 /// A change of placement.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -114,7 +117,7 @@ impl Producer {
         if first && found.is_empty() {
             return None;
         }
-        let reason = reason_of(first, &drop);
+        let reason = self.reason_of(transfer, &drop);
         Some(Plan {
             add: found,
             drop,
@@ -393,13 +396,34 @@ impl Producer {
     }
 }
 
-fn reason_of(first: bool, drop: &[NodeName]) -> String {
-    if first {
-        return "first placement".to_owned();
+impl Producer {
+    /// Why a placement changes, for a person.
+    fn reason_of(&self, transfer: &Transfer, drop: &[NodeName]) -> String {
+        if transfer.legs.is_empty() {
+            return "first placement".to_owned();
+        }
+        if drop.is_empty() {
+            return "another consumer was wanted".to_owned();
+        }
+        let named = drop.iter().take(DROPPED_NAMED_MAX);
+        let mut reasons: Vec<String> = named
+            .map(|node| self.why_dropped(node, &transfer.feed))
+            .collect();
+        if drop.len() > DROPPED_NAMED_MAX {
+            reasons.push(format!("and {} more", drop.len() - DROPPED_NAMED_MAX));
+        }
+        reasons.join(", ")
     }
-    match drop {
-        [] => "another consumer was wanted".to_owned(),
-        [one] => format!("{one} is gone"),
-        [one, rest @ ..] => format!("{one} and {} more are gone", rest.len()),
+
+    fn why_dropped(&self, node: &NodeName, feed: &FeedName) -> String {
+        if self.forgotten.contains(node) {
+            format!("{node} was forgotten")
+        } else if self.is_gone_for_good(node) {
+            format!("{node} is no member any more")
+        } else if self.will_never_take(node, feed) {
+            format!("{node} does not take {feed} any more")
+        } else {
+            format!("{node} has been away for longer than replace_after")
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Placements, and when they are good enough.
 
 use consign_core::producer::Event;
+use consign_core::record::Record;
 use consign_core::spec::Replicas;
 use consign_core::view::{Member, MemberState};
 use consign_core::wire::{Abandoned, Message};
@@ -108,6 +109,9 @@ fn what_is_owed_to_a_consumer_that_gives_up_the_feed_goes_to_another_at_once() {
         desk.up("b");
         desk.takes_small("b", key);
         assert!(desk.is_done(key), "restarted: {restarts}");
+        let why = "a does not take f any more";
+        let is_why = |record: &Record| matches!(record, Record::Placed(one) if one.reason == why);
+        assert!(desk.is_logged(is_why), "restarted: {restarts}");
     }
 }
 

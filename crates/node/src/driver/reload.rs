@@ -38,6 +38,11 @@ impl Driver {
             let why = format!("it is that of node {}", config.node.name);
             return self.stays(&why, "restart the agent to give it another name");
         }
+        if let Some(list) = keys.as_ref().and_then(|keys| self.net.voids(keys)) {
+            let why = format!("the certificate that it names is revoked by list {list}");
+            let hint = "`consign keys issue` a new one, and send SIGHUP again";
+            return self.stays(&why, hint);
+        }
         let fixed = self.fixed_differences(&config);
         for feed in &mut config.produce {
             feed.watch = self.watched_now(feed).and_then(|now| now.watch.clone());

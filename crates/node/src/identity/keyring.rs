@@ -68,6 +68,12 @@ impl Keyring {
         (keyring, trouble)
     }
 
+    /// The number of the list in force that makes the certificate of these keys void, if one does: no
+    /// other node would talk to whoever took them into use.
+    pub(crate) fn voids(&self, keys: &Keys) -> Option<u64> {
+        keys.revoked_by(&self.lists())
+    }
+
     /// Takes other keys into use. What was connected with another certificate of ours, or while we
     /// believed others, is ended, to be made again if it still may: so no peer stays whom we do not
     /// believe any more or who would not believe us, and both ends tell each other the lists anew that

@@ -164,6 +164,12 @@ impl Net {
         Mail::new(&self.shared)
     }
 
+    /// The number of the revocation list in force that makes the certificate of these keys void, if one
+    /// does.
+    pub(crate) fn voids(&self, keys: &Keys) -> Option<u64> {
+        self.shared.keyring.as_ref()?.voids(keys)
+    }
+
     /// Takes other keys into use, and the revocation lists that came with them. Connections that are made
     /// otherwise than they would be now end.
     pub(crate) fn renew(&self, keys: Keys) {

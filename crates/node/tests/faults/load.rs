@@ -89,7 +89,10 @@ fn leave_to_be_found(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&hidden, dir.join(name))?;
-    fs::File::open(dir)?.sync_all()
+    fs::File::open(dir)?.sync_all()?;
+    // While a filesystem is being shut down, the sync of a directory may say that all is well (on xfs,
+    // that nothing is left to be written). With real power nobody would hear that; a file's sync tells.
+    file.sync_all()
 }
 
 /// Nothing is synced before it is sent, since that is promised with the answer.

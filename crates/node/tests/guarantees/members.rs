@@ -20,6 +20,20 @@ fn names_at(cluster: &Cluster, consumer: &str) -> Vec<String> {
         .collect()
 }
 
+/// Some file was placed again, and `show` says that this is why.
+fn assert_placed_again(cluster: &Cluster, why: &str) {
+    let transfers = cluster.transfers("prod-1", &[]);
+    let mut ids = transfers.iter().map(|one| one["id"].as_str().unwrap());
+    let says_so = |id: &str| {
+        cluster
+            .ask("prod-1", &["show", id])
+            .good()
+            .out
+            .contains(why)
+    };
+    assert!(ids.any(says_so), "no page says {why:?}");
+}
+
 #[test]
 fn a_consumer_that_was_down_gets_what_is_owed_to_it() {
     let mut cluster = Cluster::new();
@@ -67,6 +81,10 @@ fn consumer_that_stays_away_is_replaced_after() {
     });
     cluster.kill("cons-1");
     cluster.wait_until_done("prod-1", 30, SOON);
+    assert_placed_again(
+        &cluster,
+        "cons-1 has been away for longer than replace_after",
+    );
     let args = ["explain", "--feed", "files", "--key", "new"];
     let explained = cluster.ask("prod-1", &args).good().out;
     let of_it = explained.lines().find(|line| line.contains("cons-1"));
@@ -114,6 +132,7 @@ fn forget_places_files_elsewhere() {
     );
     cluster.ask("prod-1", &["forget", "cons-1"]).good();
     cluster.wait_until_done("prod-1", 30, SOON);
+    assert_placed_again(&cluster, "cons-1 was forgotten");
     for name in ["cons-2", "cons-3"] {
         until("who is left has everything", SOON, || {
             names_at(&cluster, name).len() == 30

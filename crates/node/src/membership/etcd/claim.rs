@@ -1,23 +1,28 @@
 //! A node's lease, and its key under it.
 //!
 //! The key is written by transactions over what was read: if nobody has it, or if what is there is
-//! of this node's own life or an earlier one, or of a node that left. Else its owner may be dead and
-//! its lease not over yet, so it is watched: a lease that is renewed has an owner that runs. That one
-//! has the name, whether it had it first or took it while this node was not heard.
+//! of this node's own life, or of a node that left. Else its owner may be dead and its lease not over yet,
+//! so it is watched: a lease that is renewed has an owner that runs. That one has the name, whether it
+//! had it first or took it while this node was not heard. So it is with an earlier life of this node,
+//! which a copy of its data directory has as well, but that one is not waited for until its lease is over.
 
 use std::time::Duration;
 
 use consign_core::ids::Start;
 use consign_core::view::MemberState;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use tokio::time::Instant;
 
 use super::super::Own;
 use super::super::announcement::Announcement;
-use super::super::bounds::{LEASE_SECONDS, LEFT_SECONDS};
+use super::super::bounds::{LEASE_SECONDS, LEFT_SECONDS, RENEW_EVERY};
 use super::client::{Failure, within};
 
 /// How often another's lease is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How much later a renewal may be seen: etcd tells of whole seconds.
+const ROUNDED: Duration = Duration::from_secs(2);
 
 /// Writes that were overtaken before somebody must be at it all the time.
 const TRIES_MAX: u32 = 10;
@@ -74,11 +79,15 @@ impl Lease {
             }) = &found
                 && !self.may_replace(other, *lease, own)
             {
-                if is_renewed(client, *lease).await? {
-                    return Ok(Claimed::Others(other.start));
+                // A copy of this node's data directory has its earlier lives as well: one of them that
+                // renews its lease is another node that runs.
+                let is_earlier = own.is_mine(other.start);
+                match is_renewed(client, *lease, is_earlier).await? {
+                    true => return Ok(Claimed::Others(other.start)),
+                    false if is_earlier => {}
+                    // It is gone now, or somebody else has it: look again.
+                    false => continue,
                 }
-                // It is gone now, or somebody else has it: look again.
-                continue;
             }
             self.keep_or_grant(client).await?;
             let revision = found.map_or(0, |found| found.revision);
@@ -94,7 +103,7 @@ impl Lease {
     fn may_replace(&self, other: &Announcement, lease: i64, own: &Own) -> bool {
         // A person wrote it over the key of a node that runs: there is no other one behind it.
         let is_by_hand = lease == 0 && self.had_name;
-        own.is_mine(other.start) || other.member.state == MemberState::Left || is_by_hand
+        other.start == own.start || other.member.state == MemberState::Left || is_by_hand
     }
 
     /// Keeps the lease of the last session if it is alive, so that its key never goes.
@@ -141,8 +150,10 @@ async fn read(client: &mut Client, key: &str, own: &Own) -> Result<Option<Found>
     }))
 }
 
-/// Watches another's lease until it is renewed, or over.
-async fn is_renewed(client: &mut Client, lease: i64) -> Result<bool, Failure> {
+/// Watches another's lease until it is renewed, or over; `soon` ends that when whoever runs would have
+/// renewed it.
+async fn is_renewed(client: &mut Client, lease: i64, soon: bool) -> Result<bool, Failure> {
+    let began = Instant::now();
     if lease == 0 {
         // Written by hand: it is there until a person removes it.
         return Ok(true);
@@ -155,6 +166,9 @@ async fn is_renewed(client: &mut Client, lease: i64) -> Result<bool, Failure> {
         }
         if left > last {
             return Ok(true);
+        }
+        if soon && began.elapsed() > RENEW_EVERY + ROUNDED {
+            return Ok(false);
         }
         last = left;
         tokio::time::sleep(LOOK_EVERY).await;

@@ -181,3 +181,38 @@ fn a_file_that_is_on_its_way_arrives_whole_when_keys_are_replaced() {
             .is_some_and(|at| fs::read(at).unwrap() == bytes)
     });
 }
+
+/// Nobody would talk to a node with such a certificate, and it still has a good one.
+#[test]
+fn a_certificate_that_is_revoked_is_not_taken_into_use() {
+    let mut cluster = Cluster::new();
+    cluster.consumer("cons-1", "");
+    cluster.producer("prod-1", "");
+    let authority = Authority::new(&cluster, "authority");
+    let first = authority.issue("prod-1", "producer");
+    let kept = cluster.dir().join("first.pem");
+    fs::copy(&first, &kept).unwrap();
+    let list = authority.revoke("prod-1");
+    let second = authority.issue("prod-1", "producer");
+    cluster.tls(
+        "prod-1",
+        &format!("bundle = {second:?}\nrevoked = {list:?}"),
+    );
+    cluster.secure("cons-1", &authority, "consumer");
+    cluster.start();
+    until("it is connected", SOON, || is_connected(&cluster, "prod-1"));
+    cluster.tls("prod-1", &format!("bundle = {kept:?}"));
+    cluster.configure();
+    cluster.hang_up("prod-1");
+    log_says(
+        &cluster,
+        "prod-1",
+        &["not in force", "revoked by list 1", "keys issue"],
+    );
+    send(&cluster, "prod-1", "still-there");
+    cluster.wait_until_done("prod-1", 1, SOON);
+    assert_eq!(
+        times(&cluster, "cons-1", &["a connection was ended", "prod-1"]),
+        0
+    );
+}

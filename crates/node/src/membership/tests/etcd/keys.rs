@@ -143,3 +143,23 @@ async fn a_fleet_of_thousands_is_read() {
     a.until("all of them", |_, view| view.members().len() == FLEET + 1)
         .await;
 }
+
+/// It has the earlier lives of the node that it was copied from, and so their starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_node_that_runs_does_not_take_its_name() {
+    let Some(mut world) = Registered::if_there("a_copy_of_a_node_that_runs_does_not_take_its_name")
+    else {
+        return;
+    };
+    let mut original = world.start(own("b", 1)).await;
+    original.until_live("b", true).await;
+    let mut a = world.start(own("a", 1)).await;
+    a.until_live("b", true).await;
+    let mut copy = world.start(own("b", 2)).await;
+    copy.until("that its name is taken", |heard, _| {
+        heard.standing.name_taken.is_some()
+    })
+    .await;
+    let heard = original.source.heard().borrow().clone();
+    assert_eq!(heard.standing.name_taken, None);
+}
