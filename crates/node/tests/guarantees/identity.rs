@@ -1,6 +1,7 @@
 //! Keys: nodes that belong together deliver as ever, and nobody else gets anywhere.
 
 mod intruders;
+mod organisation;
 mod renewing;
 mod syncing;
 
