@@ -1,10 +1,10 @@
+mod shares;
+
 use proptest::prelude::*;
 
 use super::score::unit_interval;
 use super::*;
 use crate::view::MemberState;
-
-const KEYS: usize = 100_000;
 
 fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -160,60 +160,6 @@ fn hashes_never_map_to_the_ends_of_the_interval() {
         assert!(u > 0.0 && u < 1.0, "{hash:#x} maps to {u}");
         let score = f64::from(crate::limits::WEIGHT_MAX) / -libm::log(u);
         assert!(score.is_finite() && score > 0.0, "{hash:#x} scores {score}");
-    }
-}
-
-#[test]
-fn adding_one_of_n_equal_consumers_moves_its_share_of_the_keys_and_only_to_it() {
-    for (n, replicas) in [(2, 1), (5, 1), (10, 1), (25, 1), (5, 3), (10, 2)] {
-        let after = members(n + 1, 0);
-        let (before, after) = (view(&after[..n]), view(&after));
-        let new = node(&format!("store-{n}"));
-        let mut moved = 0;
-        for key in (0..KEYS).map(|k| format!("file-{k}")) {
-            let old = choose(&key, replicas, &before);
-            let now = choose(&key, replicas, &after);
-            let came: Vec<_> = now.iter().filter(|node| !old.contains(node)).collect();
-            assert!(
-                came.iter().all(|&node| *node == new),
-                "{key}: {old:?} became {now:?}"
-            );
-            moved += came.len();
-        }
-        let share = moved as f64 / (KEYS * replicas) as f64;
-        let bound = 1.1 / (n + 1) as f64;
-        assert!(
-            share <= bound,
-            "{n} consumers, {replicas} replicas: moved {share}, bound {bound}"
-        );
-        assert!(share > 0.0);
-    }
-}
-
-#[test]
-fn consumers_get_their_share_by_weight() {
-    let weights = [1, 10, 50, 100, 100, 300];
-    let stores: Vec<_> = weights
-        .iter()
-        .zip(0..)
-        .map(|(&w, at)| member(&format!("store-{at}"), w, None))
-        .collect();
-    let all = view(&stores);
-    let mut counts = vec![0u32; weights.len()];
-    for key in (0..KEYS).map(|k| format!("file-{k}")) {
-        let chosen = choose(&key, 1, &all);
-        counts[stores.iter().position(|m| m.name == chosen[0]).unwrap()] += 1;
-    }
-    let total: u32 = weights.iter().sum();
-    for (weight, count) in weights.into_iter().zip(counts) {
-        let share = f64::from(weight) / f64::from(total);
-        let expected = KEYS as f64 * share;
-        let sigma = libm::sqrt(expected * (1.0 - share));
-        let off = (f64::from(count) - expected).abs();
-        assert!(
-            off <= 4.0 * sigma,
-            "weight {weight} got {count}, expected {expected} ± {sigma}"
-        );
     }
 }
 

@@ -4,6 +4,7 @@ mod attempts;
 mod carrying;
 mod desk;
 mod draining;
+mod joining;
 mod late_words;
 mod orders;
 mod placing;

@@ -20,7 +20,7 @@ fn desk(nodes: &[&str]) -> Desk {
 
 impl Desk {
     /// A consumer finds that it has saved a large file already.
-    fn has_saved(&mut self, node: &str, key: consign_core::ids::TransferKey) {
+    pub(crate) fn has_saved(&mut self, node: &str, key: consign_core::ids::TransferKey) {
         let answer = OpenAnswer {
             leg: self.wire_leg(node, key),
             holding: Holding::Saved.into(),

@@ -2,6 +2,7 @@
 
 mod dates;
 mod intruders;
+mod organisation;
 mod renewing;
 mod revoking;
 mod syncing;

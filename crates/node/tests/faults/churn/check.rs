@@ -1,15 +1,16 @@
 //! Every file against every inbox, by content, and against what the agents say of it.
 //!
 //! A copy that a consumer had saved counts, also when that consumer is drained or lost later: what was
-//! delivered is its application's. So the inboxes of those that are gone are looked at too, and nothing
-//! that was handed over after they had gone may be in there.
+//! delivered is its application's. Of one that was lost it counts only if its producer had been told of it
+//! before the loss; all others must be on consumers that live. So the inboxes of those that are gone are
+//! looked at too, and nothing that was handed over after they had gone may be in there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::fleet::{REPLICAS, inbox};
-use super::story::{Going, Story};
+use super::story::{Going, Gone, Story};
 use crate::bridge;
 use crate::machine::{Machine, files_in, objects};
 use crate::waiting::{SOON, until};
@@ -143,7 +144,7 @@ impl Story {
                     .wrong
                     .push(format!("not done, or not that file: {transfer}"));
             }
-            self.check_copies(transfer, source.number, &held, findings);
+            self.check_copies(producer, transfer, source.number, &held, findings);
             findings.explain(producer, transfer, self);
         }
         let strange = by_name
@@ -155,6 +156,7 @@ impl Story {
     /// As many as are wanted say that they have it, each has it, and whoever has it besides is noted.
     fn check_copies(
         &self,
+        producer: &Machine,
         transfer: &Value,
         number: u64,
         held: &BTreeSet<String>,
@@ -168,7 +170,13 @@ impl Story {
             findings.wrong.push(format!("on {held:?}: {transfer}"));
         }
         for (name, gone) in &self.gone {
-            findings.on_lost += u64::from(gone.how == Going::Lost && distinct.contains(name));
+            if gone.how == Going::Lost && distinct.contains(name) {
+                findings.on_lost += 1;
+                if !self.had_before(producer, transfer, name, gone) {
+                    let wrong = format!("{name} was lost before it had saved {transfer}");
+                    findings.wrong.push(wrong);
+                }
+            }
             if number >= gone.before && held.contains(name) {
                 findings.wrong.push(format!("{name} had gone: {transfer}"));
             }
@@ -178,6 +186,20 @@ impl Story {
         findings
             .extra
             .extend(extra.map(|node| (file.clone(), node)));
+    }
+
+    /// Whether a file was done, or at least saved by this consumer, when that was lost.
+    fn had_before(&self, producer: &Machine, transfer: &Value, name: &str, gone: &Gone) -> bool {
+        let is_before = |at: &Value| at.as_str().is_some_and(|at| at <= gone.at.as_str());
+        if is_before(&transfer["done_at"]) {
+            return true;
+        }
+        let id = transfer["id"].as_str().unwrap();
+        let shown = self.fleet.ask(&producer.name, &["show", id, "--json"]);
+        let mut events = shown[0]["events"].as_array().unwrap().iter();
+        events.any(|event| {
+            event["kind"] == "saved" && event["node"] == name && is_before(&event["at"])
+        })
     }
 
     /// Every producer's audit finds nothing but extra copies, which it names.

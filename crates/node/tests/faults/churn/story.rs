@@ -1,6 +1,7 @@
 //! What happens to a fleet while files flow, one step after the other.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::figures;
@@ -22,11 +23,13 @@ pub(super) enum Going {
 }
 
 /// A consumer that went.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Gone {
     pub(super) how: Going,
     /// Files from this number on were handed over afterwards.
     pub(super) before: u64,
+    /// When every producer had heard all that it ever said: what it saved is told of as saved by then.
+    pub(super) at: String,
 }
 
 #[derive(Debug)]
@@ -121,9 +124,7 @@ impl Story {
         self.fleet.ask(name, &["drain", "--wait", "--json"]);
         self.has_no_duty(name);
         self.fleet.machine(name).kill();
-        let before = self.sources.count();
-        let how = Going::Drained;
-        self.gone.insert(name.to_owned(), Gone { how, before });
+        self.has_gone(name, Going::Drained);
         self.tell("it has drained, and is switched off");
     }
 
@@ -137,7 +138,8 @@ impl Story {
             for transfer in self.fleet.ask(&producer.name, &args) {
                 let legs = transfer["consumers"].as_array().unwrap().iter();
                 let mut own = legs.filter(|leg| leg["node"] == name);
-                let waits = own.any(|leg| leg["state"] == "owed" || leg["state"] == "receiving");
+                // Whatever else it may be called while it moves, it is a duty.
+                let waits = own.any(|leg| leg["state"] != "saved" && leg["state"] != "abandoned");
                 assert!(!waits, "{} waits for {name}: {transfer}", producer.name);
             }
         }
@@ -166,9 +168,23 @@ impl Story {
         self.hand(files);
         until("it is at work", SOON, || files_in(&inbox).len() > before);
         self.fleet.machine(name).kill();
-        let (how, before) = (Going::Lost, self.sources.count());
-        self.gone.insert(name.to_owned(), Gone { how, before });
+        self.has_gone(name, Going::Lost);
         self.tell("one was killed for good");
+    }
+
+    /// What a process has said before it ended is on its way still: that has arrived where its connections
+    /// are seen to end.
+    fn has_gone(&mut self, name: &str, how: Going) {
+        let before = self.sources.count();
+        for producer in self.fleet.named("prod") {
+            until("its end is noticed", SOON, || {
+                let members = self.fleet.members(&producer.name);
+                let one = members.iter().find(|one| one["name"] == name);
+                one.is_none_or(|one| one["connected"] != true)
+            });
+        }
+        let at = now();
+        self.gone.insert(name.to_owned(), Gone { how, before, at });
     }
 
     /// Once, at one node; that one refuses while it has not noticed.
@@ -219,4 +235,13 @@ impl Story {
         }
         self.tell("all done");
     }
+}
+
+/// The time as agents write it, which sorts as a text.
+fn now() -> String {
+    let said = Command::new("date")
+        .args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"])
+        .output()
+        .unwrap();
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
 }
