@@ -121,9 +121,16 @@ pub(super) async fn for_all(
                     look_at = Instant::now();
                 }
             }
-            looked = watch.look_at(look_at, session) => {
-                looked?;
-                look_at = Instant::now() + watch.pause();
+            () = tokio::time::sleep_until(look_at) => {
+                // What is heard meanwhile waits: a look that began again with each word would not end.
+                tokio::select! {
+                    looked = watch.look(session) => {
+                        looked?;
+                        look_at = Instant::now() + watch.pause();
+                    }
+                    () = at(deadline) => {}
+                    _ = interrupt.recv() => deadline = Some(Instant::now()),
+                }
             }
             () = at(deadline) => {}
             // Whoever does not want to wait any longer is told what is left, as when the time is over.
@@ -201,12 +208,7 @@ impl Watch {
         }
     }
 
-    /// Looks at what is pending, once, at that time. Cancel safe: what was seen is counted.
-    async fn look_at(&mut self, at: Instant, session: &mut Session) -> Result<(), Failure> {
-        tokio::time::sleep_until(at).await;
-        self.look(session).await
-    }
-
+    /// Looks at what is pending, once. Cancel safe: what was seen is counted.
     async fn look(&mut self, session: &mut Session) -> Result<(), Failure> {
         self.bars.begin_round();
         let ids: Vec<String> = self.pending.keys().cloned().collect();
